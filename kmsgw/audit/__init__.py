@@ -1,0 +1,1 @@
+"""The record of every operation, and the durable log that holds it."""

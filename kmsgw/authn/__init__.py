@@ -1,0 +1,1 @@
+"""From a connection's certificate to a principal. Decides no permission."""

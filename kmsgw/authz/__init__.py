@@ -1,0 +1,1 @@
+"""Cedar policies: loading them, and deciding by them."""

@@ -1,0 +1,1 @@
+"""The command `kmsgw`: one file a noun."""

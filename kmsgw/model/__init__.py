@@ -1,0 +1,1 @@
+"""Frozen nouns of the domain. Pure: no I/O, no wire, no storage."""

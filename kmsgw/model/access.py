@@ -1,0 +1,98 @@
+"""Who asks, for what, and what was decided."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from kmsgw.model.context import EMPTY_CONTEXT, NO_DECLARATION, AccessDeclaration, EncryptionContext
+from kmsgw.model.key import Key
+
+
+class PrincipalKind(StrEnum):
+    """What a principal is."""
+
+    SERVICE = "service"
+    OFFICER = "officer"
+
+
+class Action(StrEnum):
+    """What a policy can permit; the values are the names in the Cedar schema."""
+
+    ENCRYPT = "encrypt"
+    DECRYPT = "decrypt"
+    REWRAP = "rewrap"
+    GENERATE_DATA_KEY = "generateDataKey"
+    GENERATE_DATA_KEY_WITHOUT_PLAINTEXT = "generateDataKeyWithoutPlaintext"
+    GENERATE_RANDOM_BYTES = "generateRandomBytes"
+    CREATE_KEY = "createKey"
+    GET_KEY = "getKey"
+    LIST_KEYS = "listKeys"
+    UPDATE_KEY = "updateKey"
+    ROTATE_KEY = "rotateKey"
+    LIST_KEY_VERSIONS = "listKeyVersions"
+    ENABLE_KEY_VERSION = "enableKeyVersion"
+    DISABLE_KEY_VERSION = "disableKeyVersion"
+    CREATE_ALIAS = "createAlias"
+    DELETE_ALIAS = "deleteAlias"
+    EXPLAIN_POLICY = "explainPolicy"
+    LIST_POLICIES = "listPolicies"
+    GET_STATUS = "getStatus"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated caller. ``fingerprint`` is the SHA-256 of its certificate in DER, hexadecimal."""
+
+    principal_id: str
+    kind: PrincipalKind
+    tenant: str
+    roles: frozenset[str]
+    fingerprint: str = ""
+    certificate_expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRequest:
+    """One question to the policies. Where no key is meant, ``key`` is None and the resource is the tenant."""
+
+    principal: Principal
+    action: Action
+    tenant: str
+    key: Key | None = None
+    context: EncryptionContext = EMPTY_CONTEXT
+    declaration: AccessDeclaration = NO_DECLARATION
+
+
+@dataclass(frozen=True, slots=True)
+class DecidingPolicy:
+    """A policy that took part in a decision."""
+
+    policy_id: str
+    permits: bool
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the policies say. No policies on a refusal: nothing permits it, and what nothing permits is denied."""
+
+    allowed: bool
+    policies: tuple[DecidingPolicy, ...] = ()
+
+    @property
+    def policy_ids(self) -> tuple[str, ...]:
+        """Ids of the deciding policies, sorted."""
+        return tuple(sorted(policy.policy_id for policy in self.policies))
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyText:
+    """A policy in force, as `ListPolicies` shows it."""
+
+    policy_id: str
+    permits: bool
+    advice: str
+    source: str
+    file: str
+    annotations: Mapping[str, str] = field(default_factory=dict)

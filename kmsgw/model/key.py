@@ -1,0 +1,141 @@
+"""Keys and their versions: immutable values, and the pure functions that make the next value of one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+from kmsgw.errors import FailedPrecondition, InvalidRequest, Reason
+
+MAX_VERSIONS = 10_000
+MAX_LABELS = 16
+MAX_LABEL_CHARS = 63
+MAX_TEXT_CHARS = 256
+MAX_ALIASES = 16
+
+
+class KeyState(StrEnum):
+    """State of a key or of one of its versions."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVersion:
+    """One generation of a key's material, numbered from 1, never reused.
+
+    ``material`` is the provider's own reference to the material (a sealed key, an object id, a transit version).
+    It is opaque to everything but the provider, and never printed.
+    """
+
+    version: int
+    material: bytes = field(repr=False)
+    created: datetime
+    state: KeyState = KeyState.ENABLED
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A named key-encryption key with all its versions and aliases: the unit that storage reads and writes.
+
+    ``revision`` is the state epoch of the last change to any part of it.
+    """
+
+    key_id: str
+    tenant: str
+    provider: str
+    versions: tuple[KeyVersion, ...]
+    created: datetime
+    updated: datetime
+    state: KeyState = KeyState.ENABLED
+    description: str = ""
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    aliases: tuple[str, ...] = ()
+    revision: int = 0
+
+    @property
+    def primary(self) -> KeyVersion:
+        """The version that encrypts now: the newest."""
+        return self.versions[-1]
+
+    @property
+    def etag(self) -> str:
+        """A text that changes with every change of the key."""
+        return str(self.revision)
+
+    def find_version(self, version: int) -> KeyVersion | None:
+        """Return the version of this number, or None where there never was one."""
+        if 1 <= version <= len(self.versions):
+            return self.versions[version - 1]
+        return None
+
+    def require_enabled(self) -> None:
+        """Raise `FailedPrecondition` where the key is disabled."""
+        if self.state is not KeyState.ENABLED:
+            raise FailedPrecondition("The key is disabled.", advice="Ask an officer to enable it.")
+
+    def usable_version(self, version: int) -> KeyVersion | None:
+        """Return the version for decryption, or None where there is none.
+
+        Raises `FailedPrecondition` where the key or the version is disabled.
+        """
+        self.require_enabled()
+        found = self.find_version(version)
+        if found is not None and found.state is not KeyState.ENABLED:
+            raise FailedPrecondition(
+                f"Version {version} of the key is disabled.",
+                reason=Reason.KEY_VERSION_DISABLED,
+                advice="Ask an officer to enable it.",
+            )
+        return found
+
+    def with_new_version(self, material: bytes, now: datetime, reason: str) -> "Key":
+        """Return the key with one version more, which encrypts from now on."""
+        if len(self.versions) >= MAX_VERSIONS:
+            raise FailedPrecondition("The key has too many versions.", reason=Reason.LIMIT_REACHED)
+        made = KeyVersion(len(self.versions) + 1, material, now, reason=reason)
+        return replace(self, versions=(*self.versions, made), updated=now)
+
+    def with_version_state(self, version: int, state: KeyState, now: datetime) -> "Key":
+        """Return the key with one version in another state. The newest version can't be disabled."""
+        found = self.find_version(version)
+        if found is None:
+            raise FailedPrecondition(
+                f"The key has no version {version}.",
+                reason=Reason.KEY_VERSION_UNKNOWN,
+                advice=f"Its versions are 1 to {len(self.versions)}.",
+            )
+        if state is KeyState.DISABLED and found is self.primary:
+            raise FailedPrecondition(
+                f"Version {version} is the one that encrypts.",
+                reason=Reason.KEY_VERSION_IS_PRIMARY,
+                advice="Rotate the key first, or disable the whole key.",
+            )
+        changed = tuple(replace(each, state=state) if each is found else each for each in self.versions)
+        return replace(self, versions=changed, updated=now)
+
+
+def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
+    """Return a frozen copy of labels; raise `InvalidRequest` where a limit is broken."""
+    if len(labels) > MAX_LABELS:
+        raise InvalidRequest(f"There are more than {MAX_LABELS} labels.", advice="Use fewer.")
+    for text in (*labels.keys(), *labels.values()):
+        if len(text) > MAX_LABEL_CHARS or not text.isprintable():
+            raise InvalidRequest(
+                "A label is malformed.", advice=f"Use at most {MAX_LABEL_CHARS} characters, none of them control ones."
+            )
+    if "" in labels:
+        raise InvalidRequest("A label has an empty name.", advice="Name it.")
+    return MappingProxyType(dict(labels))
+
+
+def check_text(text: str, name: str) -> str:
+    """Return a description or reason; raise `InvalidRequest` where it is too long or has control characters."""
+    if len(text) > MAX_TEXT_CHARS or not text.isprintable():
+        raise InvalidRequest(
+            f"{name} is malformed.", advice=f"Use at most {MAX_TEXT_CHARS} characters, none of them control ones."
+        )
+    return text

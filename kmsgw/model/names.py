@@ -1,0 +1,37 @@
+"""Names that callers choose: key ids, tenants, aliases. One form, so that no two names look alike (threat 6)."""
+
+import re
+
+from kmsgw.errors import InvalidRequest
+
+NAME_LIMIT = 40
+"""Longest key id, tenant or alias, in characters; it keeps an envelope's overhead under 200 bytes."""
+
+ALIAS_PREFIX = "alias/"
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
+
+
+def is_name(text: str) -> bool:
+    """Tell whether `text` is a key id: 1 to 40 of a-z, 0-9 and single inner hyphens, the first a letter."""
+    return 0 < len(text) <= NAME_LIMIT and _NAME.match(text) is not None
+
+
+def check_name(text: str, field: str) -> str:
+    """Return `text` if it is a name; raise `InvalidRequest` that names `field` otherwise."""
+    if not is_name(text):
+        raise InvalidRequest(
+            f"{field} is not a name.",
+            advice=f"Use 1 to {NAME_LIMIT} of a-z, 0-9 and single inner hyphens, beginning with a letter.",
+        )
+    return text
+
+
+def check_alias(text: str) -> str:
+    """Return `text` if it is ``alias/NAME``; raise `InvalidRequest` otherwise."""
+    if not text.startswith(ALIAS_PREFIX) or not is_name(text.removeprefix(ALIAS_PREFIX)):
+        raise InvalidRequest(
+            "alias is not of the form alias/NAME.",
+            advice=f"Use {ALIAS_PREFIX} and then 1 to {NAME_LIMIT} of a-z, 0-9 and single inner hyphens.",
+        )
+    return text

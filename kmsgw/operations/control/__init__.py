@@ -1,0 +1,1 @@
+"""The control plane: the lifecycle of keys, policies, status."""

@@ -1,0 +1,87 @@
+"""What every key provider does, and what some can do besides.
+
+A provider keeps the material of key-encryption keys and wraps data keys with it. It keeps no list of keys: for each
+version it hands out a reference (bytes, opaque to all others) that the gateway stores and gives back.
+
+Every provider is safe for threads. Each call ends within a bound, the provider's timeout.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+DATA_KEY_BYTES = 32
+"""Length of a data key: AES-256."""
+
+WRAPPED_LIMIT = 256
+"""Longest wrapped data key that a provider may answer, in bytes; 60 for AES-256-GCM."""
+
+REFERENCE_LIMIT = 1024
+"""Longest material reference, in bytes."""
+
+
+class ProviderKind(StrEnum):
+    """The kinds of provider."""
+
+    SOFTWARE = "software"
+    PKCS11 = "pkcs11"
+    VAULT = "vault"
+
+
+@dataclass(frozen=True, slots=True)
+class MaterialRef:
+    """Which material: the key, its version, and the reference that `KeyProvider.create` answered for it."""
+
+    key_id: str
+    version: int
+    reference: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderDescription:
+    """What `status` says of a provider. ``mechanism`` is what was chosen after probing."""
+
+    name: str
+    kind: ProviderKind
+    mechanism: str
+    development_only: bool
+
+
+class KeyProvider(Protocol):
+    """The small interface that all providers have.
+
+    Every method but `describe` and `close` raises `ProviderUnavailable` where the back end does not answer.
+    """
+
+    def describe(self) -> ProviderDescription:
+        """Say what this provider is. Never fails, never waits."""
+
+    def create(self, key_id: str, version: int) -> bytes:
+        """Make material for a new version and return its reference, at most `REFERENCE_LIMIT` bytes."""
+
+    def wrap(self, material: MaterialRef, data_key: bytes, aad: bytes) -> bytes:
+        """Wrap 32 bytes under the material, bound to `aad`; return at most `WRAPPED_LIMIT` bytes.
+
+        Raises `FailedPrecondition` with MATERIAL_MISSING where the material is gone.
+        """
+
+    def unwrap(self, material: MaterialRef, wrapped: bytes, aad: bytes) -> bytes:
+        """Return the 32 bytes that `wrap` was given.
+
+        Raises `DecryptionFailed` where `wrapped` or `aad` differ, and `FailedPrecondition` with MATERIAL_MISSING
+        where the material is gone.
+        """
+
+    def probe(self) -> None:
+        """Prove with a real encryption and decryption that the back end serves. Never changes stored keys."""
+
+    def close(self) -> None:
+        """Release the back end. Later calls raise `ProviderUnavailable`."""
+
+
+@runtime_checkable
+class DestroysMaterial(Protocol):
+    """Optional: a provider that can destroy material for good."""
+
+    def destroy(self, material: MaterialRef) -> None:
+        """Destroy the material. Destroying what is gone already is no error."""

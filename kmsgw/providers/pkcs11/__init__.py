@@ -1,0 +1,1 @@
+"""Keys in a hardware token, through PKCS#11."""
