@@ -1,0 +1,136 @@
+"""The bytes of an envelope and of a wrapped data key (docs/envelope.md). Parsing is strict; nothing here decrypts.
+
+An envelope has two parts before its payload. The *bound header* says what the payload is, and is authenticated with
+it. The *wrapping* says how to get at the data key, and is authenticated by the wrap itself and by the commitment; so
+rewrap can replace it without touching the payload (docs/adr/0001).
+"""
+
+import struct
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from kmsgw.errors import EnvelopeMalformed, Reason
+from kmsgw.model.names import NAME_LIMIT, is_name
+
+MAGIC = b"KMGW"
+FORMAT_VERSION = 1
+SALT_BYTES = 32
+COMMITMENT_BYTES = 32
+TAG_BYTES = 16
+WRAPPED_MIN = 40
+"""Shortest wrapped data key: 32 bytes under AES key wrap."""
+WRAPPED_MAX = 256
+MAX_OVERHEAD = 200
+"""An envelope with a wrapped data key of at most 66 bytes is at most so much longer than its plaintext."""
+
+_FIXED = len(MAGIC) + 3
+_WRAPPING = struct.Struct(">IH")
+
+
+class Suite(IntEnum):
+    """What the bytes are, and the algorithms in them."""
+
+    AES_256_GCM_HKDF_SHA256_COMMIT = 0x01
+    WRAPPED_DATA_KEY = 0x02
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A parsed envelope, or a wrapped data key, which has neither salt nor commitment nor payload.
+
+    ``bound`` is the bound header as it stood; ``payload`` the ciphertext with its 16-byte tag, empty where the
+    caller left it out.
+    """
+
+    suite: Suite
+    key_id: str
+    key_version: int
+    wrapped: bytes = field(repr=False)
+    bound: bytes = field(repr=False)
+    salt: bytes = field(default=b"", repr=False)
+    commitment: bytes = field(default=b"", repr=False)
+    payload: bytes = field(default=b"", repr=False)
+
+    def encode(self) -> bytes:
+        """Return the bytes that parse to this."""
+        return b"".join((self.bound, _WRAPPING.pack(self.key_version, len(self.wrapped)), self.wrapped, self.payload))
+
+    def with_wrapping(self, key_version: int, wrapped: bytes) -> "Envelope":
+        """Return the same payload with its data key wrapped anew."""
+        return Envelope(
+            self.suite, self.key_id, key_version, wrapped, self.bound, self.salt, self.commitment, self.payload
+        )
+
+    def wrapped_data_key(self) -> "Envelope":
+        """Return the data key alone, as `Decrypt` takes it to hand out the data key."""
+        return wrapped_data_key(self.key_id, self.key_version, self.wrapped)
+
+
+def bound_header(suite: Suite, key_id: str, salt: bytes = b"", commitment: bytes = b"") -> bytes:
+    """Return the bound header: ``"KMGW" ‖ u8 format ‖ u8 suite ‖ u8 length ‖ key id ‖ salt ‖ commitment``."""
+    raw = key_id.encode("ascii")
+    return b"".join((MAGIC, bytes((FORMAT_VERSION, suite, len(raw))), raw, salt, commitment))
+
+
+def wrapped_data_key(key_id: str, key_version: int, wrapped: bytes) -> Envelope:
+    """Return a wrapped data key: a bound header and a wrapping, nothing else."""
+    header = bound_header(Suite.WRAPPED_DATA_KEY, key_id)
+    return Envelope(Suite.WRAPPED_DATA_KEY, key_id, key_version, wrapped, header)
+
+
+def parse_envelope(data: bytes, *, payload_optional: bool = False) -> Envelope:
+    """Parse an envelope or a wrapped data key. With `payload_optional`, a header alone will do.
+
+    Raises `EnvelopeMalformed` where a byte is missing, extra, or not the one encoding there is.
+    """
+    if len(data) < _FIXED or not data.startswith(MAGIC):
+        raise EnvelopeMalformed("These bytes are not a kmsgw envelope.", advice="Give the envelope as it was answered.")
+    if data[4] != FORMAT_VERSION:
+        raise EnvelopeMalformed(
+            f"The envelope has format version {data[4]}; this kmsgw reads {FORMAT_VERSION}.",
+            reason=Reason.ENVELOPE_VERSION_UNKNOWN,
+            advice="Use a kmsgw that knows this format.",
+        )
+    try:
+        suite = Suite(data[5])
+    except ValueError:
+        raise EnvelopeMalformed(
+            f"The envelope has the unknown suite {data[5]}.",
+            reason=Reason.ENVELOPE_VERSION_UNKNOWN,
+            advice="Use a kmsgw that knows this suite.",
+        ) from None
+    name_end = _FIXED + data[6]
+    secrets = SALT_BYTES + COMMITMENT_BYTES if suite is Suite.AES_256_GCM_HKDF_SHA256_COMMIT else 0
+    bound_end = name_end + secrets
+    wrapped_start = bound_end + _WRAPPING.size
+    if data[6] > NAME_LIMIT or len(data) < wrapped_start:
+        raise _truncated()
+    key_id = data[_FIXED:name_end].decode("latin-1")
+    if not is_name(key_id):
+        raise EnvelopeMalformed("The envelope names no key.", advice="Give the envelope unchanged.")
+    version, wrapped_length = _WRAPPING.unpack_from(data, bound_end)
+    payload_start = wrapped_start + wrapped_length
+    if version == 0 or not WRAPPED_MIN <= wrapped_length <= WRAPPED_MAX or len(data) < payload_start:
+        raise _truncated()
+    payload = data[payload_start:]
+    if suite is Suite.WRAPPED_DATA_KEY:
+        if payload:
+            raise EnvelopeMalformed("Bytes follow the wrapped data key.", advice="Give it as it was answered.")
+    elif len(payload) < TAG_BYTES and not (payload_optional and not payload):
+        raise _truncated()
+    return Envelope(
+        suite,
+        key_id,
+        version,
+        data[wrapped_start:payload_start],
+        data[:bound_end],
+        data[name_end : name_end + SALT_BYTES] if secrets else b"",
+        data[name_end + SALT_BYTES : bound_end] if secrets else b"",
+        payload,
+    )
+
+
+def _truncated() -> EnvelopeMalformed:
+    return EnvelopeMalformed(
+        "The envelope is cut short, or a length in it is wrong.", advice="Give the envelope as it was answered."
+    )
