@@ -9,6 +9,9 @@ NAME_LIMIT = 40
 
 ALIAS_PREFIX = "alias/"
 
+DEVELOPMENT_ORGANISATION = "kmsgw DEVELOPMENT ONLY"
+"""Organisation (O) in the names of generated development certificates; production refuses it (threat 22)."""
+
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
 
 
