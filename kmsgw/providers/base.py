@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from kmsgw.errors import FailedPrecondition, Reason
+
 DATA_KEY_BYTES = 32
 """Length of a data key: AES-256."""
 
@@ -62,6 +64,7 @@ class KeyProvider(Protocol):
     def wrap(self, material: MaterialRef, data_key: bytes, aad: bytes) -> bytes:
         """Wrap 32 bytes under the material, bound to `aad`; return at most `WRAPPED_LIMIT` bytes.
 
+        Raises `ValueError` where the data key is not 32 bytes (`check_data_key`).
         Raises `FailedPrecondition` with MATERIAL_MISSING where the material is gone.
         """
 
@@ -85,3 +88,18 @@ class DestroysMaterial(Protocol):
 
     def destroy(self, material: MaterialRef) -> None:
         """Destroy the material. Destroying what is gone already is no error."""
+
+
+def check_data_key(data_key: bytes) -> None:
+    """Raise `ValueError` where a data key is not 32 bytes. Only a fault of kmsgw itself can cause it."""
+    if len(data_key) != DATA_KEY_BYTES:
+        raise ValueError(f"a data key has {DATA_KEY_BYTES} bytes")
+
+
+def material_missing(material: MaterialRef) -> FailedPrecondition:
+    """Return the one error for material that is gone, or is not that of the key and version named."""
+    return FailedPrecondition(
+        f"The material of version {material.version} of the key is missing.",
+        reason=Reason.MATERIAL_MISSING,
+        advice="Restore the key provider's back end; until then nothing under this version opens.",
+    )
