@@ -140,8 +140,8 @@ class DevelopmentCa:
     ) -> IssuedCertificate:
         """Issue a client certificate.
 
-        `name` is its CN unless `subject` gives all attributes, or the whole name. Without `spiffe` and `dns` it has no SAN. `usages` are
-        the extended key usages; without any the extension is left out.
+        `name` is its CN unless `subject` gives all attributes, or the whole name. Without `spiffe` and `dns` it has
+        no SAN. `usages` are the extended key usages; without any the extension is left out.
         """
         uris = [spiffe] if isinstance(spiffe, str) else list(spiffe or ())
         names = [*map(x509.UniformResourceIdentifier, uris), *map(x509.DNSName, dns)]
