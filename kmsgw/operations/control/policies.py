@@ -1,0 +1,237 @@
+"""Verbs on policies: Explain and ListPolicies. They change nothing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Protocol
+
+from kmsgw.errors import InvalidRequest, NotFound
+from kmsgw.model.access import AccessRequest, Action, DecidingPolicy, Decision, PolicyText, Principal
+from kmsgw.model.context import AccessDeclaration, EncryptionContext
+from kmsgw.operations.keyring import Keyring
+from kmsgw.operations.ports import Authorizer
+from kmsgw.operations.verb import Access, Grant
+
+_MAX_ROLES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRequest:
+    """What the audit log says of a request. ``policies`` are the ids that decided."""
+
+    principal_id: str
+    tenant: str
+    roles: tuple[str, ...]
+    action: str
+    key_id: str
+    allowed: bool
+    reason: str
+    policies: tuple[str, ...]
+    time: datetime
+
+
+class RequestFinder(Protocol):
+    """Finds requests in the node's audit logs."""
+
+    def find(self, request_id: str) -> RecordedRequest | None:
+        """Return the recorded request, or None. Waits for the next checkpoint where the request is that young."""
+
+
+class PrincipalDirectory(Protocol):
+    """Knows the configured principals."""
+
+    def find(self, principal_id: str) -> Principal | None:
+        """Return the principal of this id, or None."""
+
+
+Explainer = Callable[[AccessRequest, Decision], str]
+"""Puts a decision into words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainRecordedCommand:
+    """Explain a recorded request."""
+
+    request_id: str
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.request_id) <= 64:
+            raise InvalidRequest("request_id is malformed.", advice="Take it from an answer or from the audit log.")
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainHypotheticalCommand:
+    """Explain how a request that nobody made would be decided."""
+
+    roles: tuple[str, ...]
+    principal_id: str
+    tenant: str
+    action: str
+    key: str
+    context: EncryptionContext
+    declaration: AccessDeclaration
+
+    def __post_init__(self) -> None:
+        if self.action not in {each.value for each in Action}:
+            raise InvalidRequest("There is no such action.", advice=f"Use one of: {', '.join(Action)}.")
+        if len(self.roles) > _MAX_ROLES:
+            raise InvalidRequest("There are too many roles.", advice=f"Give at most {_MAX_ROLES}.")
+        if not self.roles and not self.principal_id:
+            raise InvalidRequest(
+                "Nobody is named.", advice="Give roles, or the principal_id of a configured principal."
+            )
+
+
+ExplainCommand = ExplainRecordedCommand | ExplainHypotheticalCommand
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A decision with its reasons. ``time`` is None for a hypothetical request."""
+
+    allowed: bool
+    policies: tuple[DecidingPolicy, ...]
+    text: str
+    reason: str
+    principal_id: str
+    roles: tuple[str, ...]
+    action: str
+    key_id: str
+    time: datetime | None
+
+
+class Explain:
+    """The verb."""
+
+    changes_state: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        authorizer: Authorizer,
+        explainer: Explainer,
+        keyring: Keyring,
+        finder: RequestFinder,
+        directory: PrincipalDirectory,
+    ) -> None:
+        self._authorizer = authorizer
+        self._explainer = explainer
+        self._keyring = keyring
+        self._finder = finder
+        self._directory = directory
+
+    def accesses(self, command: ExplainCommand) -> Sequence[Access]:  # noqa: ARG002
+        """Wants to know why."""
+        return (Access(Action.EXPLAIN_POLICY),)
+
+    def run(self, command: ExplainCommand, grant: Grant) -> Explanation:
+        """Explain. Raises `NotFound` for a request that the caller's tenant did not make."""
+        if isinstance(command, ExplainRecordedCommand):
+            return self._recorded(command.request_id, grant.principal.tenant)
+        return self._hypothetical(command, grant.principal)
+
+    def _recorded(self, request_id: str, tenant: str) -> Explanation:
+        found = self._finder.find(request_id)
+        if found is None or found.tenant not in ("", tenant):
+            raise NotFound(
+                "This node has no record of the request.", advice="Check the id; ask the node that answered it."
+            )
+        texts: Mapping[str, PolicyText] = {each.policy_id: each for each in self._authorizer.policies()}
+        deciding = tuple(
+            DecidingPolicy(each, texts[each].permits, texts[each].advice)
+            if each in texts
+            else DecidingPolicy(each, found.allowed, "This policy is no longer in force.")
+            for each in found.policies
+        )
+        return Explanation(
+            found.allowed,
+            deciding,
+            _recorded_text(found, deciding),
+            found.reason,
+            found.principal_id,
+            found.roles,
+            found.action,
+            found.key_id,
+            found.time,
+        )
+
+    def _hypothetical(self, command: ExplainHypotheticalCommand, caller: Principal) -> Explanation:
+        known = self._directory.find(command.principal_id) if command.principal_id else None
+        if known is None and not command.roles:
+            raise NotFound("No principal of this id is configured.", advice="Check the id, or give roles.")
+        imagined = Principal(
+            command.principal_id or caller.principal_id,
+            known.kind if known else caller.kind,
+            command.tenant or (known.tenant if known else caller.tenant),
+            frozenset(command.roles) or (known.roles if known else frozenset()),
+        )
+        key = self._keyring.resolve(command.key) if command.key else None
+        if key is not None and key.tenant != caller.tenant:
+            key = None
+        action, roles = Action(command.action), tuple(sorted(imagined.roles))
+        if command.key and key is None:
+            text = "There is no such key in your tenant. An unknown key is refused like a forbidden one."
+            return Explanation(False, (), text, "", imagined.principal_id, roles, action, "", None)
+        tenant = key.tenant if key else imagined.tenant
+        request = AccessRequest(imagined, action, tenant, key, command.context, command.declaration)
+        decision = self._authorizer.decide(request)
+        return Explanation(
+            decision.allowed,
+            decision.policies,
+            self._explainer(request, decision),
+            "",
+            imagined.principal_id,
+            roles,
+            action,
+            key.key_id if key else "",
+            None,
+        )
+
+
+def _recorded_text(found: RecordedRequest, deciding: Sequence[DecidingPolicy]) -> str:
+    named = ", ".join(f"{each.policy_id!r}" for each in deciding)
+    if found.allowed:
+        outcome = f"Policy allowed it, by {named}." if named else "No policy was asked."
+        return outcome if not found.reason else f"{outcome} It was answered {found.reason}."
+    if named:
+        advice = " ".join(each.advice for each in deciding if each.advice)
+        return f"It was refused by {named}. {advice}".strip()
+    if found.reason != "ACCESS_DENIED":
+        return f"It was refused with {found.reason} before any policy was asked."
+    return "No policy permits it to these roles, or the key does not exist; what nothing permits is denied."
+
+
+@dataclass(frozen=True, slots=True)
+class ListPoliciesCommand:
+    """Show a page of policies, from after the policy id `after`."""
+
+    page_size: int
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyPage:
+    """A page of policies; ``next_after`` is empty on the last."""
+
+    policies: tuple[PolicyText, ...]
+    next_after: str
+    digest: str
+
+
+class ListPolicies:
+    """The verb."""
+
+    changes_state: ClassVar[bool] = False
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+
+    def accesses(self, command: ListPoliciesCommand) -> Sequence[Access]:  # noqa: ARG002
+        """Wants to read the policies."""
+        return (Access(Action.LIST_POLICIES),)
+
+    def run(self, command: ListPoliciesCommand, grant: Grant) -> PolicyPage:  # noqa: ARG002
+        """Return the policies in force."""
+        rest = [each for each in self._authorizer.policies() if each.policy_id > command.after]
+        page = tuple(rest[: command.page_size])
+        more = len(rest) > len(page)
+        return PolicyPage(page, page[-1].policy_id if more else "", self._authorizer.digest)

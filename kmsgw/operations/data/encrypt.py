@@ -1,0 +1,74 @@
+"""Encrypt: seal a value into an envelope."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from kmsgw.envelope.aead import seal_value
+from kmsgw.errors import InvalidRequest, Reason
+from kmsgw.model.access import Action
+from kmsgw.model.context import AccessDeclaration, EncryptionContext
+from kmsgw.operations.data_keys import DataKeys
+from kmsgw.operations.verb import Access, Grant
+
+MAX_PLAINTEXT_BYTES = 65_536
+"""Longest value of a call, in bytes. What is longer is sealed by the client with a data key."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptCommand:
+    """Seal `plaintext` under `key`, bound to `context`."""
+
+    key: str
+    plaintext: bytes = field(repr=False)
+    context: EncryptionContext
+    declaration: AccessDeclaration
+
+
+@dataclass(frozen=True, slots=True)
+class Encrypted:
+    """The envelope, and what it is under."""
+
+    envelope: bytes = field(repr=False)
+    key_id: str
+    key_version: int
+
+
+def check_size(plaintext: bytes) -> None:
+    """Raise `InvalidRequest` where a value is too long for one call."""
+    if len(plaintext) > MAX_PLAINTEXT_BYTES:
+        raise InvalidRequest(
+            f"The plaintext has {len(plaintext)} bytes; a call takes {MAX_PLAINTEXT_BYTES}.",
+            reason=Reason.PLAINTEXT_TOO_LARGE,
+            advice="Seal it in the client with a data key: `Client.seal`, or `kmsgw encrypt`.",
+        )
+
+
+class Encrypt:
+    """The verb."""
+
+    changes_state: ClassVar[bool] = False
+
+    def __init__(self, data_keys: DataKeys) -> None:
+        self._data_keys = data_keys
+
+    def accesses(self, command: EncryptCommand) -> Sequence[Access]:
+        """Wants to encrypt under the key."""
+        return (Access(Action.ENCRYPT, command.key, None, command.context, command.declaration),)
+
+    def run(self, command: EncryptCommand, grant: Grant) -> Encrypted:
+        """Seal. Raises `FailedPrecondition` for a disabled key, `ProviderUnavailable` on a cache miss without provider."""
+        check_size(command.plaintext)
+        key = grant.key()
+        key.require_enabled()
+        data_key = self._data_keys.for_sealing(key, command.context, len(command.plaintext))
+        grant.trail.key_version = data_key.key_version
+        envelope = seal_value(
+            data_key.plaintext,
+            command.plaintext,
+            command.context,
+            key_id=key.key_id,
+            key_version=data_key.key_version,
+            wrapped=data_key.wrapped,
+        )
+        return Encrypted(envelope, key.key_id, data_key.key_version)

@@ -1,0 +1,55 @@
+"""GenerateDataKey, with and without its plaintext."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from kmsgw.envelope.format import wrapped_data_key
+from kmsgw.model.access import Action
+from kmsgw.model.context import AccessDeclaration, EncryptionContext
+from kmsgw.operations.data_keys import DataKeys
+from kmsgw.operations.verb import Access, Grant
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateDataKeyCommand:
+    """Make a data key under `key`, bound to `context`."""
+
+    key: str
+    context: EncryptionContext
+    declaration: AccessDeclaration
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedDataKey:
+    """A data key, wrapped; ``plaintext`` is empty where it was not asked for."""
+
+    plaintext: bytes = field(repr=False)
+    wrapped: bytes = field(repr=False)
+    key_id: str
+    key_version: int
+
+
+class GenerateDataKey:
+    """The verb. Every call makes a new data key: none is ever handed out twice."""
+
+    changes_state: ClassVar[bool] = False
+
+    def __init__(self, data_keys: DataKeys, *, with_plaintext: bool) -> None:
+        self._data_keys = data_keys
+        self._with_plaintext = with_plaintext
+        self._action = Action.GENERATE_DATA_KEY if with_plaintext else Action.GENERATE_DATA_KEY_WITHOUT_PLAINTEXT
+
+    def accesses(self, command: GenerateDataKeyCommand) -> Sequence[Access]:
+        """Wants a data key under the key."""
+        return (Access(self._action, command.key, None, command.context, command.declaration),)
+
+    def run(self, command: GenerateDataKeyCommand, grant: Grant) -> GeneratedDataKey:
+        """Make and wrap. Raises `FailedPrecondition` for a disabled key, `ProviderUnavailable` without provider."""
+        key = grant.key()
+        key.require_enabled()
+        made = self._data_keys.generate(key, command.context)
+        grant.trail.key_version = made.key_version
+        wrapped = wrapped_data_key(key.key_id, made.key_version, made.wrapped).encode()
+        plaintext = made.plaintext if self._with_plaintext else b""
+        return GeneratedDataKey(plaintext, wrapped, key.key_id, made.key_version)

@@ -1,0 +1,217 @@
+"""Data keys: made, wrapped, unwrapped, and kept for a while so that most calls need no provider.
+
+For encryption a data key is reused for one key version and one context, up to a limit of messages, bytes and age.
+For decryption an unwrapped data key is found by everything that it is bound to (threat 10); only an authenticated
+unwrap puts one there. Both forget a key's data keys as soon as anything of the key changes. Concurrent misses for
+one data key make one provider call.
+
+Cached data keys are `bytes`, which Python can't overwrite: they leave memory when the last reference goes.
+"""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from kmsgw.clock import SYSTEM_CLOCK, Clock
+from kmsgw.envelope.aead import new_data_key
+from kmsgw.envelope.binding import wrap_aad
+from kmsgw.errors import DecryptionFailed, FailedPrecondition, Reason
+from kmsgw.model.context import EncryptionContext
+from kmsgw.model.key import Key, KeyVersion
+from kmsgw.providers.base import KeyProvider, MaterialRef
+
+EntryT = TypeVar("EntryT")
+_WAIT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class CacheLimits:
+    """How long and for how much a data key is reused; ``entries`` bounds each cache."""
+
+    max_messages: int
+    max_bytes: int
+    max_age_seconds: float
+    entries: int
+
+
+@dataclass(slots=True)
+class WrappedDataKey:
+    """A data key with its wrapping, and what it may still be used for."""
+
+    plaintext: bytes = field(repr=False)
+    wrapped: bytes = field(repr=False)
+    key_version: int
+    expires: float = 0.0
+    messages_left: int = 0
+    bytes_left: int = 0
+
+
+class _SingleFlight(Generic[EntryT]):
+    """Makes one call for many who want the same thing at the same time."""
+
+    def __init__(self) -> None:
+        self._flights: dict[Hashable, Future[EntryT]] = {}
+        self._lock = threading.Lock()
+
+    def do(self, what: Hashable, make: Callable[[], EntryT]) -> EntryT:
+        """Return what `make` makes, or what another caller's `make` made meanwhile; both fail alike."""
+        with self._lock:
+            flight = self._flights.get(what)
+            leads = flight is None
+            if flight is None:
+                flight = self._flights[what] = Future()
+        if not leads:
+            return flight.result(timeout=_WAIT_SECONDS)
+        try:
+            made = make()
+        except BaseException as error:
+            flight.set_exception(error)
+            raise
+        else:
+            flight.set_result(made)
+            return made
+        finally:
+            with self._lock:
+                del self._flights[what]
+
+
+class DataKeys:
+    """The data keys of one worker. Safe for threads; no lock is held over a provider call."""
+
+    def __init__(
+        self, providers: Mapping[str, KeyProvider], limits: CacheLimits, *, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self._providers = providers
+        self._limits = limits
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sealing: OrderedDict[tuple[str, int, bytes], WrappedDataKey] = OrderedDict()
+        self._opening: OrderedDict[tuple[str, bytes], tuple[float, bytes]] = OrderedDict()
+        self._sealing_flights: _SingleFlight[WrappedDataKey] = _SingleFlight()
+        self._opening_flights: _SingleFlight[bytes] = _SingleFlight()
+
+    def provider_of(self, key: Key) -> KeyProvider:
+        """Return the provider that holds a key. Raises `FailedPrecondition` where it is not configured here."""
+        provider = self._providers.get(key.provider)
+        if provider is None:
+            raise FailedPrecondition(
+                f"The provider {key.provider!r} of the key is not configured on this node.",
+                reason=Reason.PROVIDER_UNKNOWN,
+                advice="Ask an administrator to configure it, or to move the key.",
+            )
+        return provider
+
+    def generate(self, key: Key, context: EncryptionContext) -> WrappedDataKey:
+        """Make a data key that nobody else gets, wrapped under the key's primary version."""
+        plaintext = new_data_key()
+        return WrappedDataKey(plaintext, self.wrap(key, plaintext, context), key.primary.version)
+
+    def wrap(self, key: Key, data_key: bytes, context: EncryptionContext) -> bytes:
+        """Wrap a data key under the key's primary version."""
+        version = key.primary
+        aad = wrap_aad(key.key_id, version.version, context)
+        return self.provider_of(key).wrap(_material(key, version), data_key, aad)
+
+    def for_sealing(self, key: Key, context: EncryptionContext, size: int) -> WrappedDataKey:
+        """Return a data key for one message of `size` bytes: a cached one, or a new one."""
+        found = self.cached_for_sealing(key, context, size)
+        if found is not None:
+            return found
+        place = (key.key_id, key.revision, context.canonical)
+        self._sealing_flights.do(place, lambda: self._fill_sealing(key, context))
+        # Another may have used it up at once, where the limit is small; then this message gets one of its own.
+        return self.cached_for_sealing(key, context, size) or self.generate(key, context)
+
+    def cached_for_sealing(self, key: Key, context: EncryptionContext, size: int) -> WrappedDataKey | None:
+        """Return a cached data key for one message of `size` bytes and count it, or None. Never waits."""
+        place = (key.key_id, key.revision, context.canonical)
+        with self._lock:
+            entry = self._sealing.get(place)
+            if entry is None:
+                return None
+            if self._clock.monotonic() >= entry.expires or entry.messages_left < 1 or entry.bytes_left < size:
+                del self._sealing[place]
+                return None
+            entry.messages_left -= 1
+            entry.bytes_left -= size
+            self._sealing.move_to_end(place)
+            return entry
+
+    def unwrap(self, key: Key, version: KeyVersion, wrapped: bytes, context: EncryptionContext) -> bytes:
+        """Return an unwrapped data key, cached or from the provider. Raises `DecryptionFailed`."""
+        found = self.cached_for_opening(key, version, wrapped, context)
+        if found is not None:
+            return found
+        place = _opening_place(key, version, wrapped, context)
+        return self._opening_flights.do(place, lambda: self._fill_opening(place, key, version, wrapped, context))
+
+    def cached_for_opening(
+        self, key: Key, version: KeyVersion, wrapped: bytes, context: EncryptionContext
+    ) -> bytes | None:
+        """Return a cached unwrapped data key, or None. Never waits."""
+        place = _opening_place(key, version, wrapped, context)
+        with self._lock:
+            entry = self._opening.get(place)
+            if entry is None:
+                return None
+            if self._clock.monotonic() >= entry[0]:
+                del self._opening[place]
+                return None
+            self._opening.move_to_end(place)
+            return entry[1]
+
+    def forget(self, key_ids: frozenset[str]) -> None:
+        """Drop every cached data key of these keys."""
+        with self._lock:
+            for sealing_place in [place for place in self._sealing if place[0] in key_ids]:
+                del self._sealing[sealing_place]
+            for opening_place in [place for place in self._opening if place[0] in key_ids]:
+                del self._opening[opening_place]
+
+    def _fill_sealing(self, key: Key, context: EncryptionContext) -> WrappedDataKey:
+        made = self.generate(key, context)
+        made.expires = self._clock.monotonic() + self._limits.max_age_seconds
+        made.messages_left = self._limits.max_messages
+        made.bytes_left = self._limits.max_bytes
+        with self._lock:
+            self._sealing[key.key_id, key.revision, context.canonical] = made
+            if len(self._sealing) > self._limits.entries:
+                self._sealing.popitem(last=False)
+        return made
+
+    def _fill_opening(
+        self, place: tuple[str, bytes], key: Key, version: KeyVersion, wrapped: bytes, context: EncryptionContext
+    ) -> bytes:
+        aad = wrap_aad(key.key_id, version.version, context)
+        data_key = self.provider_of(key).unwrap(_material(key, version), wrapped, aad)
+        if self._limits.max_age_seconds:
+            with self._lock:
+                self._opening[place] = (self._clock.monotonic() + self._limits.max_age_seconds, data_key)
+                if len(self._opening) > self._limits.entries:
+                    self._opening.popitem(last=False)
+        return data_key
+
+
+def open_version(key: Key, version: int) -> KeyVersion:
+    """Return the version that is to unwrap. One that never was is a `DecryptionFailed` like any other."""
+    found = key.usable_version(version)
+    if found is None:
+        raise DecryptionFailed
+    return found
+
+
+def _material(key: Key, version: KeyVersion) -> MaterialRef:
+    return MaterialRef(key.key_id, version.version, version.material)
+
+
+def _opening_place(key: Key, version: KeyVersion, wrapped: bytes, context: EncryptionContext) -> tuple[str, bytes]:
+    # The revision is part of it: what was unwrapped before a change of the key is never found after it, not even
+    # where the unwrap was under way during the change.
+    digest = hashlib.sha256(wrap_aad(key.key_id, version.version, context))
+    digest.update(b"%d|%d|" % (key.revision, len(wrapped)))
+    digest.update(wrapped)
+    return key.key_id, digest.digest()

@@ -1,0 +1,142 @@
+"""All keys in memory, never staler than one second: the hot path asks this and not the database.
+
+A thread looks at the state epoch every few hundred milliseconds and loads what changed. Whoever finds that the last
+look is too long ago looks itself before it answers; where that fails, the keyring fails closed, because a key that
+was disabled elsewhere must be refused here within a second.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from kmsgw.clock import SYSTEM_CLOCK, Clock
+from kmsgw.errors import KmsgwError, StateUnavailable
+from kmsgw.model.key import Key
+from kmsgw.operations.ports import KeyStore
+
+MAX_AGE_SECONDS: Final = 1.0
+"""Oldest state that is answered from."""
+
+_MISS_AGE_SECONDS: Final = 0.02
+"""An unknown name is looked up again, but no more often than this: a flood of them must not reach the database."""
+
+_RETRY_SECONDS: Final = 0.2
+_LOCK_SECONDS: Final = 0.5
+
+_LOG = logging.getLogger(__name__)
+
+
+class Keyring:
+    """Keys by id and by alias. Safe for threads; reading takes no lock and does no I/O while it is fresh."""
+
+    def __init__(self, store: KeyStore, *, clock: Clock = SYSTEM_CLOCK, poll_seconds: float = 0.2) -> None:
+        self._store = store
+        self._clock = clock
+        self._poll_seconds = poll_seconds
+        self._keys: dict[str, Key] = {}
+        self._aliases: dict[str, str] = {}
+        self._sorted_ids: list[str] | None = []
+        self._epoch = -1
+        self._seen = float("-inf")
+        self._failed = float("-inf")
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._listeners: list[Callable[[frozenset[str]], None]] = []
+
+    def on_change(self, listener: Callable[[frozenset[str]], None]) -> None:
+        """Call `listener` with the ids of the keys that changed, after each load."""
+        self._listeners.append(listener)
+
+    def start(self) -> None:
+        """Load everything and begin to poll. Raises `StateUnavailable` where the database does not answer."""
+        self.refresh()
+        self._thread = threading.Thread(target=self._poll, name="keyring", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop polling."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def resolve(self, name: str) -> Key | None:
+        """Return the key of an id or an ``alias/NAME``, or None. Raises `StateUnavailable` where that isn't known."""
+        self.require_fresh()
+        key = self._find(name)
+        if key is None and self._clock.monotonic() - self._seen > _MISS_AGE_SECONDS:
+            self.refresh(older_than=_MISS_AGE_SECONDS)
+            key = self._find(name)
+        return key
+
+    def resolve_version(self, key: Key, version: int) -> Key:
+        """Return the key, read again where it is not known to have `version`: it may have been rotated elsewhere."""
+        if key.find_version(version) is None and self._clock.monotonic() - self._seen > _MISS_AGE_SECONDS:
+            self.refresh(older_than=_MISS_AGE_SECONDS)
+            return self._keys.get(key.key_id, key)
+        return key
+
+    def page(self, after: str, tenant: str) -> Sequence[Key]:
+        """Return the keys of a tenant with an id above `after`, by id."""
+        self.require_fresh()
+        ids = self._sorted_ids
+        if ids is None:
+            ids = self._sorted_ids = sorted(self._keys)
+        return [key for key_id in ids if key_id > after and (key := self._keys[key_id]).tenant == tenant]
+
+    def require_fresh(self) -> None:
+        """Raise `StateUnavailable` where the state can't be brought to at most one second of age."""
+        if self._clock.monotonic() - self._seen > MAX_AGE_SECONDS:
+            self.refresh(older_than=MAX_AGE_SECONDS)
+
+    def refresh(self, older_than: float = 0.0) -> None:
+        """Load what changed, unless somebody did within `older_than` seconds."""
+        if not self._lock.acquire(timeout=_LOCK_SECONDS):
+            raise StateUnavailable("The database is slow to answer.")
+        try:
+            before = self._clock.monotonic()
+            if older_than and before - self._seen <= older_than:
+                return
+            if older_than and before - self._failed < _RETRY_SECONDS:
+                # One caller waits for a database that is down; the others need not queue behind it.
+                raise StateUnavailable("The database does not answer.")
+            try:
+                changed = self._load()
+            except KmsgwError:
+                self._failed = self._clock.monotonic()
+                raise
+            # The time before the query: what was committed since is not known to have been seen.
+            self._seen = before
+        finally:
+            self._lock.release()
+        if changed:
+            for listener in self._listeners:
+                listener(changed)
+
+    def _load(self) -> frozenset[str]:
+        if self._epoch >= 0 and self._store.epoch() == self._epoch:
+            return frozenset()
+        changes = self._store.changes_since(self._epoch)
+        for key in changes.keys:
+            before = self._keys.get(key.key_id)
+            for alias in () if before is None else before.aliases:
+                if self._aliases.get(alias) == key.key_id:
+                    del self._aliases[alias]
+        for key in changes.keys:
+            if key.key_id not in self._keys:
+                self._sorted_ids = None
+            self._keys[key.key_id] = key
+            self._aliases.update(dict.fromkeys(key.aliases, key.key_id))
+        self._epoch = changes.epoch
+        return frozenset(key.key_id for key in changes.keys)
+
+    def _find(self, name: str) -> Key | None:
+        return self._keys.get(self._aliases.get(name, name))
+
+    def _poll(self) -> None:
+        while not self._stopped.wait(self._poll_seconds):
+            try:
+                self.refresh()
+            except KmsgwError as error:
+                _LOG.warning("the keyring can't be brought up to date: %s", error.reason)

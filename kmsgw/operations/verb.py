@@ -1,0 +1,69 @@
+"""The shape that every operation has, so that one pipeline can authorise, record and run them all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar, Protocol, TypeVar
+
+from kmsgw.errors import AccessDenied
+from kmsgw.model.access import Action, Principal
+from kmsgw.model.context import EMPTY_CONTEXT, NO_DECLARATION, AccessDeclaration, EncryptionContext
+from kmsgw.model.key import Key
+
+CommandT_contra = TypeVar("CommandT_contra", contravariant=True)
+ResultT_co = TypeVar("ResultT_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One thing that a command wants to do: an action, on a key by id or alias, or on a tenant.
+
+    ``key`` is a name as the caller gave it, and None where no key is meant. ``tenant`` defaults to the caller's.
+    """
+
+    action: Action
+    key: str | None = None
+    tenant: str | None = None
+    context: EncryptionContext = EMPTY_CONTEXT
+    declaration: AccessDeclaration = NO_DECLARATION
+
+
+@dataclass(slots=True)
+class Trail:
+    """What an operation tells the audit record while it runs: the key that it used, if it learns more of it."""
+
+    key_id: str = ""
+    key_version: int = 0
+    source_key_id: str = ""
+    source_key_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A permission that policy gave: to whom, when, and the keys of the command's accesses in their order."""
+
+    principal: Principal
+    request_id: str
+    now: datetime
+    keys: tuple[Key | None, ...] = ()
+    trail: Trail = field(default_factory=Trail)
+
+    def key(self, index: int = 0) -> Key:
+        """Return the key of an access that names one."""
+        found = self.keys[index]
+        if found is None:
+            raise AccessDenied
+        return found
+
+
+class Operation(Protocol[CommandT_contra, ResultT_co]):
+    """A verb of the gateway."""
+
+    changes_state: ClassVar[bool]
+    """Whether it changes stored state: then its intent is recorded before it runs, and its outcome after."""
+
+    def accesses(self, command: CommandT_contra) -> Sequence[Access]:
+        """Say what the command wants to do. Pure; policy must allow every one of them."""
+
+    def run(self, command: CommandT_contra, grant: Grant) -> ResultT_co:
+        """Do it. Called only with a grant for all accesses."""
