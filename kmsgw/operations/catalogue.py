@@ -1,0 +1,67 @@
+"""All verbs of the gateway, put together from their ports."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from kmsgw.model.key import KeyState
+from kmsgw.operations.control.aliases import CreateAlias, DeleteAlias
+from kmsgw.operations.control.create_key import CreateKey
+from kmsgw.operations.control.get_status import GetStatus, WorkerState
+from kmsgw.operations.control.key_views import GetKey, ListKeys, ListKeyVersions
+from kmsgw.operations.control.key_writer import KeyWriter
+from kmsgw.operations.control.policies import Explain, Explainer, ListPolicies, PrincipalDirectory, RequestFinder
+from kmsgw.operations.control.rotate_key import RotateKey
+from kmsgw.operations.control.update_key import SetVersionState, UpdateKey
+from kmsgw.operations.data.decrypt import Decrypt, EnvelopeOpener
+from kmsgw.operations.data.encrypt import Encrypt
+from kmsgw.operations.data.generate_data_key import GenerateDataKey
+from kmsgw.operations.data.generate_random_bytes import GenerateRandomBytes
+from kmsgw.operations.data.re_encrypt import ReEncrypt
+from kmsgw.operations.data.rewrap import Rewrap
+from kmsgw.operations.data_keys import DataKeys
+from kmsgw.operations.keyring import Keyring
+from kmsgw.operations.ports import Authorizer, KeyStore
+from kmsgw.providers.base import KeyProvider
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the verbs need of the world around them."""
+
+    store: KeyStore
+    keyring: Keyring
+    providers: Mapping[str, KeyProvider]
+    default_provider: str
+    data_keys: DataKeys
+    authorizer: Authorizer
+    explainer: Explainer
+    requests: RequestFinder
+    principals: PrincipalDirectory
+    observe: Callable[[], WorkerState]
+
+
+class Operations:
+    """One attribute a verb."""
+
+    def __init__(self, world: World) -> None:
+        opener = EnvelopeOpener(world.keyring, world.data_keys)
+        writer = KeyWriter(world.store, world.keyring, world.providers)
+        self.encrypt = Encrypt(world.data_keys)
+        self.decrypt = Decrypt(opener, world.keyring)
+        self.re_encrypt = ReEncrypt(opener, world.data_keys)
+        self.rewrap = Rewrap(opener, world.data_keys)
+        self.generate_data_key = GenerateDataKey(world.data_keys, with_plaintext=True)
+        self.generate_data_key_without_plaintext = GenerateDataKey(world.data_keys, with_plaintext=False)
+        self.generate_random_bytes = GenerateRandomBytes()
+        self.create_key = CreateKey(writer, world.default_provider)
+        self.get_key = GetKey()
+        self.list_keys = ListKeys(world.keyring, world.authorizer)
+        self.update_key = UpdateKey(writer)
+        self.rotate_key = RotateKey(writer)
+        self.list_key_versions = ListKeyVersions()
+        self.set_version_state = {state: SetVersionState(writer, state) for state in KeyState}
+        self.create_alias = CreateAlias(writer)
+        self.delete_alias = DeleteAlias(writer)
+        self.explain = Explain(world.authorizer, world.explainer, world.keyring, world.requests, world.principals)
+        self.list_policies = ListPolicies(world.authorizer)
+        self.get_status = GetStatus(world.observe)

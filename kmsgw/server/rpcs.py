@@ -1,0 +1,130 @@
+"""The table of RPCs. What is not in it is refused (`kmsgw.server.pipeline`)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from google.protobuf.message import Message
+
+from kmsgw.model.key import Key, KeyState
+from kmsgw.operations.catalogue import Operations
+from kmsgw.operations.verb import Operation
+from kmsgw.server import wire_crypto, wire_keys, wire_policy
+from kmsgw.v1 import crypto_service_pb2, key_service_pb2, policy_service_pb2, system_service_pb2
+
+
+class Plane(StrEnum):
+    """Which plane an RPC is of."""
+
+    DATA = "data"
+    CONTROL = "control"
+
+
+MAX_REQUEST_BYTES = {Plane.DATA: 256 * 1024, Plane.CONTROL: 64 * 1024}
+"""Longest request of a plane, in bytes on the wire."""
+
+
+# Each row joins types that only this row knows to belong together; the table itself can't name them.
+@dataclass(frozen=True, slots=True)
+class Rpc:
+    """One RPC: its request on the wire, the command that this reads to, the verb, and the answer it is written as."""
+
+    method: str
+    plane: Plane
+    request: type[Message]
+    read: Callable[[Any], Any]
+    operation: Operation[Any, Any]
+    write: Callable[[Any], Message]
+
+
+def _key_response(response: Callable[..., Message]) -> Callable[[Key], Message]:
+    return lambda key: response(key=wire_keys.key_message(key))
+
+
+def rpc_table(operations: Operations) -> dict[str, Rpc]:
+    """Return the RPCs by full method name, for example ``/kmsgw.v1.CryptoService/Encrypt``."""
+    crypto, keys, policy, system = crypto_service_pb2, key_service_pb2, policy_service_pb2, system_service_pb2
+    rows = {
+        "CryptoService": (
+            ("Encrypt", wire_crypto.encrypt_command, operations.encrypt, wire_crypto.encrypt_response),
+            ("Decrypt", wire_crypto.decrypt_command, operations.decrypt, wire_crypto.decrypt_response),
+            ("ReEncrypt", wire_crypto.re_encrypt_command, operations.re_encrypt, wire_crypto.re_encrypt_response),
+            ("Rewrap", wire_crypto.rewrap_command, operations.rewrap, wire_crypto.rewrap_response),
+            (
+                "GenerateDataKey",
+                wire_crypto.generate_data_key_command,
+                operations.generate_data_key,
+                wire_crypto.generate_data_key_response,
+            ),
+            (
+                "GenerateDataKeyWithoutPlaintext",
+                wire_crypto.generate_data_key_command,
+                operations.generate_data_key_without_plaintext,
+                wire_crypto.generate_data_key_without_plaintext_response,
+            ),
+            (
+                "GenerateRandomBytes",
+                wire_crypto.generate_random_bytes_command,
+                operations.generate_random_bytes,
+                wire_crypto.generate_random_bytes_response,
+            ),
+        ),
+        "KeyService": (
+            ("CreateKey", wire_keys.create_key_command, operations.create_key, _key_response(keys.CreateKeyResponse)),
+            ("GetKey", wire_keys.get_key_command, operations.get_key, _key_response(keys.GetKeyResponse)),
+            ("ListKeys", wire_keys.list_keys_command, operations.list_keys, wire_keys.list_keys_response),
+            ("UpdateKey", wire_keys.update_key_command, operations.update_key, _key_response(keys.UpdateKeyResponse)),
+            ("RotateKey", wire_keys.rotate_key_command, operations.rotate_key, wire_keys.rotate_key_response),
+            (
+                "ListKeyVersions",
+                wire_keys.list_key_versions_command,
+                operations.list_key_versions,
+                wire_keys.list_key_versions_response,
+            ),
+            (
+                "EnableKeyVersion",
+                wire_keys.set_version_state_command,
+                operations.set_version_state[KeyState.ENABLED],
+                wire_keys.enable_key_version_response,
+            ),
+            (
+                "DisableKeyVersion",
+                wire_keys.set_version_state_command,
+                operations.set_version_state[KeyState.DISABLED],
+                wire_keys.disable_key_version_response,
+            ),
+            (
+                "CreateAlias",
+                wire_keys.create_alias_command,
+                operations.create_alias,
+                _key_response(keys.CreateAliasResponse),
+            ),
+            (
+                "DeleteAlias",
+                wire_keys.delete_alias_command,
+                operations.delete_alias,
+                _key_response(keys.DeleteAliasResponse),
+            ),
+        ),
+        "PolicyService": (
+            ("Explain", wire_policy.explain_command, operations.explain, wire_policy.explain_response),
+            (
+                "ListPolicies",
+                wire_policy.list_policies_command,
+                operations.list_policies,
+                wire_policy.list_policies_response,
+            ),
+        ),
+        "SystemService": (
+            ("GetStatus", wire_policy.get_status_command, operations.get_status, wire_policy.get_status_response),
+        ),
+    }
+    modules = {"CryptoService": crypto, "KeyService": keys, "PolicyService": policy, "SystemService": system}
+    table: dict[str, Rpc] = {}
+    for service, verbs in rows.items():
+        plane = Plane.DATA if service == "CryptoService" else Plane.CONTROL
+        for name, read, operation, write in verbs:
+            method = f"/kmsgw.v1.{service}/{name}"
+            table[method] = Rpc(method, plane, getattr(modules[service], f"{name}Request"), read, operation, write)
+    return table

@@ -1,0 +1,135 @@
+"""CryptoService: from the wire to commands, and from results to the wire."""
+
+from collections.abc import Iterable
+
+from kmsgw.envelope.format import parse_envelope
+from kmsgw.model.context import AccessDeclaration, EncryptionContext
+from kmsgw.operations.data.decrypt import DecryptCommand, Decrypted
+from kmsgw.operations.data.encrypt import EncryptCommand, Encrypted
+from kmsgw.operations.data.generate_data_key import GenerateDataKeyCommand, GeneratedDataKey
+from kmsgw.operations.data.generate_random_bytes import GenerateRandomBytesCommand
+from kmsgw.operations.data.re_encrypt import ReEncryptCommand, ReEncrypted
+from kmsgw.operations.data.rewrap import RewrapCommand, Rewrapped
+from kmsgw.v1 import common_pb2, crypto_service_pb2
+
+
+def context_of(pairs: Iterable[common_pb2.ContextPair]) -> EncryptionContext:
+    """Return the context of a request. Raises `InvalidRequest` where it is ambiguous or too large."""
+    return EncryptionContext.of_pairs((pair.key, pair.value) for pair in pairs)
+
+
+def declaration_of(declared: common_pb2.AccessDeclaration) -> AccessDeclaration:
+    """Return what a request declares. Raises `InvalidRequest` where it is malformed."""
+    return AccessDeclaration(declared.purpose, declared.end_user)
+
+
+def encrypt_command(request: crypto_service_pb2.EncryptRequest) -> EncryptCommand:
+    """Read an Encrypt request."""
+    return EncryptCommand(
+        request.key, request.plaintext, context_of(request.encryption_context), declaration_of(request.declaration)
+    )
+
+
+def encrypt_response(result: Encrypted) -> crypto_service_pb2.EncryptResponse:
+    """Write an Encrypt response."""
+    return crypto_service_pb2.EncryptResponse(
+        envelope=result.envelope, key_id=result.key_id, key_version=result.key_version
+    )
+
+
+def decrypt_command(request: crypto_service_pb2.DecryptRequest) -> DecryptCommand:
+    """Read a Decrypt request. Raises `EnvelopeMalformed`."""
+    return DecryptCommand(
+        parse_envelope(request.envelope),
+        context_of(request.encryption_context),
+        declaration_of(request.declaration),
+        request.expected_key,
+    )
+
+
+def decrypt_response(result: Decrypted) -> crypto_service_pb2.DecryptResponse:
+    """Write a Decrypt response."""
+    return crypto_service_pb2.DecryptResponse(
+        plaintext=result.plaintext, key_id=result.key_id, key_version=result.key_version
+    )
+
+
+def re_encrypt_command(request: crypto_service_pb2.ReEncryptRequest) -> ReEncryptCommand:
+    """Read a ReEncrypt request. Raises `EnvelopeMalformed`."""
+    return ReEncryptCommand(
+        parse_envelope(request.envelope),
+        context_of(request.source_encryption_context),
+        request.destination_key,
+        context_of(request.destination_encryption_context),
+        declaration_of(request.declaration),
+    )
+
+
+def re_encrypt_response(result: ReEncrypted) -> crypto_service_pb2.ReEncryptResponse:
+    """Write a ReEncrypt response."""
+    return crypto_service_pb2.ReEncryptResponse(
+        envelope=result.envelope,
+        source_key_id=result.source_key_id,
+        source_key_version=result.source_key_version,
+        key_id=result.key_id,
+        key_version=result.key_version,
+    )
+
+
+def rewrap_command(request: crypto_service_pb2.RewrapRequest) -> RewrapCommand:
+    """Read a Rewrap request, whose envelope may lack its payload. Raises `EnvelopeMalformed`."""
+    return RewrapCommand(
+        parse_envelope(request.envelope, payload_optional=True),
+        context_of(request.encryption_context),
+        declaration_of(request.declaration),
+    )
+
+
+def rewrap_response(result: Rewrapped) -> crypto_service_pb2.RewrapResponse:
+    """Write a Rewrap response."""
+    return crypto_service_pb2.RewrapResponse(
+        envelope=result.envelope,
+        key_id=result.key_id,
+        source_key_version=result.source_key_version,
+        key_version=result.key_version,
+    )
+
+
+def generate_data_key_command(
+    request: crypto_service_pb2.GenerateDataKeyRequest | crypto_service_pb2.GenerateDataKeyWithoutPlaintextRequest,
+) -> GenerateDataKeyCommand:
+    """Read a GenerateDataKey request, with or without plaintext."""
+    return GenerateDataKeyCommand(
+        request.key, context_of(request.encryption_context), declaration_of(request.declaration)
+    )
+
+
+def generate_data_key_response(result: GeneratedDataKey) -> crypto_service_pb2.GenerateDataKeyResponse:
+    """Write a GenerateDataKey response."""
+    return crypto_service_pb2.GenerateDataKeyResponse(
+        plaintext_data_key=result.plaintext,
+        wrapped_data_key=result.wrapped,
+        key_id=result.key_id,
+        key_version=result.key_version,
+    )
+
+
+def generate_data_key_without_plaintext_response(
+    result: GeneratedDataKey,
+) -> crypto_service_pb2.GenerateDataKeyWithoutPlaintextResponse:
+    """Write a GenerateDataKeyWithoutPlaintext response."""
+    return crypto_service_pb2.GenerateDataKeyWithoutPlaintextResponse(
+        wrapped_data_key=result.wrapped, key_id=result.key_id, key_version=result.key_version
+    )
+
+
+def generate_random_bytes_command(
+    request: crypto_service_pb2.GenerateRandomBytesRequest,
+) -> GenerateRandomBytesCommand:
+    """Read a GenerateRandomBytes request."""
+    return GenerateRandomBytesCommand(request.length)
+
+
+def generate_random_bytes_response(result: bytes) -> crypto_service_pb2.GenerateRandomBytesResponse:
+    """Write a GenerateRandomBytes response."""
+    return crypto_service_pb2.GenerateRandomBytesResponse(random_bytes=result)
