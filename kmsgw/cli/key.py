@@ -1,0 +1,175 @@
+"""`kmsgw key`: the lifecycle of keys. Versions and aliases have modules of their own."""
+
+import click
+
+from kmsgw.cli.command import Group, verb
+from kmsgw.cli.consent import Consent, destructive
+from kmsgw.cli.declared import parse_pairs
+from kmsgw.cli.failure import CommandError
+from kmsgw.cli.invocation import Invocation, pass_invocation
+from kmsgw.cli.records import KEY_COLUMNS, key_record, version_record
+
+_LAZY = {
+    "versions": ("kmsgw.cli.key_version:versions", "List the versions of a key."),
+    "enable-version": ("kmsgw.cli.key_version:enable_version", "Let a disabled version decrypt again."),
+    "disable-version": ("kmsgw.cli.key_version:disable_version", "Refuse a version for every use."),
+    "alias": ("kmsgw.cli.alias:alias", "Give a key further names, or take them away."),
+}
+
+
+@click.group(
+    cls=Group,
+    lazy=_LAZY,
+    examples=['kmsgw key create ehr --description "Patient records"', "kmsgw key list", "kmsgw key rotate ehr"],
+)
+def key() -> None:
+    """Create, rotate, disable and list keys. No key material ever passes through here."""
+
+
+def _would(invocation: Invocation, dry_run: bool) -> None:
+    if dry_run:
+        invocation.note("Dry run: nothing was changed.")
+
+
+@verb(
+    key,
+    examples=[
+        'kmsgw key create ehr --description "Patient records" --label system=ehr',
+        "kmsgw key create backups --provider hsm --dry-run",
+    ],
+)
+@click.argument("key_id", metavar="KEY_ID")
+@click.option("--provider", default="", metavar="NAME", help="Configured provider; default the gateway's.")
+@click.option("--tenant", default="", metavar="NAME", help="Tenant; default yours.")
+@click.option("--description", default="", metavar="TEXT", help="Free text, no secret.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Label; repeat it.")
+@click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@pass_invocation
+def create(
+    invocation: Invocation,
+    key_id: str,
+    provider: str,
+    tenant: str,
+    description: str,
+    labels: tuple[str, ...],
+    dry_run: bool,
+) -> None:
+    """Create a key with its version 1. KEY_ID can't be changed later, nor used again."""
+    pairs = dict(parse_pairs(labels, "--label"))
+    with invocation.connect() as client:
+        made = client.keys.create(
+            key_id, provider=provider, tenant=tenant, description=description, labels=pairs, dry_run=dry_run
+        )
+    invocation.output.record(key_record(made))
+    _would(invocation, dry_run)
+
+
+@verb(key, "list", examples=["kmsgw key list", "kmsgw key list -o json | jq -r '.[].key_id'"])
+@pass_invocation
+def list_keys(invocation: Invocation) -> None:
+    """List the keys that you may see, by id."""
+    with invocation.connect() as client:
+        records = [key_record(each) for each in client.keys.list()]
+    invocation.output.records(records, KEY_COLUMNS)
+
+
+@verb(key, examples=["kmsgw key show ehr", "kmsgw key show alias/patients -o yaml"])
+@click.argument("key", metavar="KEY")
+@pass_invocation
+def show(invocation: Invocation, key: str) -> None:
+    """Show a key, by its id or alias."""
+    with invocation.connect() as client:
+        record = key_record(client.keys.get(key))
+    invocation.output.record(record)
+
+
+@verb(key, examples=['kmsgw key rotate ehr --reason "Yearly rotation"', "kmsgw key rotate ehr --dry-run"])
+@click.argument("key", metavar="KEY")
+@click.option("--reason", default="", metavar="TEXT", help="Why; recorded with the version.")
+@click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@pass_invocation
+def rotate(invocation: Invocation, key: str, reason: str, dry_run: bool) -> None:
+    """Make a new version that encrypts from now on. Older versions go on decrypting."""
+    with invocation.connect() as client:
+        rotated = client.keys.rotate(key, reason=reason, dry_run=dry_run)
+    invocation.output.record(version_record(rotated.version))
+    _would(invocation, dry_run)
+
+
+@verb(
+    key,
+    examples=[
+        'kmsgw key update ehr --description "Records of patients"',
+        "kmsgw key update ehr --label system=ehr2 --remove-label owner",
+    ],
+)
+@click.argument("key", metavar="KEY")
+@click.option("--description", metavar="TEXT", help="New description.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Label to set; repeat it.")
+@click.option("--remove-label", "removed", multiple=True, metavar="NAME", help="Label to take away; repeat it.")
+@click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@pass_invocation
+def update(
+    invocation: Invocation,
+    key: str,
+    description: str | None,
+    labels: tuple[str, ...],
+    removed: tuple[str, ...],
+    dry_run: bool,
+) -> None:
+    """Change the description or the labels of a key."""
+    if description is None and not labels and not removed:
+        raise CommandError("Nothing to change is given.", "Give --description, --label or --remove-label.")
+    pairs = dict(parse_pairs(labels, "--label"))
+    with invocation.connect() as client:
+        # Labels are written as a whole: the etag makes sure that nobody else's label is lost on the way.
+        read = client.keys.get(key)
+        merged = {name: value for name, value in {**read.labels, **pairs}.items() if name not in removed}
+        made = client.keys.update(
+            read.key_id,
+            description=description,
+            labels=merged if labels or removed else None,
+            etag=read.etag,
+            dry_run=dry_run,
+        )
+    invocation.output.record(key_record(made))
+    _would(invocation, dry_run)
+
+
+@verb(key, examples=["kmsgw key enable ehr"])
+@click.argument("key", metavar="KEY")
+@click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@pass_invocation
+def enable(invocation: Invocation, key: str, dry_run: bool) -> None:
+    """Let a disabled key be used again."""
+    with invocation.connect() as client:
+        made = client.keys.enable(key, dry_run=dry_run)
+    invocation.output.record(key_record(made))
+    _would(invocation, dry_run)
+
+
+@verb(
+    key,
+    examples=[
+        "kmsgw key disable ehr --dry-run",
+        "kmsgw key disable ehr",
+        'kmsgw key disable ehr --yes --reason "Leak under investigation"',
+    ],
+)
+@click.argument("key", metavar="KEY")
+@destructive
+@pass_invocation
+def disable(invocation: Invocation, key: str, consent: Consent) -> None:
+    """Refuse a key for every cryptographic use, on every node, until it is enabled.
+
+    Nothing that it protects can be read meanwhile. No data is lost.
+    """
+    consent.check(invocation)
+    with invocation.connect() as client:
+        made = client.keys.disable(key, dry_run=True)
+        if not consent.dry_run:
+            effect = f"Key {made.key_id} of tenant {made.tenant}: all encryption and decryption will be refused."
+            consent.obtain(invocation, effect, made.key_id)
+            made = client.keys.disable(made.key_id)
+    invocation.output.record(key_record(made))
+    _would(invocation, consent.dry_run)

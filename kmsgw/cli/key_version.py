@@ -1,0 +1,61 @@
+"""`kmsgw key versions`, `enable-version`, `disable-version`."""
+
+import click
+
+from kmsgw.cli.command import verb
+from kmsgw.cli.consent import Consent, destructive
+from kmsgw.cli.invocation import Invocation, pass_invocation
+from kmsgw.cli.records import VERSION_COLUMNS, version_record
+
+_VERSION = click.IntRange(min=1)
+
+
+@verb(examples=["kmsgw key versions ehr", "kmsgw key versions ehr -o json"])
+@click.argument("key", metavar="KEY")
+@pass_invocation
+def versions(invocation: Invocation, key: str) -> None:
+    """List the versions of a key, newest first."""
+    with invocation.connect() as client:
+        records = [version_record(each) for each in client.keys.versions(key)]
+    invocation.output.records(records, VERSION_COLUMNS)
+
+
+@verb(examples=["kmsgw key enable-version ehr 1"])
+@click.argument("key", metavar="KEY")
+@click.argument("version", metavar="VERSION", type=_VERSION)
+@click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@pass_invocation
+def enable_version(invocation: Invocation, key: str, version: int, dry_run: bool) -> None:
+    """Let a disabled version of a key decrypt again."""
+    with invocation.connect() as client:
+        made = client.keys.enable_version(key, version, dry_run=dry_run)
+    invocation.output.record(version_record(made))
+    if dry_run:
+        invocation.note("Dry run: nothing was changed.")
+
+
+@verb(
+    examples=[
+        "kmsgw key disable-version ehr 1 --dry-run",
+        'kmsgw key disable-version ehr 1 --yes --reason "All data rewrapped"',
+    ]
+)
+@click.argument("key", metavar="KEY")
+@click.argument("version", metavar="VERSION", type=_VERSION)
+@destructive
+@pass_invocation
+def disable_version(invocation: Invocation, key: str, version: int, consent: Consent) -> None:
+    """Refuse a version of a key for every use until it is enabled.
+
+    What is still under it can't be read meanwhile. The newest version can't be disabled: rotate the key first.
+    """
+    consent.check(invocation)
+    with invocation.connect() as client:
+        made = client.keys.disable_version(key, version, dry_run=True)
+        if not consent.dry_run:
+            effect = f"Key {made.key_id}: what is under version {made.version} can't be decrypted any more."
+            consent.obtain(invocation, effect, made.key_id)
+            made = client.keys.disable_version(made.key_id, version)
+    invocation.output.record(version_record(made))
+    if consent.dry_run:
+        invocation.note("Dry run: nothing was changed.")

@@ -1,0 +1,190 @@
+"""What standard output carries: tables for people, JSON and YAML for programs, one shape for both.
+
+Tables on a terminal fit its width; piped ones keep every character, two spaces between columns. YAML is written by
+hand in a small subset (block maps and lists, scalars as double-quoted YAML 1.2 strings, numbers, true, false, null),
+because reading back is all that it is for, and a library for that would be one more thing to trust.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import TextIO, TypeAlias
+
+import click
+
+from kmsgw.cli.failure import printable
+
+Value: TypeAlias = "str | int | float | bool | Sequence[Value] | Mapping[str, Value] | None"
+"""What a record holds: JSON's types. Times are RFC 3339 text, bytes are base64 text."""
+
+Record: TypeAlias = Mapping[str, Value]
+
+
+class Format(StrEnum):
+    """How to write records."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+_PLAIN_KEY = re.compile(r"[a-z][a-z0-9_]*\Z")
+_YAML_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+
+
+def _unicode_escape(char: str) -> str:
+    if ord(char) > 0xFFFF:  # JSON has no \U; a pair of surrogates stands for it
+        raw = char.encode("utf-16-be")
+        return f"\\u{raw[:2].hex()}\\u{raw[2:].hex()}"
+    return f"\\u{ord(char):04x}"
+
+
+def _yaml_escape(char: str) -> str:
+    return f"\\U{ord(char):08x}" if ord(char) > 0xFFFF else f"\\u{ord(char):04x}"
+
+
+def to_json(value: Value, *, indent: int | None = 2) -> str:
+    """Return one JSON document without a final newline. What a terminal could act on is escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return "".join(char if char.isprintable() or char == "\n" else _unicode_escape(char) for char in text)
+
+
+def _quoted(text: str) -> str:
+    return "".join(char if char.isprintable() else _yaml_escape(char) for char in json.dumps(text, ensure_ascii=False))
+
+
+def _yaml_key(key: str) -> str:
+    return key if _PLAIN_KEY.match(key) and key not in _YAML_WORDS else _quoted(key)
+
+
+def _yaml_lines(value: Value, indent: str) -> list[str]:
+    """Return the lines of a block, or one line for a scalar, an empty list or an empty map."""
+    if isinstance(value, Mapping):
+        lines: list[str] = []
+        for key, each in value.items():
+            block = _yaml_lines(each, indent + "  ")
+            if isinstance(each, Mapping | Sequence) and not isinstance(each, str) and each:
+                lines += [f"{indent}{_yaml_key(key)}:", *block]
+            else:
+                lines.append(f"{indent}{_yaml_key(key)}: {block[0].lstrip()}")
+        return lines or [f"{indent}{{}}"]
+    if isinstance(value, str):
+        return [indent + _quoted(value)]
+    if isinstance(value, Sequence):
+        items: list[str] = []
+        for each in value:
+            block = _yaml_lines(each, indent + "  ")
+            items += [f"{indent}- {block[0].lstrip()}", *block[1:]]
+        return items or [f"{indent}[]"]
+    return [indent + json.dumps(value)]
+
+
+def to_yaml(value: Value) -> str:
+    """Return one YAML 1.2 document without a final newline."""
+    return "\n".join(_yaml_lines(value, ""))
+
+
+def cell(value: Value) -> str:
+    """Return what a table shows of a value."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return printable(value) or "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{printable(key)}={cell(each)}" for key, each in value.items()) or "-"
+    if isinstance(value, Sequence):
+        return ", ".join(cell(each) for each in value) or "-"
+    return str(value)
+
+
+_STYLES: Mapping[str, str] = {
+    "enabled": "green",
+    "disabled": "red",
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "bold red",
+    "allow": "green",
+    "deny": "red",
+    "passed": "green",
+    "failed": "bold red",
+}
+
+
+class Output:
+    """Writes records to a stream, normally standard output."""
+
+    def __init__(self, form: Format, stream: TextIO, *, colour: bool) -> None:
+        self.form = form
+        self._stream = stream
+        self._colour = colour
+        self._streamed = 0
+
+    def line(self, text: str = "") -> None:
+        """Write a line as it is."""
+        click.echo(text, file=self._stream)
+
+    def record(self, record: Record) -> None:
+        """Write one record: a field a line, or an object."""
+        if self.form is Format.TABLE:
+            width = max((len(name) for name in record), default=0)
+            for name, value in record.items():
+                label = name.replace("_", " ").ljust(width)
+                self.line(f"{label}  {self._styled(cell(value))}")
+        else:
+            self.line(self._document(record))
+
+    def records(self, records: Iterable[Record], columns: Sequence[str]) -> None:
+        """Write a table with these columns, or a list of whole objects."""
+        rows = list(records)
+        if self.form is not Format.TABLE:
+            self.line(self._document(rows))
+            return
+        cells = [[cell(row.get(column)) for column in columns] for row in rows]
+        heads = [column.replace("_", " ").upper() for column in columns]
+        if self._stream.isatty():
+            self._fitted(heads, cells)
+        else:
+            self._plain(heads, cells)
+
+    def item(self, record: Record, line: str) -> None:
+        """Write one of many records as it comes: `line` in a table, a JSON line, or a YAML document."""
+        if self.form is Format.TABLE:
+            self.line(line)
+        elif self.form is Format.JSON:
+            self.line(to_json(record, indent=None))
+        else:
+            self.line(("---\n" if self._streamed else "") + to_yaml(record))
+        self._streamed += 1
+        self._stream.flush()
+
+    def _document(self, value: Value) -> str:
+        return to_json(value) if self.form is Format.JSON else to_yaml(value)
+
+    def _styled(self, text: str) -> str:
+        if not self._colour or text not in _STYLES:
+            return text
+        words = _STYLES[text].split()
+        return click.style(text, fg=words[-1], bold="bold" in words)
+
+    def _plain(self, heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+        table = [heads, *cells]
+        widths = [max(len(row[index]) for row in table) for index in range(len(heads))]
+        for row in table:
+            self.line("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+    def _fitted(self, heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+        # Rich takes 0.1 s to import, which only a person at a terminal needs to wait for.
+        from rich.console import Console  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        table = Table(box=None, pad_edge=False, header_style="bold" if self._colour else "")
+        for head in heads:
+            table.add_column(head, overflow="fold")
+        for row in cells:
+            table.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in row))
+        console = Console(file=self._stream, no_color=not self._colour, highlight=False)
+        console.print(table)

@@ -1,0 +1,75 @@
+"""`kmsgw rewrap`."""
+
+from pathlib import Path
+
+import click
+
+from kmsgw.cli.armor import armored, dearmored
+from kmsgw.cli.command import Group, verb
+from kmsgw.cli.declared import context_options, declaration_options, read_context
+from kmsgw.cli.failure import CommandError
+from kmsgw.cli.files import PIPE, read_bytes, refuse_terminal, write_bytes
+from kmsgw.cli.invocation import Invocation, pass_invocation
+
+
+@click.group(
+    cls=Group,
+    examples=[
+        "kmsgw rewrap file record.kms --in-place --context patient=P-1001",
+        "kmsgw rewrap file record.kms -O record-new.kms --context patient=P-1001",
+    ],
+)
+def rewrap() -> None:
+    """Put envelopes under the newest version of their key.
+
+    The payload is untouched and no plaintext leaves the gateway.
+    """
+
+
+@verb(
+    rewrap,
+    "file",
+    examples=[
+        "kmsgw rewrap file record.kms --in-place --context patient=P-1001",
+        "kmsgw rewrap file - < record.kms > record-new.kms",
+    ],
+)
+@click.argument("path", metavar="PATH")
+@click.option("--in-place", is_flag=True, help="Replace PATH, whole or not at all.")
+@click.option("-O", "--out", "target", metavar="FILE", help="New envelope; default standard output.")
+@context_options
+@declaration_options
+@pass_invocation
+def file(
+    invocation: Invocation,
+    path: str,
+    in_place: bool,
+    target: str | None,
+    context: tuple[str, ...],
+    context_file: str | None,
+    purpose: str | None,
+    end_user: str | None,
+) -> None:
+    """Rewrap the envelope in PATH, or on standard input where PATH is -.
+
+    Armoured text stays armoured. An envelope that is under the newest version already comes back unchanged.
+    """
+    if in_place and (target is not None or path == PIPE):
+        raise CommandError("--in-place wants a file, and no -O.", "Give either --in-place or -O FILE.")
+    pairs = read_context(context, context_file)
+    data = read_bytes(invocation, path)
+    envelope = dearmored(data)
+    armor = envelope is not data
+    if not armor and not in_place:
+        refuse_terminal(target)
+    with invocation.connect() as client:
+        made = client.rewrap(envelope, pairs, purpose=purpose, end_user=end_user)
+    if not in_place or made.envelope != envelope:
+        write_bytes(armored(made.envelope) if armor else made.envelope, path if in_place else target, private=False)
+    if made.source_key_version == made.key_version:
+        invocation.note(f"Already under {made.key_id}, version {made.key_version}: {Path(path).name}")
+    else:
+        invocation.note(
+            f"Rewrapped from version {made.source_key_version} to {made.key_version} of {made.key_id}: "
+            f"{Path(path).name}"
+        )
