@@ -1,0 +1,72 @@
+"""Verification of a whole log, offline, from its files and its verifier key alone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kmsgw.tlog.checkpoint import Checkpoint
+from kmsgw.tlog.damage import damaged
+from kmsgw.tlog.hashing import TILE_HASHES, GrowingTree, leaf_hash
+from kmsgw.tlog.note import VerifierKey
+from kmsgw.tlog.reader import Fetch, fetch_bundle, fetch_tile
+from kmsgw.tlog.tiles import CHECKPOINT_PATH, bundle_path, tile_path
+
+Progress = Callable[[int, int], None]
+"""Told after each bundle how many entries of how many are verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedLog:
+    """A log of which every entry, every tile and the signature hold. ``tiles`` counts hash tiles and bundles."""
+
+    origin: str
+    size: int
+    root: bytes
+    tiles: int
+
+
+def verify_log(fetch: Fetch, verifier_key: VerifierKey, progress: Progress | None = None) -> VerifiedLog:
+    """Check the signature, each entry against its leaf hash, each tile of each level, and the root.
+
+    Reads each file once and holds one tile a level, so memory does not grow with the log. Raises `AuditDamaged` that
+    names the first file that is wrong.
+    """
+    try:
+        checkpoint = Checkpoint.open(fetch(CHECKPOINT_PATH), verifier_key)
+    except FileNotFoundError:
+        raise damaged(f"{CHECKPOINT_PATH}: the checkpoint is missing.") from None
+    tree = GrowingTree()
+    tiles = 0
+    for index in range(-(-checkpoint.size // TILE_HASHES)):
+        entries = fetch_bundle(fetch, index, checkpoint.size)
+        leaves = fetch_tile(fetch, 0, index, checkpoint.size)
+        for place, (entry, leaf) in enumerate(zip(entries, leaves, strict=True)):
+            if leaf_hash(entry) != leaf:
+                raise damaged(
+                    f"{bundle_path(index, len(entries))}: entry {index * TILE_HASHES + place} does not have the hash "
+                    f"in {tile_path(0, index, len(entries))}."
+                )
+            for full in tree.append(leaf):
+                tiles += 1
+                if full.level:
+                    _require_tile(fetch, full.level, full.index, checkpoint.size, full.data)
+        tiles += 1
+        if progress is not None:
+            progress(tree.size, checkpoint.size)
+    tiles += _verify_edge(fetch, tree)
+    if tree.root() != checkpoint.root:
+        raise damaged(f"{CHECKPOINT_PATH}: the entries do not have its root.")
+    return VerifiedLog(checkpoint.origin, checkpoint.size, checkpoint.root, tiles)
+
+
+def _verify_edge(fetch: Fetch, tree: GrowingTree) -> int:
+    """Check the tiles that are not full and return their number."""
+    rows: Sequence[Sequence[bytes]] = tree.rows
+    for level, row in enumerate(rows):
+        if level and row:
+            _require_tile(fetch, level, tree.size >> (8 * level + 8), tree.size, b"".join(row))
+    return sum(1 for row in rows if row)
+
+
+def _require_tile(fetch: Fetch, level: int, index: int, size: int, data: bytes) -> None:
+    if b"".join(fetch_tile(fetch, level, index, size)) != data:
+        raise damaged(f"{tile_path(level, index, len(data) // 32)}: the tile is not that of the entries below it.")
