@@ -1,0 +1,196 @@
+"""Keys as rows: reading whole keys in bulk, and writing what differs."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, tuple_, update
+
+from kmsgw.errors import InternalError
+from kmsgw.model.key import Key, KeyState, KeyVersion
+from kmsgw.storage.faults import damaged
+from kmsgw.storage.tables import key_aliases, key_versions, keys
+
+_KEYS_AT_ONCE: Final = 1_000
+"""Keys in one statement: far below the parameters that SQLite (32,766) and PostgreSQL (65,535) allow."""
+
+_VERSIONS_AT_ONCE: Final = 10_000
+"""Version rows in one statement, so that it ends within its time limit however many versions the keys have."""
+
+_KeyRow = Row[str, str, str, str, str, dict[str, str], datetime, datetime, int]
+
+
+def load_key(connection: Connection, key_id: str) -> Key | None:
+    """Return a key whole, or None. Where the transaction is no snapshot, its parts may be of different revisions."""
+    for key in _assembled(connection, _key_rows(connection, keys.c.key_id == key_id)):
+        return key
+    return None
+
+
+def load_changed(connection: Connection, after: int) -> Iterator[Key]:
+    """Yield the keys with a revision above `after`, by revision. The transaction must be a snapshot."""
+    beyond: ColumnElement[bool] = keys.c.revision > after
+    while True:
+        chunk = _key_rows(connection, beyond)
+        yield from _assembled(connection, chunk)
+        if len(chunk) < _KEYS_AT_ONCE:
+            return
+        last = tuple_(chunk[-1][-1], chunk[-1][0], types=[keys.c.revision.type, keys.c.key_id.type])
+        beyond = tuple_(keys.c.revision, keys.c.key_id) > last
+
+
+def stored_revision(connection: Connection, key_id: str) -> int | None:
+    """Return the revision of a key, or None where there is no such key."""
+    return connection.execute(select(keys.c.revision).where(keys.c.key_id == key_id)).scalar()
+
+
+def find_taken_alias(connection: Connection, key: Key) -> str | None:
+    """Return one of the key's aliases that leads to another key, or None."""
+    taken = select(key_aliases.c.alias).where(key_aliases.c.alias.in_(key.aliases), key_aliases.c.key_id != key.key_id)
+    return connection.execute(taken.limit(1)).scalar() if key.aliases else None
+
+
+def insert_key(connection: Connection, key: Key) -> None:
+    """Write a key that is not there yet, with the revision that it has."""
+    connection.execute(insert(keys).values(key_id=key.key_id, **_key_values(key)))
+    _insert_versions(connection, key.key_id, key.versions)
+    _insert_aliases(connection, key.key_id, set(key.aliases))
+
+
+def update_key(connection: Connection, key: Key) -> None:
+    """Write a key over the one that is there, with the revision that it has; only what differs is touched."""
+    stored = load_key(connection, key.key_id)
+    assert stored is not None, "the caller has seen its revision in this transaction"
+    if len(key.versions) < len(stored.versions):
+        raise InternalError(f"A version of the key {key.key_id} would be lost.")
+    connection.execute(update(keys).where(keys.c.key_id == key.key_id).values(**_key_values(key)))
+    for before, now in zip(stored.versions, key.versions, strict=False):
+        if before != now:
+            this = (key_versions.c.key_id == key.key_id) & (key_versions.c.version == now.version)
+            connection.execute(update(key_versions).where(this).values(**_version_values(now)))
+    _insert_versions(connection, key.key_id, key.versions[len(stored.versions) :])
+    gone = set(stored.aliases) - set(key.aliases)
+    if gone:
+        connection.execute(delete(key_aliases).where(key_aliases.c.alias.in_(gone)))
+    _insert_aliases(connection, key.key_id, set(key.aliases) - set(stored.aliases))
+
+
+def _key_values(key: Key) -> dict[str, object]:
+    if [each.version for each in key.versions] != list(range(1, len(key.versions) + 1)) or not key.versions:
+        raise InternalError(f"The versions of the key {key.key_id} are not 1 to n.")
+    return {
+        "tenant": key.tenant,
+        "provider": key.provider,
+        "state": key.state.value,
+        "description": key.description,
+        "labels": dict(key.labels),
+        "created": key.created,
+        "updated": key.updated,
+        "revision": key.revision,
+    }
+
+
+def _version_values(version: KeyVersion) -> dict[str, object]:
+    return {
+        "material": version.material,
+        "state": version.state.value,
+        "reason": version.reason,
+        "created": version.created,
+    }
+
+
+def _insert_versions(connection: Connection, key_id: str, versions: Sequence[KeyVersion]) -> None:
+    if versions:
+        rows = [{"key_id": key_id, "version": each.version, **_version_values(each)} for each in versions]
+        connection.execute(insert(key_versions), rows)
+
+
+def _insert_aliases(connection: Connection, key_id: str, aliases: set[str]) -> None:
+    if aliases:
+        connection.execute(insert(key_aliases), [{"alias": each, "key_id": key_id} for each in sorted(aliases)])
+
+
+def _key_rows(connection: Connection, condition: ColumnElement[bool]) -> Sequence[_KeyRow]:
+    query = (
+        select(
+            keys.c.key_id,
+            keys.c.tenant,
+            keys.c.provider,
+            keys.c.state,
+            keys.c.description,
+            keys.c.labels,
+            keys.c.created,
+            keys.c.updated,
+            keys.c.revision,
+        )
+        .where(condition)
+        .order_by(keys.c.revision, keys.c.key_id)
+        .limit(_KEYS_AT_ONCE)
+    )
+    return connection.execute(query).all()
+
+
+def _assembled(connection: Connection, rows: Sequence[_KeyRow]) -> Iterator[Key]:
+    """Yield the keys of at most `_KEYS_AT_ONCE` rows: two statements for all of them, not two for each."""
+    key_ids = [row[0] for row in rows]
+    versions = _versions_of(connection, key_ids)
+    aliases = _aliases_of(connection, key_ids)
+    for key_id, tenant, provider, state, description, labels, created, updated, revision in rows:
+        of_key = versions[key_id]
+        if not of_key or of_key[-1].version != len(of_key):
+            # Decryption looks a version up by its place: a row that is missing would give the wrong one.
+            raise damaged(f"key {key_id} lacks a version")
+        yield Key(
+            key_id=key_id,
+            tenant=tenant,
+            provider=provider,
+            versions=tuple(of_key),
+            created=created,
+            updated=updated,
+            state=_state(state, key_id),
+            description=description,
+            labels=MappingProxyType(labels),
+            aliases=tuple(sorted(aliases[key_id])),
+            revision=revision,
+        )
+
+
+def _versions_of(connection: Connection, key_ids: list[str]) -> defaultdict[str, list[KeyVersion]]:
+    """Return the versions of these keys, by number. They are unique, at least 1 and sorted: the schema sees to it."""
+    found: defaultdict[str, list[KeyVersion]] = defaultdict(list)
+    if not key_ids:
+        return found
+    these = key_versions.c
+    query = (
+        select(these.key_id, these.version, these.material, these.created, these.state, these.reason)
+        .where(these.key_id.in_(key_ids))
+        .order_by(these.key_id, these.version)
+        .limit(_VERSIONS_AT_ONCE)
+    )
+    page = query
+    while True:
+        rows = connection.execute(page).all()
+        for key_id, version, material, created, state, reason in rows:
+            found[key_id].append(KeyVersion(version, material, created, _state(state, key_id), reason))
+        if len(rows) < _VERSIONS_AT_ONCE:
+            return found
+        last = tuple_(rows[-1][0], rows[-1][1], types=[these.key_id.type, these.version.type])
+        page = query.where(tuple_(these.key_id, these.version) > last)
+
+
+def _aliases_of(connection: Connection, key_ids: list[str]) -> defaultdict[str, list[str]]:
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    if key_ids:
+        query = select(key_aliases.c.key_id, key_aliases.c.alias).where(key_aliases.c.key_id.in_(key_ids))
+        for key_id, alias in connection.execute(query):
+            found[key_id].append(alias)
+    return found
+
+
+def _state(text: str, key_id: str) -> KeyState:
+    try:
+        return KeyState(text)
+    except ValueError:
+        raise damaged(f"key {key_id} has an unknown state") from None

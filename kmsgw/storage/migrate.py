@@ -1,0 +1,61 @@
+"""Brings the schema up to date, safely with several processes and nodes starting at once."""
+
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+
+from kmsgw.errors import ConfigurationError
+from kmsgw.storage.access import Access, with_access
+from kmsgw.storage.connections import single_use_engine
+from kmsgw.storage.database import MIGRATING, Database, SqliteFile, Timeouts
+from kmsgw.storage.faults import database_faults
+from kmsgw.storage.sqlite import create_file
+
+_LOCK: Final = 0x6B6D736777
+"""Number of the advisory lock on PostgreSQL: "kmsgw" in ASCII."""
+
+
+def migrate(database: Database, timeouts: Timeouts = MIGRATING) -> None:
+    """Make the schema what this version of kmsgw wants; an SQLite file that does not exist is made.
+
+    One transaction: it happens whole or not at all, and whoever comes second waits and finds it done. Raises
+    `ConfigurationError` where the schema is newer than this version or the file can't be made, and `StateUnavailable`
+    where the database does not answer.
+    """
+    if isinstance(database.place, SqliteFile):
+        create_file(database.place)
+    engine = single_use_engine(database, timeouts)
+    with database_faults(), engine.connect() as connection, with_access(connection, Access.WRITE).begin():
+        # On SQLite the transaction itself is the lock, since it begins as a writer's.
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
+        _upgrade(connection)
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", "kmsgw.storage:migrations")
+    config.attributes["connection"] = connection
+    _require_known(connection, ScriptDirectory.from_config(config))
+    command.upgrade(config, "head")
+
+
+def _require_known(connection: Connection, known: ScriptDirectory) -> None:
+    """Raise `ConfigurationError` where the database was migrated by a version that knows more than this one.
+
+    Older code would read newer rows wrongly, and could open what a newer version has closed.
+    """
+    for revision in MigrationContext.configure(connection).get_current_heads():
+        try:
+            known.get_revision(revision)
+        except CommandError:
+            newest = known.get_current_head()
+            raise ConfigurationError(
+                [f"state.url: the database has schema {revision[:32]!r}, newer than {newest!r} of this kmsgw"],
+                advice="Run the version of kmsgw that made it, or a newer one.",
+            ) from None

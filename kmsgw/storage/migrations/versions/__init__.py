@@ -1,0 +1,1 @@
+"""One module for each migration, named by its number and what it brings."""

@@ -1,0 +1,54 @@
+"""The keys on disk: the port `KeyStore` over SQLAlchemy."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, select
+
+from kmsgw.operations.ports import KeyChanges, KeyStore, UnitOfWork
+from kmsgw.storage.access import Access
+from kmsgw.storage.connections import Connections
+from kmsgw.storage.database import SERVING, Database, Timeouts
+from kmsgw.storage.faults import damaged, database_faults
+from kmsgw.storage.keys import load_changed
+from kmsgw.storage.tables import state_epoch
+from kmsgw.storage.unit import SqlUnitOfWork
+
+
+class SqlKeyStore:
+    """Keys in one database. Safe for threads; every call ends within the time limits given."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def epoch(self) -> int:
+        """Return the state epoch: a number that grows with every committed change. One cheap query."""
+        with self._connections.transaction(Access.READ) as connection, database_faults():
+            return _epoch(connection)
+
+    def changes_since(self, epoch: int) -> KeyChanges:
+        """Return the keys with a revision above `epoch`, by revision, as of one moment; epoch -1 returns all."""
+        with self._connections.transaction(Access.SNAPSHOT) as connection, database_faults():
+            return KeyChanges(_epoch(connection), tuple(load_changed(connection, epoch)))
+
+    @contextmanager
+    def unit_of_work(self) -> Iterator[UnitOfWork]:
+        """Open a transaction. Keep it short: on SQLite it holds up all other writers from its begin."""
+        with self._connections.transaction(Access.WRITE) as connection:
+            yield SqlUnitOfWork(connection)
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._connections.close()
+
+
+def open_store(database: Database, timeouts: Timeouts = SERVING) -> KeyStore:
+    """Return the keys of a database that `migrate` has prepared. Connects on first use."""
+    return SqlKeyStore(Connections(database, timeouts))
+
+
+def _epoch(connection: Connection) -> int:
+    value = connection.execute(select(state_epoch.c.value)).scalar()
+    if value is None:
+        raise damaged("the state epoch is missing")
+    return value
