@@ -1,0 +1,197 @@
+"""The client for asyncio: the same verbs, to await."""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar, cast
+
+import grpc
+
+from kmsgw.client.calls import crypto, keys, policy, sealing, system
+from kmsgw.client.calls.call import Answer, Call, Page
+from kmsgw.client.channel import channel_credentials, channel_options
+from kmsgw.client.credentials import Credentials
+from kmsgw.client.failures import Failure, Metadata, find_request_id, read_failure
+from kmsgw.client.retry import RetryPolicy
+from kmsgw.client.transport import Attempts, Settings, client_closed, next_token
+from kmsgw.clock import SYSTEM_CLOCK, Clock
+from kmsgw.model.context import AccessDeclaration
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _AsyncTransport:
+    """Makes calls over one channel, within one event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._channel: grpc.aio.Channel | None = None
+        self._closed = False
+
+    async def run(self, call: Call[T]) -> T:
+        """Make a call, with its repetitions, and return its result."""
+        attempts = Attempts(self._settings, repeatable=call.repeatable, timeout=call.timeout)
+        while True:
+            outcome = await self._attempt(call.method, call.request, attempts.begin())
+            if isinstance(outcome, Answer):
+                # Cryptography over megabytes would hold up every other task of the loop.
+                return await asyncio.to_thread(call.result, outcome) if call.heavy else call.result(outcome)
+            await asyncio.sleep(attempts.wait_after(outcome))
+
+    async def _attempt(self, method: str, request: bytes, seconds: float) -> Answer | Failure:
+        # The failure is returned and not raised: an error that is raised while gRPC's is handled would keep that one
+        # alive as its __context__, with all that it holds.
+        try:
+            rpc = self._open_channel().unary_unary(method, None, None)(request, timeout=seconds)
+            payload = await rpc
+        except grpc.aio.AioRpcError as error:
+            trailing = cast("Metadata", error.trailing_metadata() or ())
+            return read_failure(error.code(), error.details() or "", error.initial_metadata() or (), trailing)
+        except grpc.aio.UsageError:  # closed meanwhile
+            raise client_closed() from None
+        return Answer(payload, find_request_id(await rpc.trailing_metadata(), await rpc.initial_metadata()))
+
+    def _open_channel(self) -> grpc.aio.Channel:
+        """Return the channel. It belongs to the loop that it is made in, so the first call makes it."""
+        if self._closed:
+            raise client_closed()
+        if self._channel is None:
+            settings = self._settings
+            self._channel = grpc.aio.secure_channel(
+                settings.address,
+                channel_credentials(settings.credentials),
+                options=channel_options(settings.target_name),
+            )
+        return self._channel
+
+    async def close(self) -> None:
+        """End the calls in flight and release the connection."""
+        self._closed = True
+        if self._channel is not None:
+            await self._channel.close(None)
+
+
+class _AsyncCaller:
+    """What has verbs: the client, and its groups of verbs."""
+
+    def __init__(self, transport: _AsyncTransport, declaration: AccessDeclaration) -> None:
+        self._transport = transport
+        self._declaration = declaration
+
+
+def _awaitable(
+    verb: Callable[P, Call[T]],
+) -> Callable[Concatenate[_AsyncCaller, P], Coroutine[None, None, T]]:
+    """Make a coroutine method of a verb."""
+
+    @functools.wraps(verb)
+    async def method(self: _AsyncCaller, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._transport.run(verb(*args, **kwargs))
+
+    return method
+
+
+def _declaring(
+    verb: Callable[Concatenate[AccessDeclaration, P], Call[T]],
+) -> Callable[Concatenate[_AsyncCaller, P], Coroutine[None, None, T]]:
+    """Make a coroutine method of a verb that declares why it is called."""
+
+    @functools.wraps(verb)
+    async def method(self: _AsyncCaller, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._transport.run(verb(self._declaration, *args, **kwargs))
+
+    return method
+
+
+def _listing(
+    verb: Callable[Concatenate[str, P], Call[Page[T]]],
+) -> Callable[Concatenate[_AsyncCaller, P], AsyncIterator[T]]:
+    """Make a method that iterates over the pages of a verb. Each page is fetched when its turn comes."""
+
+    @functools.wraps(verb)
+    async def method(self: _AsyncCaller, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+        token: str | None = ""
+        while token is not None:
+            page = await self._transport.run(verb(token, *args, **kwargs))
+            for item in page.items:
+                yield item
+            token = next_token(token, page)
+
+    return method
+
+
+class AsyncKeys(_AsyncCaller):
+    """The lifecycle of keys: `AsyncClient.keys`."""
+
+    create = _awaitable(keys.create_key)
+    get = _awaitable(keys.get_key)
+    list = _listing(keys.list_keys)
+    update = _awaitable(keys.update_key)
+    rotate = _awaitable(keys.rotate_key)
+    versions = _listing(keys.list_key_versions)
+    enable_version = _awaitable(keys.enable_key_version)
+    disable_version = _awaitable(keys.disable_key_version)
+    create_alias = _awaitable(keys.create_alias)
+    delete_alias = _awaitable(keys.delete_alias)
+
+
+class AsyncPolicy(_AsyncCaller):
+    """What the policies say, and why: `AsyncClient.policy`."""
+
+    explain_request = _awaitable(policy.explain_request)
+    explain = _awaitable(policy.explain)
+    list = _listing(policy.list_policies)
+
+
+class AsyncClient(_AsyncCaller):
+    """A connection to the gateway for the tasks of one event loop; make one and keep it, or use ``async with``.
+
+    The arguments are those of `Client`, and so are the verbs: each is to await, but for the lists, which are for
+    ``async for``. Cancelling a task cancels its call. Nothing is sent before the first call.
+
+    Raises `ConfigurationError` and `InvalidRequest` where an argument can't be.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        credentials: Credentials,
+        *,
+        timeout: float = 10.0,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        purpose: str = "",
+        end_user: str = "",
+        target_name: str = "",
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        declaration = AccessDeclaration(purpose, end_user)
+        transport = _AsyncTransport(Settings(address, credentials, timeout, retry, target_name, clock))
+        super().__init__(transport, declaration)
+        self.keys = AsyncKeys(transport, declaration)
+        self.policy = AsyncPolicy(transport, declaration)
+
+    encrypt = _declaring(crypto.encrypt)
+    decrypt = _declaring(crypto.decrypt)
+    re_encrypt = _declaring(crypto.re_encrypt)
+    rewrap = _declaring(sealing.rewrap)
+    generate_data_key = _declaring(crypto.generate_data_key)
+    generate_data_key_without_plaintext = _declaring(crypto.generate_data_key_without_plaintext)
+    random_bytes = _awaitable(crypto.random_bytes)
+    seal = _declaring(sealing.seal)
+    open = _declaring(sealing.open_sealed)
+    status = _awaitable(system.status)
+    health = _awaitable(system.health)
+
+    async def close(self) -> None:
+        """End the calls in flight and release the connection. Later calls raise `Unavailable`."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,204 @@
+"""The verbs of CryptoService.
+
+`defaults` is what the client declares of every call. The keywords that all verbs share: `purpose` and `end_user`
+declare why the call is made (None leaves it to the client), `timeout` bounds it in seconds over all attempts.
+Every verb raises the tree of `kmsgw.errors`; each docstring names what is particular to it.
+"""
+
+from kmsgw.client.calls.call import (
+    Answer,
+    Call,
+    GivenContext,
+    context_pairs,
+    declaration_message,
+    method_path,
+    require_bytes,
+)
+from kmsgw.client.results import DataKey, Decrypted, Encrypted, ReEncrypted, WrappedDataKey
+from kmsgw.errors import InvalidRequest, Reason
+from kmsgw.model.context import AccessDeclaration
+from kmsgw.v1 import crypto_service_pb2 as wire
+
+MAX_PLAINTEXT_BYTES = 65_536
+"""Longest value that the gateway encrypts in one call."""
+
+MAX_ENVELOPE_BYTES = 66_816
+"""Longest envelope that the gateway takes."""
+
+MAX_RANDOM_BYTES = 1024
+"""Most random bytes in one call."""
+
+_SERVICE = wire.DESCRIPTOR.services_by_name["CryptoService"]
+_ENCRYPT = method_path(_SERVICE, "Encrypt")
+_DECRYPT = method_path(_SERVICE, "Decrypt")
+_RE_ENCRYPT = method_path(_SERVICE, "ReEncrypt")
+_GENERATE_DATA_KEY = method_path(_SERVICE, "GenerateDataKey")
+_GENERATE_DATA_KEY_WITHOUT_PLAINTEXT = method_path(_SERVICE, "GenerateDataKeyWithoutPlaintext")
+_GENERATE_RANDOM_BYTES = method_path(_SERVICE, "GenerateRandomBytes")
+
+
+def encrypt(
+    defaults: AccessDeclaration,
+    key: str,
+    plaintext: bytes,
+    context: GivenContext = None,
+    *,
+    purpose: str | None = None,
+    end_user: str | None = None,
+    timeout: float | None = None,
+) -> Call[Encrypted]:
+    """Encrypt a value of at most 64 KiB under the newest version of `key`, an id or ``alias/NAME``.
+
+    The same `context` must be given to decrypt. Raises `InvalidRequest` where the value is too long: use `seal`.
+    """
+    if isinstance(plaintext, bytes) and len(plaintext) > MAX_PLAINTEXT_BYTES:
+        raise InvalidRequest(
+            f"The plaintext is longer than {MAX_PLAINTEXT_BYTES} bytes.",
+            reason=Reason.PLAINTEXT_TOO_LARGE,
+            advice="Use seal(), which encrypts here under a data key.",
+        )
+    request = wire.EncryptRequest(
+        key=key,
+        plaintext=require_bytes(plaintext, "plaintext", MAX_PLAINTEXT_BYTES, ""),
+        encryption_context=context_pairs(context),
+        declaration=declaration_message(defaults, purpose, end_user),
+    )
+
+    def read(answer: Answer) -> Encrypted:
+        response = wire.EncryptResponse.FromString(answer.payload)
+        return Encrypted(response.envelope, response.key_id, response.key_version, answer.request_id)
+
+    return Call(_ENCRYPT, request.SerializeToString(), read, timeout=timeout)
+
+
+def decrypt(
+    defaults: AccessDeclaration,
+    envelope: bytes,
+    context: GivenContext = None,
+    *,
+    expected_key: str = "",
+    purpose: str | None = None,
+    end_user: str | None = None,
+    timeout: float | None = None,
+) -> Call[Decrypted]:
+    """Open an envelope, or unwrap a wrapped data key; with `expected_key`, only if it is under that key.
+
+    Raises `DecryptionFailed` where context, key or bytes are not those of the encryption, whichever it is.
+    """
+    request = wire.DecryptRequest(
+        envelope=_envelope(envelope, "Use open(), which takes envelopes of any size."),
+        encryption_context=context_pairs(context),
+        declaration=declaration_message(defaults, purpose, end_user),
+        expected_key=expected_key,
+    )
+
+    def read(answer: Answer) -> Decrypted:
+        response = wire.DecryptResponse.FromString(answer.payload)
+        return Decrypted(response.plaintext, response.key_id, response.key_version, answer.request_id)
+
+    return Call(_DECRYPT, request.SerializeToString(), read, timeout=timeout)
+
+
+def re_encrypt(
+    defaults: AccessDeclaration,
+    envelope: bytes,
+    destination_key: str,
+    source_context: GivenContext = None,
+    destination_context: GivenContext = None,
+    *,
+    purpose: str | None = None,
+    end_user: str | None = None,
+    timeout: float | None = None,
+) -> Call[ReEncrypted]:
+    """Decrypt and encrypt inside the gateway, under another key, another context, or both.
+
+    Raises `DecryptionFailed` as `decrypt` does.
+    """
+    request = wire.ReEncryptRequest(
+        envelope=_envelope(envelope, "Use open() and seal()."),
+        source_encryption_context=context_pairs(source_context),
+        destination_key=destination_key,
+        destination_encryption_context=context_pairs(destination_context),
+        declaration=declaration_message(defaults, purpose, end_user),
+    )
+
+    def read(answer: Answer) -> ReEncrypted:
+        response = wire.ReEncryptResponse.FromString(answer.payload)
+        return ReEncrypted(
+            response.envelope,
+            response.source_key_id,
+            response.source_key_version,
+            response.key_id,
+            response.key_version,
+            answer.request_id,
+        )
+
+    return Call(_RE_ENCRYPT, request.SerializeToString(), read, timeout=timeout)
+
+
+def generate_data_key(
+    defaults: AccessDeclaration,
+    key: str,
+    context: GivenContext = None,
+    *,
+    purpose: str | None = None,
+    end_user: str | None = None,
+    timeout: float | None = None,
+) -> Call[DataKey]:
+    """Make a 256-bit data key; the answer has it in plaintext, to use and forget, and wrapped, to store."""
+    request = wire.GenerateDataKeyRequest(
+        key=key,
+        encryption_context=context_pairs(context),
+        declaration=declaration_message(defaults, purpose, end_user),
+    )
+
+    def read(answer: Answer) -> DataKey:
+        response = wire.GenerateDataKeyResponse.FromString(answer.payload)
+        return DataKey(
+            response.plaintext_data_key,
+            response.wrapped_data_key,
+            response.key_id,
+            response.key_version,
+            answer.request_id,
+        )
+
+    return Call(_GENERATE_DATA_KEY, request.SerializeToString(), read, timeout=timeout)
+
+
+def generate_data_key_without_plaintext(
+    defaults: AccessDeclaration,
+    key: str,
+    context: GivenContext = None,
+    *,
+    purpose: str | None = None,
+    end_user: str | None = None,
+    timeout: float | None = None,
+) -> Call[WrappedDataKey]:
+    """Make a 256-bit data key and answer it wrapped only; `decrypt` answers it where it is used."""
+    request = wire.GenerateDataKeyWithoutPlaintextRequest(
+        key=key,
+        encryption_context=context_pairs(context),
+        declaration=declaration_message(defaults, purpose, end_user),
+    )
+
+    def read(answer: Answer) -> WrappedDataKey:
+        response = wire.GenerateDataKeyWithoutPlaintextResponse.FromString(answer.payload)
+        return WrappedDataKey(response.wrapped_data_key, response.key_id, response.key_version, answer.request_id)
+
+    return Call(_GENERATE_DATA_KEY_WITHOUT_PLAINTEXT, request.SerializeToString(), read, timeout=timeout)
+
+
+def random_bytes(length: int, *, timeout: float | None = None) -> Call[bytes]:
+    """Return 1 to 1,024 bytes from the gateway's random generator. Raises `InvalidRequest` on another length."""
+    if not 1 <= length <= MAX_RANDOM_BYTES:
+        raise InvalidRequest("The length is out of range.", advice=f"Use 1 to {MAX_RANDOM_BYTES}.")
+    request = wire.GenerateRandomBytesRequest(length=length)
+
+    def read(answer: Answer) -> bytes:
+        return wire.GenerateRandomBytesResponse.FromString(answer.payload).random_bytes
+
+    return Call(_GENERATE_RANDOM_BYTES, request.SerializeToString(), read, timeout=timeout)
+
+
+def _envelope(envelope: bytes, advice: str) -> bytes:
+    return require_bytes(envelope, "envelope", MAX_ENVELOPE_BYTES, advice)

@@ -1,0 +1,186 @@
+"""The synchronous client."""
+
+import functools
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar, cast
+
+import grpc
+
+from kmsgw.client.calls import crypto, keys, policy, sealing, system
+from kmsgw.client.calls.call import Answer, Call, Page
+from kmsgw.client.channel import channel_credentials, channel_options
+from kmsgw.client.credentials import Credentials
+from kmsgw.client.failures import Failure, find_request_id, read_failure
+from kmsgw.client.retry import RetryPolicy
+from kmsgw.client.transport import Attempts, Settings, client_closed, next_token
+from kmsgw.clock import SYSTEM_CLOCK, Clock
+from kmsgw.model.context import AccessDeclaration
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Transport:
+    """Makes calls over one channel. Safe for threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._channel = grpc.secure_channel(
+            settings.address, channel_credentials(settings.credentials), options=channel_options(settings.target_name)
+        )
+        self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._closed = False
+
+    def run(self, call: Call[T]) -> T:
+        """Make a call, with its repetitions, and return its result."""
+        attempts = Attempts(self._settings, repeatable=call.repeatable, timeout=call.timeout)
+        while True:
+            outcome = self._attempt(call.method, call.request, attempts.begin())
+            if isinstance(outcome, Answer):
+                return call.result(outcome)
+            self._settings.clock.sleep(attempts.wait_after(outcome))
+
+    def _attempt(self, method: str, request: bytes, timeout: float) -> Answer | Failure:
+        # The failure is returned and not raised: an error that is raised while gRPC's is handled would keep that one
+        # alive as its __context__, with all that it holds.
+        if self._closed:
+            raise client_closed()
+        send = self._methods.get(method)
+        if send is None:
+            send = self._methods[method] = self._channel.unary_unary(method, None, None)
+        try:
+            payload, rpc = send.with_call(request, timeout=timeout)
+        except grpc.RpcError as error:
+            failed = cast("grpc.Call", error)
+            return read_failure(
+                failed.code(), failed.details() or "", failed.initial_metadata() or (), failed.trailing_metadata() or ()
+            )
+        except ValueError:
+            if self._closed:  # by another thread, meanwhile
+                raise client_closed() from None
+            raise
+        return Answer(payload, find_request_id(rpc.trailing_metadata() or (), rpc.initial_metadata() or ()))
+
+    def close(self) -> None:
+        """End the calls in flight and release the connection."""
+        self._closed = True
+        self._channel.close()
+
+
+class _Caller:
+    """What has verbs: the client, and its groups of verbs."""
+
+    def __init__(self, transport: _Transport, declaration: AccessDeclaration) -> None:
+        self._transport = transport
+        self._declaration = declaration
+
+
+def _blocking(verb: Callable[P, Call[T]]) -> Callable[Concatenate[_Caller, P], T]:
+    """Make a method of a verb."""
+
+    @functools.wraps(verb)
+    def method(self: _Caller, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._transport.run(verb(*args, **kwargs))
+
+    return method
+
+
+def _declaring(verb: Callable[Concatenate[AccessDeclaration, P], Call[T]]) -> Callable[Concatenate[_Caller, P], T]:
+    """Make a method of a verb that declares why it is called."""
+
+    @functools.wraps(verb)
+    def method(self: _Caller, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._transport.run(verb(self._declaration, *args, **kwargs))
+
+    return method
+
+
+def _listing(verb: Callable[Concatenate[str, P], Call[Page[T]]]) -> Callable[Concatenate[_Caller, P], Iterator[T]]:
+    """Make a method that iterates over the pages of a verb. Each page is fetched when its turn comes."""
+
+    @functools.wraps(verb)
+    def method(self: _Caller, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        token: str | None = ""
+        while token is not None:
+            page = self._transport.run(verb(token, *args, **kwargs))
+            yield from page.items
+            token = next_token(token, page)
+
+    return method
+
+
+class Keys(_Caller):
+    """The lifecycle of keys: `Client.keys`."""
+
+    create = _blocking(keys.create_key)
+    get = _blocking(keys.get_key)
+    list = _listing(keys.list_keys)
+    update = _blocking(keys.update_key)
+    rotate = _blocking(keys.rotate_key)
+    versions = _listing(keys.list_key_versions)
+    enable_version = _blocking(keys.enable_key_version)
+    disable_version = _blocking(keys.disable_key_version)
+    create_alias = _blocking(keys.create_alias)
+    delete_alias = _blocking(keys.delete_alias)
+
+
+class Policy(_Caller):
+    """What the policies say, and why: `Client.policy`."""
+
+    explain_request = _blocking(policy.explain_request)
+    explain = _blocking(policy.explain)
+    list = _listing(policy.list_policies)
+
+
+class Client(_Caller):
+    """A connection to the gateway. Safe for threads; make one and keep it, or use it as a context manager.
+
+    `address` is ``HOST:PORT``. `timeout` is in seconds, over all attempts of a call. `purpose` and `end_user` are
+    declared with every call that does not declare its own. `target_name` is the name in the gateway's certificate,
+    where it is not the host of the address. Nothing is sent before the first call.
+
+    Raises `ConfigurationError` and `InvalidRequest` where an argument can't be.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        credentials: Credentials,
+        *,
+        timeout: float = 10.0,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        purpose: str = "",
+        end_user: str = "",
+        target_name: str = "",
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        declaration = AccessDeclaration(purpose, end_user)
+        transport = _Transport(Settings(address, credentials, timeout, retry, target_name, clock))
+        super().__init__(transport, declaration)
+        self.keys = Keys(transport, declaration)
+        self.policy = Policy(transport, declaration)
+
+    encrypt = _declaring(crypto.encrypt)
+    decrypt = _declaring(crypto.decrypt)
+    re_encrypt = _declaring(crypto.re_encrypt)
+    rewrap = _declaring(sealing.rewrap)
+    generate_data_key = _declaring(crypto.generate_data_key)
+    generate_data_key_without_plaintext = _declaring(crypto.generate_data_key_without_plaintext)
+    random_bytes = _blocking(crypto.random_bytes)
+    seal = _declaring(sealing.seal)
+    open = _declaring(sealing.open_sealed)
+    status = _blocking(system.status)
+    health = _blocking(system.health)
+
+    def close(self) -> None:
+        """End the calls in flight and release the connection. Later calls raise `Unavailable`."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,175 @@
+"""What the calls answer: frozen, free of protobuf, and silent about secrets when printed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from kmsgw.model.access import DecidingPolicy
+from kmsgw.model.key import KeyState
+
+
+@dataclass(frozen=True, slots=True)
+class Encrypted:
+    """A sealed value. Store ``envelope``. ``key_version`` counts from 1. ``request_id`` finds the audit entry."""
+
+    envelope: bytes
+    key_id: str
+    key_version: int
+    request_id: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Decrypted:
+    """An opened value, or the 32 bytes of a data key where a wrapped data key was given. Never printed."""
+
+    plaintext: bytes = field(repr=False)
+    key_id: str
+    key_version: int
+    request_id: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReEncrypted:
+    """A value sealed anew, and the key that opened the source."""
+
+    envelope: bytes
+    source_key_id: str
+    source_key_version: int
+    key_id: str
+    key_version: int
+    request_id: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrapped:
+    """The same envelope with its data key under the newest version."""
+
+    envelope: bytes
+    key_id: str
+    source_key_version: int
+    key_version: int
+    request_id: str = field(default="", compare=False)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the envelope was under an older version, and so has to be stored again."""
+        return self.source_key_version != self.key_version
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """A data key: 32 bytes to use and forget, never printed, and the same wrapped, to store."""
+
+    plaintext: bytes = field(repr=False)
+    wrapped: bytes
+    key_id: str
+    key_version: int
+    request_id: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedDataKey:
+    """A data key that nobody has seen: `decrypt` answers it later."""
+
+    wrapped: bytes
+    key_id: str
+    key_version: int
+    request_id: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """A key as the gateway describes it. Give ``etag`` back to change only what was read."""
+
+    key_id: str
+    tenant: str
+    provider: str
+    state: KeyState
+    primary_version: int
+    created: datetime
+    updated: datetime
+    description: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVersionInfo:
+    """One version of a key, and why it was made."""
+
+    key_id: str
+    version: int
+    state: KeyState
+    created: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a request was allowed or refused. No policies on a refusal: nothing permits it.
+
+    ``reason`` and ``time`` are those of the recorded answer; empty and None for a hypothetical request.
+    """
+
+    allowed: bool
+    explanation: str
+    policies: tuple[DecidingPolicy, ...]
+    reason: str
+    principal_id: str
+    roles: tuple[str, ...]
+    action: str
+    key_id: str
+    time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyInfo:
+    """A policy in force: its text in Cedar, and the file that it is from."""
+
+    policy_id: str
+    permits: bool
+    advice: str
+    source: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderInfo:
+    """A key provider as it is now. ``fault`` says why it does not serve."""
+
+    name: str
+    kind: str
+    serving: bool
+    fault: str
+    mechanism: str
+    development_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStatus:
+    """The state of the worker that took the call, and who the gateway takes the caller for."""
+
+    version: str
+    environment: str
+    node: str
+    worker: str
+    serving: bool
+    providers: tuple[ProviderInfo, ...]
+    audit_serving: bool
+    audit_origin: str
+    audit_size: int
+    policy_digest: str
+    development_certificates: bool
+    principal_id: str
+    roles: tuple[str, ...]
+
+
+class Health(StrEnum):
+    """The answer of the standard health service (grpc.health.v1)."""
+
+    UNKNOWN = "UNKNOWN"
+    SERVING = "SERVING"
+    NOT_SERVING = "NOT_SERVING"
+    SERVICE_UNKNOWN = "SERVICE_UNKNOWN"
