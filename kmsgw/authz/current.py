@@ -1,0 +1,72 @@
+"""The policies in force, and their replacement while calls are running."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from kmsgw.authz.engine import CedarAuthorizer
+from kmsgw.authz.load import load_policies
+from kmsgw.errors import ConfigurationError
+from kmsgw.model.access import AccessRequest, Decision, PolicyText
+
+_LOG = logging.getLogger(__name__)
+
+
+class CurrentPolicies:
+    """Decides by the newest policies that were in order. See the port `Authorizer`.
+
+    Raises `ConfigurationError` where the first policies are broken: a gateway does not start without any.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._reloading = threading.Lock()
+        self._fault: ConfigurationError | None = None
+        self._authorizer = CedarAuthorizer(load_policies(folder))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over schema and policies in force, hexadecimal."""
+        return self._authorizer.digest
+
+    @property
+    def fault(self) -> ConfigurationError | None:
+        """What was wrong with the policies at the last reload, or None where they are in force."""
+        return self._fault
+
+    @property
+    def authorizer(self) -> CedarAuthorizer:
+        """The policies in force at this moment, which do not change under the caller."""
+        return self._authorizer
+
+    def policies(self) -> Sequence[PolicyText]:
+        """Return the policies in force, by id."""
+        return self._authorizer.policies()
+
+    def decide(self, request: AccessRequest) -> Decision:
+        """Decide by the policies in force."""
+        return self._authorizer.decide(request)
+
+    def explain(self, request: AccessRequest, decision: Decision) -> str:
+        """Return a decision in words."""
+        return self._authorizer.explain(request, decision)
+
+    def reload(self) -> bool:
+        """Read the folder again and tell whether what it holds is now in force.
+
+        Broken policies change nothing but `fault`. A call sees the old policies or the new ones, never a mixture:
+        policies, index and caches are replaced by one assignment.
+        """
+        with self._reloading:
+            try:
+                bundle = load_policies(self._folder)
+            except ConfigurationError as fault:
+                self._fault = fault
+                _LOG.warning("policies refused, the old ones stay in force: %s", fault.message)
+                return False
+            self._fault = None
+            if bundle.digest != self._authorizer.digest:
+                self._authorizer = CedarAuthorizer(bundle)
+                _LOG.info("policies in force: %s", bundle.digest)
+            return True

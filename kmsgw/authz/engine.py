@@ -1,0 +1,162 @@
+"""Deciding: Cedar behind a cache, and in front of Cedar only the policies that can apply.
+
+A decision is a function of a view: the attributes that the schema exposes, and nothing else. The view is the key of
+the cache and the only thing that the engine is given, so the cache can't answer for another request.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import cedarpy
+
+from kmsgw.authz.cache import GenerationCache
+from kmsgw.authz.entities import ACTION, KEY, OFFICER, ROLE, SERVICE, TENANT, Uid, uid_json
+from kmsgw.authz.explanation import ENGINE_FAULT, explain
+from kmsgw.authz.index import Candidates, ScopeIndex
+from kmsgw.authz.load import PolicyBundle
+from kmsgw.authz.schema import Exposure, entity_json, tenant_json
+from kmsgw.model.access import AccessRequest, DecidingPolicy, Decision, PolicyText, PrincipalKind
+
+CACHED_DECISIONS: Final = 8192
+"""Decisions in one of the two generations of the cache: about 4 MiB each."""
+CACHED_SUBSETS: Final = 1024
+"""Subsets of the policies kept parsed, in one of the two generations."""
+
+_LOG = logging.getLogger(__name__)
+_SERVICE = PrincipalKind.SERVICE
+_DENIED = Decision(allowed=False)
+_FAULT = Decision(allowed=False, policies=(ENGINE_FAULT,))
+
+_Pairs = tuple[tuple[str, str], ...]
+_View = tuple[Exposure, str, str, str, frozenset[str], str | None, str, str, _Pairs, str, str, _Pairs]
+
+
+class _EngineFault(Exception):
+    """The engine gave no decision that may be relied on. Holds no text of Cedar's: that quotes context values."""
+
+
+class CedarAuthorizer:
+    """The policies of one bundle. Safe to share among threads. See the port `Authorizer`."""
+
+    def __init__(
+        self, bundle: PolicyBundle, *, cached_decisions: int = CACHED_DECISIONS, cached_subsets: int = CACHED_SUBSETS
+    ) -> None:
+        self._bundle = bundle
+        # Enums hash in Python code, which is a third of a hit; a member lives for ever, so its address names it.
+        self._exposures = {id(action): exposure for action, exposure in bundle.exposures.items()}
+        self._texts = tuple(policy.text for policy in bundle.policies)
+        self._deciding = {
+            text.policy_id: DecidingPolicy(text.policy_id, text.permits, text.advice) for text in self._texts
+        }
+        self._index = ScopeIndex([policy.scope for policy in bundle.policies])
+        self._decisions: GenerationCache[_View, Decision] = GenerationCache(cached_decisions)
+        self._subsets: GenerationCache[Candidates, cedarpy.PolicySet] = GenerationCache(cached_subsets)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over schema and policies, hexadecimal."""
+        return self._bundle.digest
+
+    def policies(self) -> Sequence[PolicyText]:
+        """Return the policies in force, by id."""
+        return self._texts
+
+    def decide(self, request: AccessRequest) -> Decision:
+        """Decide by the exposed attributes of a request. Denies by default and on any fault of the engine."""
+        view = self._view(request)
+        decision = self._decisions.get(view)
+        if decision is None:
+            decision = self._decide_anew(view)
+        return decision
+
+    def explain(self, request: AccessRequest, decision: Decision) -> str:
+        """Return a decision in words. Pure."""
+        return explain(decision, request, self._bundle.permitted_roles(request.action))
+
+    def _view(self, request: AccessRequest) -> _View:
+        exposure = self._exposures[id(request.action)]
+        principal = request.principal
+        key = request.key
+        labels: _Pairs = ()
+        if key is None:
+            key_id, tenant, provider = None, request.tenant, ""
+        else:
+            key_id, tenant, provider = key.key_id, key.tenant, key.provider
+            if exposure.labels and key.labels:
+                labels = tuple([(name, key.labels[name]) for name in exposure.labels if name in key.labels])
+        pairs = request.context.pairs
+        exposed = exposure.data
+        return (
+            exposure,
+            SERVICE if principal.kind is _SERVICE else OFFICER,
+            principal.principal_id,
+            principal.tenant,
+            principal.roles,
+            key_id,
+            tenant,
+            provider,
+            labels,
+            request.declaration.purpose if exposure.purpose else "",
+            request.declaration.end_user if exposure.end_user else "",
+            tuple([pair for pair in pairs if pair[0] in exposed]) if pairs and exposed else (),
+        )
+
+    def _decide_anew(self, view: _View) -> Decision:
+        try:
+            decision = self._evaluate(view)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a panic in Cedar's Rust code is a BaseException; it must deny
+            _LOG.error("policy engine failed: %s", type(error).__name__)
+            return _FAULT
+        self._decisions.put(view, decision)
+        return decision
+
+    def _evaluate(self, view: _View) -> Decision:
+        exposure, kind, principal_id, tenant, roles, key_id, owner, provider, labels, purpose, end_user, data = view
+        principal: Uid = (kind, principal_id)
+        parents: list[Uid] = [(ROLE, role) for role in sorted(roles)]
+        entities = [entity_json(principal, {"tenant": tenant_json(tenant)}, parents)]
+        within: Uid = (TENANT, owner)
+        resource = within
+        if key_id is not None:
+            resource = (KEY, key_id)
+            entities.append(entity_json(resource, {"provider": provider, "labels": dict(labels)}, [within]))
+        candidates = self._index.candidates(
+            exposure.action, [principal, *parents], list(dict.fromkeys((resource, within)))
+        )
+        if not candidates:
+            return _DENIED
+        context: dict[str, object] = {"data": dict(data)}
+        if purpose:
+            context["purpose"] = purpose
+        if end_user:
+            context["end_user"] = end_user
+        request = {
+            "principal": uid_json(principal),
+            "action": uid_json((ACTION, exposure.action.value)),
+            "resource": uid_json(resource),
+            "context": json.dumps(context),
+        }
+        result = cedarpy.is_authorized(request, self._subset(candidates), json.dumps(entities), self._bundle.schema)
+        return self._decision(result)
+
+    def _decision(self, result: cedarpy.AuthzResult) -> Decision:
+        diagnostics = result.diagnostics
+        # Cedar skips a policy that fails while it runs. A forbid that is skipped would allow, so any failure denies.
+        if result.decision is cedarpy.Decision.NoDecision or diagnostics.errors:
+            raise _EngineFault
+        names = diagnostics.id_annotations_by_reason
+        deciding = tuple(self._deciding[policy_id] for policy_id in sorted(names[each] for each in diagnostics.reasons))
+        if result.allowed and not any(policy.permits for policy in deciding):
+            raise _EngineFault
+        return Decision(result.allowed, deciding)
+
+    def _subset(self, candidates: Candidates) -> cedarpy.PolicySet:
+        subset = self._subsets.get(candidates)
+        if subset is None:
+            subset = cedarpy.PolicySet.from_str("\n".join(self._texts[position].source for position in candidates))
+            self._subsets.put(candidates, subset)
+        return subset

@@ -1,0 +1,193 @@
+"""Reading the policy schema: which attributes it exposes, and whether the gateway can fill it.
+
+Cedar's schema is not searched with a grammar of our own. The names in it are only candidates: whether one is
+declared, and as what, the validator is asked with a small probe policy. So the two can't disagree.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import cedarpy
+
+from kmsgw.authz.entities import ACTION, KEY, KEYLESS_ACTIONS, OFFICER, ROLE, SERVICE, TENANT, uid_json
+from kmsgw.model.access import Action
+
+_CANDIDATE = re.compile(r'^\s*(?:type )?(?P<name>"(?:[^"\\]|\\.)*"|[A-Za-z_]\w*)\??(?::| =)', re.MULTILINE)
+_UNDECLARED = 'principal["declared nowhere"] == 0'
+_FILLED = {"context": ("purpose", "end_user", "data"), "principal": ("tenant",), "resource": ("provider", "labels")}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exposure:
+    """What the schema exposes of a request for one action. Compared by identity: there is one for each action."""
+
+    action: Action
+    purpose: bool = False
+    end_user: bool = False
+    data: frozenset[str] = field(default_factory=frozenset)
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """An attribute name, as text and as a Cedar string literal."""
+
+    text: str
+    literal: str
+
+
+class _Grouped:
+    """Faults that many actions share, each told once."""
+
+    def __init__(self) -> None:
+        self._actions: dict[str, list[Action]] = {}
+
+    def add(self, fault: str, action: Action) -> None:
+        # Cedar's own text names the action, which would keep equal faults apart.
+        actions = self._actions.setdefault(fault.replace(f'{ACTION}::"{action.value}"', "the action"), [])
+        if action not in actions:
+            actions.append(action)
+
+    def faults(self) -> list[str]:
+        everywhere = len(Action)
+        return [
+            f"{fault} ({'every action' if len(actions) == everywhere else 'actions ' + ', '.join(actions)})"
+            for fault, actions in self._actions.items()
+        ]
+
+
+def entity_json(uid: tuple[str, str], attributes: Mapping[str, object], parents: Sequence[tuple[str, str]]) -> object:
+    """Return an entity in Cedar's JSON form."""
+    return {"uid": uid_json(uid), "attrs": dict(attributes), "parents": [uid_json(parent) for parent in parents]}
+
+
+def tenant_json(tenant: str) -> object:
+    """Return a tenant as the value of an attribute, in Cedar's JSON form."""
+    return {"__entity": uid_json((TENANT, tenant))}
+
+
+def validation_faults(policies: str, schema: cedarpy.Schema) -> dict[str, list[str]]:
+    """Return what Cedar's strict validator finds, by the positional id of the policy (``policy0`` is the first)."""
+    found: dict[str, list[str]] = {}
+    for error in cedarpy.validate_policies(policies, schema).errors:
+        policy_id = str(error.policy_id)
+        found.setdefault(policy_id, []).append(str(error.error).removeprefix(f"for policy `{policy_id}`, "))
+    return found
+
+
+def _flagged(probes: Sequence[str], schema: cedarpy.Schema) -> list[bool]:
+    """Tell for each probe policy whether the validator objects to it."""
+    faults = validation_faults("\n".join(probes), schema)
+    return [f"policy{number}" in faults for number in range(len(probes))]
+
+
+def _probe(scope: str, base: str, name: _Name, test: str) -> str:
+    # The validator skips what follows a `has` that can never hold, so an objection to `test` shows a declared name.
+    return f"permit ({scope}) when {{ {base} has {name.literal} && {test} }};"
+
+
+def _candidates(schema: cedarpy.Schema) -> list[_Name]:
+    names: set[_Name] = set()
+    for match in _CANDIDATE.finditer(str(schema)):
+        literal = match["name"] if match["name"].startswith('"') else json.dumps(match["name"])
+        parsed = cedarpy.policies_to_pst(f"permit (principal, action, resource) when {{ {literal} == {literal} }};")
+        condition = parsed.static_policies["policy0"].clauses[0].expr
+        assert isinstance(condition, cedarpy.pst.BinaryOp)
+        assert isinstance(condition.left, cedarpy.pst.StringLit)
+        names.add(_Name(condition.left.value, literal))
+    return sorted(names, key=lambda name: name.text)
+
+
+def _declared(schema: cedarpy.Schema, scope: str, base: str, names: Sequence[_Name]) -> list[_Name]:
+    flags = _flagged([_probe(scope, base, name, _UNDECLARED) for name in names], schema)
+    return [name for name, declared in zip(names, flags, strict=True) if declared]
+
+
+def _strings(
+    schema: cedarpy.Schema, scope: str, base: str, names: Sequence[_Name]
+) -> tuple[tuple[str, ...], list[str]]:
+    """Return the attributes declared in a record of strings, and a fault for each that is anything else."""
+    declared = _declared(schema, scope, base, names)
+    flags = _flagged([_probe(scope, base, name, f'{base}[{name.literal}] like "*"') for name in declared], schema)
+    wrong = [name.text for name, flagged in zip(declared, flags, strict=True) if flagged]
+    return tuple(name.text for name in declared), [f"{text} must be declared as an optional String" for text in wrong]
+
+
+def _foreign(schema: cedarpy.Schema, scope: str, base: str, names: Sequence[_Name]) -> list[str]:
+    """Return a fault for each attribute that the gateway never fills: a policy on it would silently not apply."""
+    others = [name for name in names if name.text not in _FILLED[base]]
+    found = _declared(schema, scope, base, others)
+    return [f"the gateway fills no attribute {name.text}; take it out" for name in found]
+
+
+def _unfilled(schema: cedarpy.Schema) -> list[str]:
+    """Return a fault for each part of a bare request that the schema would not take."""
+    faults: list[str] = []
+    principal = {"tenant": tenant_json("t")}
+    samples = (
+        ((SERVICE, "s"), principal, ((ROLE, "r"),)),
+        ((OFFICER, "o"), principal, ((ROLE, "r"),)),
+        ((KEY, "k"), {"provider": "p", "labels": {}}, ((TENANT, "t"),)),
+    )
+    for uid, attributes, parents in samples:
+        try:
+            cedarpy.Entities.from_json_str(json.dumps([entity_json(uid, attributes, parents)]), schema)
+        except ValueError as error:
+            faults.append(f"{uid[0]}: not declared as the gateway fills it: {error}")
+    grouped = _Grouped()
+    for action in Action:
+        for asking in ((SERVICE, "s"), (OFFICER, "o")):
+            resource = (TENANT, "t") if action in KEYLESS_ACTIONS else (KEY, "k")
+            request = {
+                "principal": uid_json(asking),
+                "action": uid_json((ACTION, action.value)),
+                "resource": uid_json(resource),
+                "context": {"data": {}},
+            }
+            result = cedarpy.is_authorized(request, "", "[]", schema)
+            if result.decision is cedarpy.Decision.NoDecision:
+                reasons = " ".join(result.diagnostics.errors).removeprefix("failed to build request: ")
+                grouped.add(f"a {asking[0]} can't ask about a {resource[0]}: {reasons}", action)
+    return faults + grouped.faults()
+
+
+def read_exposure(schema: cedarpy.Schema) -> tuple[Mapping[Action, Exposure], list[str]]:
+    """Return what the schema exposes for each action, and every fault that makes it unfit for the gateway.
+
+    Unfit: an action that does not take services and officers on its resource, a required attribute, one that is no
+    String, one that the gateway does not know.
+    """
+    faults = _unfilled(schema)
+    if faults:
+        return {}, faults
+    names = _candidates(schema)
+    on_key = f"principal, action, resource is {KEY}"
+    for entity, scope, base in (
+        (SERVICE, f"principal is {SERVICE}, action, resource", "principal"),
+        (OFFICER, f"principal is {OFFICER}, action, resource", "principal"),
+        (KEY, on_key, "resource"),
+        (TENANT, f"principal, action, resource is {TENANT}", "resource"),
+    ):
+        faults += [f"{entity}: {fault}" for fault in _foreign(schema, scope, base, names)]
+    labels, wrong = _strings(schema, on_key, "resource.labels", names)
+    faults += [f"{KEY}, labels: {fault}" for fault in wrong]
+    grouped = _Grouped()
+    exposures: dict[Action, Exposure] = {}
+    declarations = [name for name in names if name.text in {"purpose", "end_user"}]
+    for action in Action:
+        scope = f'principal, action == {ACTION}::"{action.value}", resource'
+        declared, wrong = _strings(schema, scope, "context", declarations)
+        data, wrong_data = _strings(schema, scope, "context.data", names)
+        for fault in _foreign(schema, scope, "context", names):
+            grouped.add(f"context: {fault}", action)
+        for fault in wrong:
+            grouped.add(f"context: {fault}", action)
+        for fault in wrong_data:
+            grouped.add(f"context, data: {fault}", action)
+        on_resource = () if action in KEYLESS_ACTIONS else labels
+        exposures[action] = Exposure(
+            action, "purpose" in declared, "end_user" in declared, frozenset(data), on_resource
+        )
+    return exposures, faults + grouped.faults()
