@@ -20,7 +20,7 @@ __all__ = ["TLS13_ENVIRONMENT", "ServerCredentials", "check_tls_files", "is_deve
 
 
 class ServerCredentials:
-    """Credentials of a listener that follow their files. Safe for threads.
+    """Credentials of one listener that follow their files. Safe for threads.
 
     grpcio asks for the configuration before each handshake. The answer is "as before" at once, but for one look at the
     files a second; only a change reads them. New files that are not sound leave the old ones in force.
@@ -38,7 +38,9 @@ class ServerCredentials:
         self._faults: tuple[str, ...] = ()
         self._pending: grpc.ServerCertificateConfiguration | None = None
         self._credentials = grpc.dynamic_ssl_server_credentials(
-            _configuration(self._files), self._fetch, require_client_authentication=True
+            _configuration(self._files),
+            self._fetch,  # type: ignore[arg-type]  # the stubs leave out that None means no change
+            require_client_authentication=True,
         )
 
     @property

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from kmsgw.authn.certificate import is_development_certificate
@@ -149,7 +151,7 @@ def _key_faults(pem: bytes, chain: Sequence[x509.Certificate], settings: TlsSett
     except TypeError:
         yield "encrypted with a passphrase; write it without, mode 0600"
         return
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         yield "no PEM private key, or a malformed one; write it again"
         return
     if isinstance(key, rsa.RSAPrivateKey):
@@ -157,15 +159,17 @@ def _key_faults(pem: bytes, chain: Sequence[x509.Certificate], settings: TlsSett
             yield f"RSA of {key.key_size} bits is too short; use ECDSA P-256, or RSA from {_MIN_RSA_BITS} bits"
     elif not isinstance(key, ec.EllipticCurvePrivateKey):
         yield "a kind of key that grpcio does not serve with; use ECDSA P-256, or RSA"
-    if chain and _public(key.public_key()) != _public(chain[0].public_key()):
+    if chain and _public_key(key) != _public_key(chain[0]):
         yield f"does not belong to {settings.certificate}; replace both files together, leaf certificate first"
 
 
-def _public(key: object) -> bytes:
-    assert hasattr(key, "public_bytes")
-    encoded = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    assert isinstance(encoded, bytes)
-    return encoded
+def _public_key(owner: PrivateKeyTypes | x509.Certificate) -> bytes | None:
+    """Return the public key in one encoding, None where it is of a kind unknown."""
+    try:
+        key = owner.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def _authority_faults(authority: x509.Certificate, clock: Clock) -> Iterator[str]:
