@@ -8,6 +8,7 @@ from typing import TypeVar
 import click
 
 from kmsgw.cli.failure import CommandError
+from kmsgw.model.context import EncryptionContext
 
 Function = TypeVar("Function", bound=Callable[..., None])
 
@@ -55,9 +56,6 @@ def read_context(texts: Sequence[str], file: str | None) -> dict[str, str]:
     Raises `CommandError` where a text or the file is malformed, and `InvalidRequest` where the context breaks a rule,
     for example a key that is given twice.
     """
-    # kmsgw.model takes some milliseconds that `--help` should not cost.
-    from kmsgw.model.context import EncryptionContext  # noqa: PLC0415
-
     pairs = parse_pairs(texts, "--context")
     if file is not None:
         pairs += _pairs_in(file)

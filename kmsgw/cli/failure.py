@@ -102,6 +102,9 @@ def describe(error: KmsgwError | CommandError | click.ClickException | OSError) 
 
 def _describe_kmsgw(error: KmsgwError) -> tuple[str, ExitCode]:
     code = exit_code(error)
+    if isinstance(error, ConfigurationError) and len(error.faults) > 1:
+        faults = "".join(f"\n  {printable(fault)}" for fault in error.faults)
+        return f"Error: {len(error.faults)} faults.{faults}\nNext: {printable(error.advice or _ADVICE[code])}", code
     marks = [str(error.reason)] if error.reason is not Reason.CONFIGURATION_INVALID else []
     if error.request_id:
         marks.append(f"request {error.request_id}")

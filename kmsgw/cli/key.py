@@ -7,7 +7,8 @@ from kmsgw.cli.consent import Consent, destructive
 from kmsgw.cli.declared import parse_pairs
 from kmsgw.cli.failure import CommandError
 from kmsgw.cli.invocation import Invocation, pass_invocation
-from kmsgw.cli.records import KEY_COLUMNS, key_record, version_record
+from kmsgw.cli.records import KEY_COLUMNS, key_record
+from kmsgw.model.key import KeyState
 
 _LAZY = {
     "versions": ("kmsgw.cli.key_version:versions", "List the versions of a key."),
@@ -92,7 +93,7 @@ def rotate(invocation: Invocation, key: str, reason: str, dry_run: bool) -> None
     """Make a new version that encrypts from now on. Older versions go on decrypting."""
     with invocation.connect() as client:
         rotated = client.keys.rotate(key, reason=reason, dry_run=dry_run)
-    invocation.output.record(version_record(rotated.version))
+    invocation.output.record(key_record(rotated))
     _would(invocation, dry_run)
 
 
@@ -143,7 +144,7 @@ def update(
 def enable(invocation: Invocation, key: str, dry_run: bool) -> None:
     """Let a disabled key be used again."""
     with invocation.connect() as client:
-        made = client.keys.enable(key, dry_run=dry_run)
+        made = client.keys.update(key, state=KeyState.ENABLED, dry_run=dry_run)
     invocation.output.record(key_record(made))
     _would(invocation, dry_run)
 
@@ -166,10 +167,10 @@ def disable(invocation: Invocation, key: str, consent: Consent) -> None:
     """
     consent.check(invocation)
     with invocation.connect() as client:
-        made = client.keys.disable(key, dry_run=True)
+        made = client.keys.update(key, state=KeyState.DISABLED, dry_run=True)
         if not consent.dry_run:
             effect = f"Key {made.key_id} of tenant {made.tenant}: all encryption and decryption will be refused."
             consent.obtain(invocation, effect, made.key_id)
-            made = client.keys.disable(made.key_id)
+            made = client.keys.update(made.key_id, state=KeyState.DISABLED, etag=made.etag)
     invocation.output.record(key_record(made))
     _would(invocation, consent.dry_run)

@@ -132,7 +132,7 @@ class Output:
             width = max((len(name) for name in record), default=0)
             for name, value in record.items():
                 label = name.replace("_", " ").ljust(width)
-                self.line(f"{label}  {self._styled(cell(value))}")
+                self.line(f"{label}  {self.styled(cell(value))}")
         else:
             self.line(self._document(record))
 
@@ -163,7 +163,8 @@ class Output:
     def _document(self, value: Value) -> str:
         return to_json(value) if self.form is Format.JSON else to_yaml(value)
 
-    def _styled(self, text: str) -> str:
+    def styled(self, text: str) -> str:
+        """Return a word such as "ok" or "disabled" in its colour, where colour is on."""
         if not self._colour or text not in _STYLES:
             return text
         words = _STYLES[text].split()

@@ -1,0 +1,143 @@
+"""Audit logs on this machine: which folders hold one, and which verifier key each must be read with."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from kmsgw.cli.failure import CommandError, ExitCode
+from kmsgw.tlog.note import VerifierKey
+from kmsgw.tlog.tiles import CHECKPOINT_PATH, VERIFIER_KEY_PATH
+
+_SIGNS = (CHECKPOINT_PATH, VERIFIER_KEY_PATH, "tile")
+_LONGEST_CHECKPOINT = 65_536
+
+Function = TypeVar("Function", bound=Callable[..., None])
+
+
+def folder_argument(function: Function) -> Function:
+    """Add the argument FOLDER."""
+    return click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))(function)
+
+
+def key_option(function: Function) -> Function:
+    """Add --verifier-key."""
+    return click.option(
+        "--verifier-key",
+        "verifier_keys",
+        multiple=True,
+        metavar="FILE|TEXT",
+        help="Verifier key, or a file with one a line; repeat it. Default: verifier.key of each log.",
+    )(function)
+
+
+@dataclass(frozen=True, slots=True)
+class LogFolder:
+    """A log and the key to read it with. ``key_given`` tells that the key came another way than the log."""
+
+    name: str
+    path: Path
+    verifier: VerifierKey
+    key_given: bool
+
+    def fetch(self, path: str) -> bytes:
+        """Return a file of the log. Raises `FileNotFoundError` where there is none."""
+        return (self.path / path).read_bytes()
+
+
+def read_verifier_keys(texts: Sequence[str]) -> dict[str, VerifierKey]:
+    """Return the keys of --verifier-key by the origin that they are for; each text is a key or a file of keys.
+
+    Raises `CommandError` where a file can't be read, and `AuditDamaged` where a key is malformed.
+    """
+    keys: dict[str, VerifierKey] = {}
+    for text in texts:
+        lines = [text]
+        if "+" not in text or Path(text).exists():
+            try:
+                lines = [line for line in Path(text).read_text(encoding="utf-8").splitlines() if line.strip()]
+            except (OSError, UnicodeDecodeError):
+                raise CommandError(
+                    f"{text}: not a verifier key, and no file of verifier keys.",
+                    "Give --verifier-key as name+hex+base64, or a file with one a line.",
+                ) from None
+        for line in lines:
+            key = VerifierKey.parse(line.strip())
+            keys[key.name] = key
+    return keys
+
+
+def find_logs(folder: Path, given: Mapping[str, VerifierKey]) -> list[LogFolder]:
+    """Return the logs that `folder` is or holds, by name.
+
+    With keys given, every log must have its key and every key its log: a log that was taken away whole is noticed.
+    Raises `CommandError`.
+    """
+    paths = _log_paths(folder)
+    found = [_open(path, folder, given) for path in paths]
+    missing = sorted(set(given) - {log.verifier.name for log in found})
+    if missing:
+        raise CommandError(
+            f"{folder} has no log of {', '.join(missing)}, whose verifier key is given.",
+            "Find out where the log went, or leave its key out.",
+            ExitCode.UNVERIFIED,
+        )
+    return found
+
+
+def _log_paths(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise CommandError(f"{folder}: not a folder.", "Give the folder of an audit log, or one that holds several.")
+    if _is_log(folder):
+        return [folder]
+    found = sorted(path for path in folder.iterdir() if path.is_dir() and _is_log(path))
+    if not found:
+        raise CommandError(
+            f"{folder} is no audit log and holds none.", "Give the folder that [audit] folder names, or one below it."
+        )
+    return found
+
+
+def _is_log(path: Path) -> bool:
+    # Any of these marks a log, so that a deleted checkpoint is a fault and not a log fewer (threat 13).
+    return any((path / sign).exists() for sign in _SIGNS)
+
+
+def _open(path: Path, folder: Path, given: Mapping[str, VerifierKey]) -> LogFolder:
+    name = path.name if path != folder else path.resolve().name
+    if not given:
+        return LogFolder(name, path, _key_beside(path), key_given=False)
+    if len(given) == 1 and path == folder:
+        return LogFolder(name, path, next(iter(given.values())), key_given=True)
+    origin = _claimed_origin(path)
+    if origin not in given:
+        raise CommandError(
+            f"{path}: no verifier key is given for its origin {origin!r}.",
+            "Give one --verifier-key for each log, or check one log alone.",
+            ExitCode.UNVERIFIED,
+        )
+    return LogFolder(name, path, given[origin], key_given=True)
+
+
+def _key_beside(path: Path) -> VerifierKey:
+    try:
+        return VerifierKey.parse((path / VERIFIER_KEY_PATH).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        raise CommandError(
+            f"{path}: no verifier key lies beside the log.", "Give it with --verifier-key.", ExitCode.UNVERIFIED
+        ) from None
+
+
+def _claimed_origin(path: Path) -> str:
+    """Return the first line of the checkpoint; only to choose the key, which then says whether it is true."""
+    try:
+        with (path / CHECKPOINT_PATH).open("rb") as file:
+            return file.read(_LONGEST_CHECKPOINT).split(b"\n", 1)[0].decode("utf-8", "replace")
+    except OSError as error:
+        raise CommandError(
+            f"{path / CHECKPOINT_PATH}: {error.strerror}.",
+            "A log has a checkpoint from its first second: find out who removed it.",
+            ExitCode.UNVERIFIED,
+        ) from None
