@@ -78,6 +78,8 @@ class ClientCertificate:
         """
         certificate = _load(raw)
         try:
+            if certificate.serial_number <= 0:  # RFC 5280, section 4.1.2.2
+                raise _invalid("The client certificate has no positive serial number.", "Have it issued again.")
             names = _alternative_names(certificate)
             _check_purpose(certificate)
             return cls(
