@@ -14,9 +14,10 @@ from pathlib import Path
 from string import Template
 
 import click
+from cryptography import x509
 
 from kmsgw.cli.command import verb
-from kmsgw.cli.development import LOCAL_HOSTS, VALIDITY, DevelopmentCa, IssuedCertificate, spiffe_id
+from kmsgw.cli.development import LOCAL_HOSTS, VALIDITY, DevelopmentCa, IssuedCertificate, host_name, spiffe_id
 from kmsgw.cli.failure import CommandError
 from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.model.names import is_name
@@ -44,7 +45,7 @@ EXAMPLE_PRINCIPALS = (
 )
 """Who may call a gateway for development: one for each role, and one of another tenant."""
 
-_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]+)*\Z|[0-9A-Fa-f:.]+\Z")
+_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]+)*\Z")
 _LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})\Z")
 _EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, never bound
 
@@ -148,7 +149,7 @@ def init(
     """
     host, port = _endpoint(listen)
     for each in hosts:
-        if not _HOST.match(each):
+        if not _HOST.match(each) and not isinstance(host_name(each), x509.IPAddress):
             raise click.BadParameter(f"{each!r} is neither a host name nor an address.", param_hint="--host")
     if not is_name(node):
         raise click.BadParameter("use 1 to 40 of a-z, 0-9 and single inner hyphens.", param_hint="--node")
