@@ -10,8 +10,8 @@ from typing import TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
-from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo, RetryInfo  # type: ignore[import-untyped]
-from google.rpc.status_pb2 import Status as RpcStatus  # type: ignore[import-untyped]
+from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo, RetryInfo
+from google.rpc.status_pb2 import Status as RpcStatus
 
 from kmsgw.errors import Status
 
