@@ -3,6 +3,7 @@
 The server is set up as docs/openbao.md says, with the very policies that stand there, so that they are tested too.
 """
 
+import json
 import os
 import re
 import secrets
@@ -201,8 +202,11 @@ class OpenBao:
             self._process = None
 
     def close(self) -> None:
-        """Stop the server for good."""
-        self.stop()
+        """End the server for good, at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(_STOP_LIMIT)
+            self._process = None
         self._session.close()
 
     def freeze(self) -> None:
@@ -226,17 +230,14 @@ class OpenBao:
 
     def call(self, method: str, path: str, body: Json | None = None) -> Json:
         """Call the API as root and return the whole answer. Fails the test on an error."""
-        answer = self._session.request(
-            method,
-            f"{self.address}/v1/{path}",
-            json=body,
-            headers={"X-Vault-Token": self.root_token},
-            verify=str(self.ca),
-            timeout=10,
-        )
+        answer = self._request(method, path, body)
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
         parsed: Json = answer.json() if answer.content else {}
         return parsed
+
+    def status(self, method: str, path: str, body: Json | None = None) -> int:
+        """Call the API as root and return the status."""
+        return self._request(method, path, body).status_code
 
     def data(self, method: str, path: str, body: Json | None = None) -> Json:
         """Call the API as root and return the ``data`` of the answer."""
@@ -266,6 +267,23 @@ class OpenBao:
             path.touch(mode=0o600)
             path.write_text(f"{value}\n")
         return made
+
+    def requests_to(self, path: str) -> list[Json]:
+        """Return the audit device's entries of requests to a path, oldest first."""
+        lines = self.audit_file.read_text(encoding="utf-8").splitlines()
+        entries: list[Json] = [json.loads(line) for line in lines]
+        requests_made = [each["request"] for each in entries if each["type"] == "request"]
+        return [each for each in requests_made if isinstance(each, dict) and each["path"] == path]
+
+    def _request(self, method: str, path: str, body: Json | None) -> requests.Response:
+        return self._session.request(
+            method,
+            f"{self.address}/v1/{path}",
+            json=body,
+            headers={"X-Vault-Token": self.root_token},
+            verify=str(self.ca),
+            timeout=10,
+        )
 
     def _write_configuration(self) -> None:
         (self.folder / "storage").mkdir()

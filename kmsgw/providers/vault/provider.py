@@ -107,7 +107,7 @@ class VaultProvider:
         if not is_transit_name(name):
             raise ValueError("not a key id")
         described = self._make(name) if version == 1 else self._rotate(name, MaterialRef(key_id, version, b""))
-        return TransitVersion(name, _latest(described)).reference(version)
+        return TransitVersion(self._prefix, key_id, _latest(described)).reference(version)
 
     def wrap(self, material: MaterialRef, data_key: bytes, aad: bytes) -> bytes:
         """Wrap 32 bytes under the material, bound to `aad`; return 60 bytes: nonce, ciphertext, tag.
@@ -153,7 +153,7 @@ class VaultProvider:
 
         It uses a transit key of its own, which is made at the first probe. Raises `ProviderUnavailable`.
         """
-        probe = TransitVersion(self._prefix + _PROBE, 1)
+        probe = TransitVersion(self._prefix, _PROBE, 1)
         material = MaterialRef(_PROBE, 1, probe.reference(1))
         wrapped = b""
         with suppress(FailedPrecondition):

@@ -1,7 +1,8 @@
 """Which version of which transit key holds the material of a kmsgw key version, as bytes.
 
-``u8 format (1) ‖ u32 kmsgw version ‖ u32 transit version ‖ transit key name (ASCII)``, integers big-endian. The mapping
-of versions is explicit because anyone with rights in transit can rotate there; the numbers may then drift apart.
+``u8 format (1) ‖ u32 kmsgw version ‖ u32 transit version ‖ prefix ‖ 0x00 ‖ key id``, integers big-endian, texts ASCII;
+prefix and key id together name the key in transit. The mapping of versions is explicit because anyone with rights in
+transit can rotate there; the numbers then drift apart. The prefix is kept so that its setting may change.
 """
 
 import base64
@@ -29,12 +30,18 @@ def is_transit_name(text: str) -> bool:
 class TransitVersion:
     """One version of one key in transit."""
 
-    name: str
+    prefix: str
+    key_id: str
     version: int
+
+    @property
+    def name(self) -> str:
+        """Name of the key in transit."""
+        return self.prefix + self.key_id
 
     def reference(self, kmsgw_version: int) -> bytes:
         """Return the reference that the gateway stores."""
-        return _HEAD.pack(_FORMAT, kmsgw_version, self.version) + self.name.encode("ascii")
+        return _HEAD.pack(_FORMAT, kmsgw_version, self.version) + f"{self.prefix}\0{self.key_id}".encode("ascii")
 
     @classmethod
     def of(cls, material: MaterialRef) -> "TransitVersion":
@@ -43,12 +50,12 @@ class TransitVersion:
         if len(raw) <= _HEAD.size:
             raise material_missing(material)
         layout, kmsgw_version, transit_version = _HEAD.unpack_from(raw)
-        name = raw[_HEAD.size :].decode("ascii", errors="replace")
+        prefix, _, key_id = raw[_HEAD.size :].decode("ascii", errors="replace").partition("\0")
         # A row swapped in the database must not put one key's material behind another's name (threat 20).
-        belongs = kmsgw_version == material.version and name.endswith(material.key_id)
-        if layout != _FORMAT or not belongs or transit_version < 1 or not is_transit_name(name):
+        belongs = kmsgw_version == material.version and key_id == material.key_id
+        if layout != _FORMAT or not belongs or transit_version < 1 or not is_transit_name(prefix + key_id):
             raise material_missing(material)
-        return cls(name, transit_version)
+        return cls(prefix, key_id, transit_version)
 
     def strip(self, ciphertext: str) -> bytes | None:
         """Return the raw bytes of transit's ``vault:vN:BASE64``, or None where it is not this version's wrap."""

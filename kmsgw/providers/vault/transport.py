@@ -138,12 +138,13 @@ def send(client: hvac.Client, request: Request) -> Answer:
         failure = _of_tls(error)
     except requests.exceptions.Timeout:
         failure = unavailable("does not answer in time")
-    except requests.exceptions.ConnectionError:
+    except requests.exceptions.RequestException:
         failure = unavailable("can't be reached")
-    except (requests.exceptions.RequestException, OSError):
+    except OSError:
+        # Not one of requests' own: a file is missing or unreadable.
         failure = misconfigured(
             "The key provider's connection to OpenBao can't be made.",
-            "Check its address, CA, certificate and private key files.",
+            "Check its CA, certificate and private key files.",
         )
     else:
         if isinstance(answer, dict):
@@ -176,12 +177,16 @@ def _of_status(error: VaultError) -> ProviderUnavailable | RefusedError:
 
 
 def _of_tls(error: requests.exceptions.SSLError) -> ProviderUnavailable:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+    text = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
         return misconfigured(
             "The certificate of the key provider's OpenBao is not trusted.",
             "Check the provider's ca file, and that the certificate names the host of the address and has not expired.",
         )
-    return misconfigured(
-        "The TLS handshake with the key provider's OpenBao fails.",
-        "Check the provider's certificate and private key, and OpenBao's own log.",
-    )
+    if "ALERT" in text or "PEM" in text:
+        return misconfigured(
+            "The TLS handshake with the key provider's OpenBao fails.",
+            "Check the provider's certificate and private key, and OpenBao's own log.",
+        )
+    # The rest is a connection that ended early, as those of a server that is stopping do.
+    return unavailable("can't be reached")
