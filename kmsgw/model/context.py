@@ -9,6 +9,7 @@ import struct
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from kmsgw.errors import InvalidRequest, Reason
 
@@ -71,7 +72,7 @@ class EncryptionContext:
         if not encoded:
             return EMPTY_CONTEXT
         encoded.sort()
-        for before, after in zip(encoded, encoded[1:], strict=False):
+        for before, after in pairwise(encoded):
             if before[0] == after[0]:
                 raise _refuse("The context has a key twice.", "Give each key once.")
         parts: list[bytes] = []

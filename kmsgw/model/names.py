@@ -38,3 +38,15 @@ def check_alias(text: str) -> str:
             advice=f"Use {ALIAS_PREFIX} and then 1 to {NAME_LIMIT} of a-z, 0-9 and single inner hyphens.",
         )
     return text
+
+
+def check_key_name(text: str, field: str = "key") -> str:
+    """Return `text` if it is a key id or ``alias/NAME``; raise `InvalidRequest` that names `field` otherwise."""
+    if is_name(text.removeprefix(ALIAS_PREFIX)):
+        return text
+    if not text:
+        raise InvalidRequest(f"{field} is required.", advice="Give a key id or alias/NAME.")
+    raise InvalidRequest(
+        f"{field} is neither a key id nor alias/NAME.",
+        advice=f"A key id has 1 to {NAME_LIMIT} of a-z, 0-9 and single inner hyphens, beginning with a letter.",
+    )

@@ -25,6 +25,14 @@ MAX_REQUEST_BYTES = {Plane.DATA: 256 * 1024, Plane.CONTROL: 64 * 1024}
 """Longest request of a plane, in bytes on the wire."""
 
 
+SERVICES = (
+    "kmsgw.v1.CryptoService",
+    "kmsgw.v1.KeyService",
+    "kmsgw.v1.PolicyService",
+    "kmsgw.v1.SystemService",
+)
+
+
 # Each row joins types that only this row knows to belong together; the table itself can't name them.
 @dataclass(frozen=True, slots=True)
 class Rpc:

@@ -57,7 +57,7 @@ class Encrypt:
         return (Access(Action.ENCRYPT, command.key, None, command.context, command.declaration),)
 
     def run(self, command: EncryptCommand, grant: Grant) -> Encrypted:
-        """Seal. Raises `FailedPrecondition` for a disabled key, `ProviderUnavailable` where a miss meets no provider."""
+        """Seal. Raises `FailedPrecondition` for a disabled key, `ProviderUnavailable` without provider."""
         check_size(command.plaintext)
         key = grant.key()
         key.require_enabled()

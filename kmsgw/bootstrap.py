@@ -1,0 +1,322 @@
+"""The composition root: the only importer of concrete back ends. It turns settings into a running gateway."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from grpc_reflection.v1alpha import reflection
+
+from kmsgw import __version__
+from kmsgw.audit.keys import load_or_create_digest_key, load_or_create_signer
+from kmsgw.audit.log import DurableLog
+from kmsgw.audit.record import ContextDigest
+from kmsgw.audit.requests import NodeRequests
+from kmsgw.authn.authenticator import Authenticator
+from kmsgw.authn.files import RevocationFiles
+from kmsgw.authn.rules import PrincipalRules
+from kmsgw.authz import CurrentPolicies
+from kmsgw.clock import SYSTEM_CLOCK
+from kmsgw.config import (
+    Pkcs11Settings,
+    PrincipalSettings,
+    ProviderSettings,
+    Settings,
+    SoftwareSettings,
+    VaultAppRoleLogin,
+    VaultCertificateLogin,
+)
+from kmsgw.errors import ConfigurationError, KmsgwError
+from kmsgw.model.access import Principal
+from kmsgw.operations.catalogue import Operations, World
+from kmsgw.operations.control.get_status import ProviderState, WorkerState
+from kmsgw.operations.data_keys import CacheLimits, DataKeys
+from kmsgw.operations.keyring import Keyring
+from kmsgw.providers.base import KeyProvider
+from kmsgw.providers.pkcs11 import Pkcs11Provider
+from kmsgw.providers.root_key import load_root_key_from_file, root_key_from_bytes, root_key_from_passphrase
+from kmsgw.providers.software import SoftwareProvider
+from kmsgw.providers.vault import AppRoleLogin, CertificateLogin, Login, VaultProvider
+from kmsgw.server.grpc_server import GrpcServer
+from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, HealthMonitor
+from kmsgw.server.pipeline import Pipeline
+from kmsgw.server.rpcs import SERVICES, rpc_table
+from kmsgw.server.tls import ServerCredentials, check_tls_files
+from kmsgw.storage import Database, migrate, open_store
+
+_LOG = logging.getLogger(__name__)
+_WATCH_SECONDS = 1.0
+_MAX_SECRET = 4096
+
+
+class Principals:
+    """The configured principals by id, for `Explain`; replaced whole on a reload."""
+
+    def __init__(self, settings: tuple[PrincipalSettings, ...]) -> None:
+        self.replace(settings)
+
+    def replace(self, settings: tuple[PrincipalSettings, ...]) -> None:
+        """Put other principals in force."""
+        self._known = {each.id: Principal(each.id, each.kind, each.tenant, each.roles) for each in settings}
+
+    def find(self, principal_id: str) -> Principal | None:
+        """Return the principal of this id, or None."""
+        return self._known.get(principal_id)
+
+
+@dataclass(slots=True)
+class Gateway:
+    """One worker's gateway, ready to start."""
+
+    settings: Settings
+    server: GrpcServer
+    keyring: Keyring
+    health: HealthMonitor
+    audit: DurableLog
+    providers: Mapping[str, KeyProvider]
+    policies: CurrentPolicies
+    principals: Principals
+    authenticator: Authenticator
+    rules: PrincipalRules
+    revocation: RevocationFiles | None
+    close_store: Callable[[], None]
+    stopped: threading.Event
+
+    def start(self) -> None:
+        """Serve."""
+        self.health.start()
+        threading.Thread(target=self._watch_revocation, name="revocation", daemon=True).start()
+        self.server.start()
+
+    def reload(self, settings: Settings) -> None:
+        """Take over principals, CRL and policies. Raises `ConfigurationError` and keeps what is in force."""
+        rules = PrincipalRules(settings.principals)
+        if not self.policies.reload():
+            fault = self.policies.fault
+            raise fault if fault is not None else ConfigurationError(["policies: refused"])
+        if self.revocation is not None:
+            self.revocation.refresh(now=True)
+        self.rules = rules
+        self.principals.replace(settings.principals)
+        self.authenticator.replace(rules, self.revocation.current if self.revocation is not None else None)
+        _LOG.info("reloaded; policies %s", self.policies.digest[:12])
+
+    def stop(self, grace: float) -> None:
+        """Drain: answer what was taken, take no more, close everything in order. `grace` is in seconds."""
+        self.stopped.set()
+        self.health.stop()
+        self.server.stop(grace)
+        self.keyring.stop()
+        # After the last answer, so that the last checkpoint holds all of them.
+        self.audit.close()
+        for provider in self.providers.values():
+            provider.close()
+        self.close_store()
+
+    def _watch_revocation(self) -> None:
+        while self.revocation is not None and not self.stopped.wait(_WATCH_SECONDS):
+            fresh = self.revocation.refresh()
+            if fresh is not None:
+                self.authenticator.replace(self.rules, fresh)
+                _LOG.info("a new CRL is in force")
+
+
+def check(settings: Settings, *, do_migrate: bool) -> None:
+    """Try everything that serving needs. Raises `ConfigurationError` with every fault at once."""
+    faults = check_tls_files(settings.tls, settings.environment)
+    advice = ""
+
+    def attempt(place: str, work: Callable[[], object]) -> None:
+        nonlocal advice
+        try:
+            work()
+        except ConfigurationError as error:
+            faults.extend(error.faults)
+            advice = advice or error.advice
+        except KmsgwError as error:
+            faults.append(f"{place}: {error.message}")
+            advice = advice or error.advice
+
+    attempt("policy", lambda: CurrentPolicies(settings.policy.folder))
+    attempt("principals", lambda: PrincipalRules(settings.principals))
+    attempt("audit", lambda: _prepare_audit(settings))
+    for name, provider in settings.providers.items():
+        attempt(f"providers.{name}", lambda name=name, provider=provider: open_provider(name, provider).close())
+    # The database last, and only where all else is right: a start that is refused leaves nothing half-made.
+    if do_migrate and not faults:
+        attempt("state", lambda: migrate(Database.of_settings(settings.state)))
+    if faults:
+        raise ConfigurationError(faults, advice=advice)
+
+
+def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[], None]) -> Gateway:
+    """Return a worker's gateway. Raises `ConfigurationError`, or `StateUnavailable` without database."""
+    credentials = ServerCredentials(settings.tls, settings.environment)
+    policies = CurrentPolicies(settings.policy.folder)
+    rules = PrincipalRules(settings.principals)
+    principals = Principals(settings.principals)
+    tls = settings.tls
+    revocation = RevocationFiles(tls.crl, tls.client_ca, SYSTEM_CLOCK) if tls.crl is not None else None
+    authenticator = Authenticator(rules, revocation.current if revocation is not None else None, SYSTEM_CLOCK)
+    providers = {name: open_provider(name, each) for name, each in settings.providers.items()}
+    store = open_store(Database.of_settings(settings.state))
+    keyring = Keyring(store, poll_seconds=settings.state.poll_ms / 1000)
+    keyring.start()
+    cache = settings.cache
+    limits = CacheLimits(cache.max_messages, cache.max_bytes, cache.max_age_seconds, cache.entries)
+    data_keys = DataKeys(providers, limits)
+    keyring.on_change(data_keys.forget)
+    _prepare_audit(settings)
+    audit = DurableLog(
+        settings.audit.folder / worker,
+        load_or_create_signer(settings.audit.keys / f"{worker}.key", _origin(settings, worker)),
+        on_fatal=on_fatal,
+    )
+    digest = ContextDigest(load_or_create_digest_key(settings.audit.keys / "context.key"))
+    health = HealthMonitor(providers, audit.probe, keyring.require_fresh)
+
+    def observe() -> WorkerState:
+        return WorkerState(
+            version=__version__,
+            environment=settings.environment.value,
+            node=settings.node,
+            worker=worker,
+            serving=health.serving,
+            providers=tuple(
+                ProviderState(each.describe(), health.fault(PROVIDER_SERVICE_PREFIX + name))
+                for name, each in sorted(providers.items())
+            ),
+            audit_serving=not health.fault(AUDIT_SERVICE),
+            audit_origin=audit.origin,
+            audit_size=audit.size,
+            policy_digest=policies.digest,
+            development_certificates=credentials.development,
+        )
+
+    operations = Operations(
+        World(
+            store=store,
+            keyring=keyring,
+            providers=providers,
+            default_provider=settings.default_provider,
+            data_keys=data_keys,
+            authorizer=policies,
+            explainer=policies.explain,
+            requests=NodeRequests(settings.audit.folder),
+            principals=principals,
+            observe=observe,
+        )
+    )
+    pipeline = Pipeline(rpc_table(operations), authenticator, keyring, policies, audit, digest)
+    server = GrpcServer(
+        pipeline,
+        authenticator.authenticate,
+        credentials.credentials,
+        listen,
+        threads=settings.server.threads,
+        max_connection_age_seconds=settings.server.max_connection_age_seconds,
+        register=(health.register, *((_register_reflection,) if settings.server.reflection else ())),
+    )
+    return Gateway(
+        settings,
+        server,
+        keyring,
+        health,
+        audit,
+        providers,
+        policies,
+        principals,
+        authenticator,
+        rules,
+        revocation,
+        store.close,
+        threading.Event(),
+    )
+
+
+def open_provider(name: str, settings: ProviderSettings) -> KeyProvider:
+    """Return the provider that a section configures. Raises `ConfigurationError` where it can't ever serve."""
+    if isinstance(settings, SoftwareSettings):
+        return SoftwareProvider(name, _root_key(settings), development_only=not settings.allow_production)
+    if isinstance(settings, Pkcs11Settings):
+        return Pkcs11Provider(
+            name,
+            module=settings.module,
+            token_label=settings.token_label,
+            pin=_secret(f"providers.{name}.pin", settings.pin_file, settings.pin_fd),
+            sessions=settings.sessions,
+            mechanism=settings.mechanism,
+            timeout_seconds=settings.timeout_seconds,
+        )
+    return VaultProvider(
+        name=name,
+        address=settings.address,
+        ca=settings.ca,
+        login=_vault_login(settings.login),
+        mount=settings.mount,
+        key_prefix=settings.key_prefix,
+        namespace=settings.namespace,
+        timeout=settings.timeout_seconds,
+    )
+
+
+def _vault_login(settings: VaultCertificateLogin | VaultAppRoleLogin) -> Login:
+    if isinstance(settings, VaultCertificateLogin):
+        return CertificateLogin(settings.certificate, settings.private_key, settings.mount, settings.role)
+    return AppRoleLogin(settings.role_id_file, settings.secret_id_file, settings.mount)
+
+
+def _root_key(settings: SoftwareSettings) -> bytearray:
+    if settings.root_key_file is not None:
+        return load_root_key_from_file(settings.root_key_file)
+    if settings.root_key_fd is not None:
+        return root_key_from_bytes(_read_descriptor(settings.root_key_fd), f"descriptor {settings.root_key_fd}")
+    passphrase = _secret("passphrase", settings.passphrase_file, settings.passphrase_fd)
+    return root_key_from_passphrase(passphrase, settings.salt_file)
+
+
+def _secret(place: str, path: Path | None, descriptor: int | None) -> bytes:
+    """Return a secret from a file or descriptor, without the line end that editors put behind it."""
+    if descriptor is not None:
+        return _read_descriptor(descriptor).rstrip(b"\r\n")
+    assert path is not None
+    try:
+        secret = path.read_bytes().rstrip(b"\r\n")
+    except OSError as error:
+        raise ConfigurationError(
+            [f"{place}: {path}: {error.strerror}"], advice="Give a file that the gateway's user may read, mode 0600."
+        ) from None
+    if path.stat().st_mode & 0o077:
+        raise ConfigurationError([f"{place}: {path}: others may read it"], advice=f"Run: chmod 600 {path}")
+    return secret
+
+
+def _read_descriptor(descriptor: int) -> bytes:
+    with os.fdopen(descriptor, "rb") as stream:
+        return stream.read(_MAX_SECRET)
+
+
+def _origin(settings: Settings, worker: str) -> str:
+    return f"{settings.audit.origin}/{settings.node}/{worker}"
+
+
+def _prepare_audit(settings: Settings) -> None:
+    """Make the audit folders. The keys' folder is the gateway's alone."""
+    for place, folder, mode in (("folder", settings.audit.folder, 0o755), ("keys", settings.audit.keys, 0o700)):
+        try:
+            folder.mkdir(mode=mode, parents=True, exist_ok=True)
+            writable = os.access(folder, os.W_OK | os.X_OK)
+        except OSError as error:
+            raise ConfigurationError([f"audit.{place}: {folder}: {error.strerror}"]) from None
+        if not writable:
+            raise ConfigurationError(
+                [f"audit.{place}: {folder}: not writable"], advice="Give it to the gateway's user."
+            )
+
+
+def _register_reflection(server: grpc.Server) -> None:
+    names = (*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)

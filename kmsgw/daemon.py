@@ -1,0 +1,225 @@
+"""`kmsgwd`: checks the configuration, starts the workers, and keeps them running.
+
+It holds no key and answers no call. Workers are programs of their own, started anew and never forked from a process
+that has loaded grpc or a PKCS#11 library; one that dies is started again, and the others go on.
+
+Exit status: 0 stopped as asked, 1 could not start or could not stop cleanly, 2 wrong command line.
+"""
+
+import argparse
+import logging
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kmsgw import __version__
+from kmsgw.config import Settings, load_settings
+from kmsgw.errors import ConfigurationError
+from kmsgw.launch import Launched, launch, read_secrets
+from kmsgw.processes import forbid_dumps
+from kmsgw.telemetry import start_logging
+
+_LOG = logging.getLogger("kmsgw.daemon")
+
+DEFAULT_CONFIG = Path("kmsgwd.toml")
+START_SECONDS = 60.0
+"""Longest start of a worker; a slow HSM takes a while to log in."""
+_STEADY_SECONDS = 10.0
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+_STOP_MARGIN_SECONDS = 5.0
+_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
+_FIXED = ("environment", "node", "server", "state", "audit", "cache", "providers", "default_provider")
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A place for a worker process; it outlives the processes that fill it."""
+
+    name: str
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    deaths: int = 0
+    start_at: float = 0.0
+
+    def bury(self, now: float) -> int:
+        """Note that the process ended; return its status. One that dies again and again is started ever later."""
+        assert self.process is not None
+        status = self.process.returncode
+        self.deaths = 0 if now - self.started > _STEADY_SECONDS else self.deaths + 1
+        self.start_at = now + (min(_FIRST_PAUSE * 2**self.deaths, _LONGEST_PAUSE) if self.deaths else 0.0)
+        self.process = None
+        return status
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """The running daemon. One thread: signals are taken where it waits for them."""
+
+    settings: Settings
+    config: Path
+    secrets: Mapping[int, bytes] = field(repr=False)
+    reservation: socket.socket
+    slots: list[_Slot] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        """Where the workers listen: the configured host with the port that was taken."""
+        host = self.settings.server.listen.rpartition(":")[0]
+        return f"{host}:{self.reservation.getsockname()[1]}"
+
+    def run(self) -> int:
+        """Serve until a signal says otherwise; return the exit status."""
+        self.slots = [_Slot(f"worker-{index}") for index in range(self.settings.server.workers)]
+        try:
+            starting = [self._start(slot) for slot in self.slots]
+            for launched in starting:
+                launched.await_start(START_SECONDS)
+        except ConfigurationError as error:
+            self._stop(0.0)
+            return _refuse(error)
+        sys.stdout.write(f"kmsgwd: serving on {self.address} with {len(self.slots)} workers\n")
+        sys.stdout.flush()
+        while True:
+            now = time.monotonic()
+            pause = min((slot.start_at - now for slot in self.slots if slot.process is None), default=_LONGEST_PAUSE)
+            received = signal.sigtimedwait(_SIGNALS, max(pause, 0.01))
+            number = received.si_signo if received is not None else 0
+            if number in {signal.SIGTERM, signal.SIGINT}:
+                return self._stop(self.settings.server.drain_seconds)
+            if number == signal.SIGHUP:
+                self._reload()
+            self._tend()
+
+    def _start(self, slot: _Slot) -> Launched:
+        launched = launch(self.config, self.secrets, "--name", slot.name, "--listen", self.address)
+        slot.process = launched.process
+        slot.started = time.monotonic()
+        return launched
+
+    def _tend(self) -> None:
+        """Take note of workers that died, and start those whose pause is over."""
+        now = time.monotonic()
+        for slot in self.slots:
+            if slot.process is not None and slot.process.poll() is not None:
+                _LOG.error("%s ended with status %d; it is started again", slot.name, slot.bury(now))
+            if slot.process is None and now >= slot.start_at:
+                try:
+                    self._start(slot).await_start(START_SECONDS)
+                except ConfigurationError as error:
+                    _LOG.error("%s does not start: %s", slot.name, error.message)
+
+    def _reload(self) -> None:
+        """Check the configuration anew, and have the workers take it; keep the old one where it is broken."""
+        try:
+            settings = load_settings(self.config)
+            _preflight(self.config, self.secrets)
+        except ConfigurationError as error:
+            for fault in error.faults:
+                _LOG.error("reload refused, the old configuration stays: %s", fault)
+            return
+        for slot in self.slots:
+            if slot.process is not None:
+                slot.process.send_signal(signal.SIGHUP)
+        changed = [each for each in _FIXED if getattr(settings, each) != getattr(self.settings, each)]
+        if changed:
+            _LOG.warning("changes in %s take effect at the next start", ", ".join(changed))
+        _LOG.info("reloaded")
+
+    def _stop(self, grace: float) -> int:
+        """End the workers: first by asking, and by force what has not ended in time."""
+        alive = [slot.process for slot in self.slots if slot.process is not None]
+        for process in alive:
+            process.terminate()
+        deadline = time.monotonic() + grace + _STOP_MARGIN_SECONDS
+        clean = True
+        for process in alive:
+            try:
+                status = process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _LOG.error("a worker did not end in time and is killed")
+                process.kill()
+                status = process.wait()
+            clean = clean and status == 0
+        self.reservation.close()
+        return 0 if clean else 1
+
+
+def _reserve(listen: str) -> socket.socket:
+    """Return a socket that holds the address for the workers, who share it with SO_REUSEPORT.
+
+    It is bound alone at first: two gateways of one user would otherwise share a port without a word.
+    """
+    host, _, port = listen.rpartition(":")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as alone:
+            # A port whose last connections still linger (TIME_WAIT) is free; one that somebody listens on is not.
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(address)
+            alone.listen(1)
+            address = alone.getsockname()
+        held = socket.socket(family, kind, protocol)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(address)
+    except OSError as error:
+        raise ConfigurationError(
+            [f"server.listen: {listen}: {error.strerror}"],
+            advice="See which program has the port, or give another in server.listen.",
+        ) from None
+    return held
+
+
+def _preflight(config: Path, secrets: Mapping[int, bytes], *arguments: str) -> None:
+    """Try everything that a worker needs. Raises `ConfigurationError` with all faults.
+
+    In a process of its own: a PKCS#11 library that crashes must not take the daemon with it.
+    """
+    launched = launch(config, secrets, "--name", "preflight", "--check", *arguments)
+    try:
+        launched.await_start(START_SECONDS)
+    finally:
+        launched.process.terminate()
+        launched.process.wait()
+
+
+def _refuse(error: ConfigurationError) -> int:
+    for fault in error.faults:
+        sys.stderr.write(f"kmsgwd: {fault}\n")
+    if error.advice:
+        sys.stderr.write(f"kmsgwd: {error.advice}\n")
+    return 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `kmsgwd` and return its exit status."""
+    parser = argparse.ArgumentParser(prog="kmsgwd", description="The kmsgw key-management gateway.")
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="configuration file (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="check the configuration and all that it names, then end")
+    parser.add_argument("--version", action="version", version=f"kmsgwd {__version__}")
+    options = parser.parse_args(arguments)
+    start_logging("kmsgwd")
+    forbid_dumps()
+    config = options.config.absolute()
+    try:
+        settings = load_settings(config)
+        secrets = read_secrets(settings)
+        reservation = _reserve(settings.server.listen)
+        _preflight(config, secrets, *([] if options.check else ["--migrate"]))
+    except ConfigurationError as error:
+        return _refuse(error)
+    if options.check:
+        sys.stdout.write("kmsgwd: the configuration is right\n")
+        return 0
+    # Blocked, so that they wait to be taken in the loop; the workers unblock them for themselves.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    return Supervisor(settings, config, secrets, reservation).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

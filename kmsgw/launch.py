@@ -1,0 +1,105 @@
+"""Starting a worker process: lending it the secrets that came by descriptor, and hearing how its start went.
+
+A worker says one line of JSON on its status descriptor: ``{"faults": []}`` once it serves, or everything that is
+wrong.
+"""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmsgw.config import Settings, SoftwareSettings, VaultSettings
+from kmsgw.errors import ConfigurationError
+from kmsgw.server.tls_files import TLS13_ENVIRONMENT
+
+_MAX_SECRET = 4096
+_ADVICE = "Open the descriptor when starting kmsgwd, for example with 3<FILE."
+
+
+@dataclass(slots=True)
+class Launched:
+    """A worker process that was started, and the descriptor on which it says how its start went."""
+
+    process: subprocess.Popen[bytes]
+    status: int
+
+    def await_start(self, seconds: float) -> None:
+        """Return when the process says that all is well. Raises `ConfigurationError` with what it says otherwise."""
+        deadline = time.monotonic() + seconds
+        said = b""
+        with os.fdopen(self.status, "rb", buffering=0) as pipe:
+            while not said.endswith(b"\n"):
+                if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                    raise ConfigurationError([f"a worker did not start within {seconds:.0f} s; its log says how far"])
+                more = pipe.read(65536)
+                if not more:
+                    raise ConfigurationError(["a worker ended while it started; its log says where"])
+                said += more
+        told = json.loads(said)
+        if told["faults"]:
+            raise ConfigurationError(told["faults"], advice=told["advice"])
+
+
+def read_secrets(settings: Settings) -> dict[int, bytes]:
+    """Read every secret that the configuration takes from a descriptor.
+
+    The descriptor's number stays taken, so that the secret can be lent to a worker under the same number.
+    """
+    found: dict[int, bytes] = {}
+    faults: list[str] = []
+    for name, provider in settings.providers.items():
+        if isinstance(provider, VaultSettings):
+            continue
+        if isinstance(provider, SoftwareSettings):
+            numbers = {"root_key_fd": provider.root_key_fd, "passphrase_fd": provider.passphrase_fd}
+        else:
+            numbers = {"pin_fd": provider.pin_fd}
+        for field, number in numbers.items():
+            if number is None or number in found:
+                continue
+            try:
+                with os.fdopen(number, "rb", closefd=False) as stream:
+                    found[number] = stream.read(_MAX_SECRET)
+            except OSError as error:
+                faults.append(f"providers.{name}.{field}: descriptor {number}: {error.strerror}")
+            else:
+                _put_nothing_at(number)
+    if faults:
+        raise ConfigurationError(faults, advice=_ADVICE)
+    return found
+
+
+def launch(config: Path, secrets: Mapping[int, bytes], *arguments: str) -> Launched:
+    """Start a worker process with these arguments."""
+    for number, secret in secrets.items():
+        read, write = os.pipe()
+        os.write(write, secret)  # less than a pipe holds, so it does not wait
+        os.close(write)
+        os.dup2(read, number, inheritable=True)
+        os.close(read)
+    status_read, status_write = os.pipe()
+    # -P: a module in the working folder that has the name of one of ours is not imported.
+    command = [sys.executable, "-P", "-m", "kmsgw.worker", "--config", str(config)]
+    command += ["--status-fd", str(status_write), "--parent", str(os.getpid()), *arguments]
+    environment = {**os.environ, **TLS13_ENVIRONMENT}
+    try:
+        process = subprocess.Popen(
+            command, pass_fds=(status_write, *secrets), stdin=subprocess.DEVNULL, env=environment
+        )
+    finally:
+        os.close(status_write)
+        for number in secrets:
+            _put_nothing_at(number)
+    return Launched(process, status_read)
+
+
+def _put_nothing_at(number: int) -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, number, inheritable=False)
+    os.close(nothing)

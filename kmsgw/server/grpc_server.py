@@ -1,0 +1,162 @@
+"""The transport: grpcio's public synchronous server, in front of the pipeline.
+
+Every method, listed or not, comes to one generic handler with its bytes as they are, so that nothing is answered
+before the pipeline has seen it. Health and reflection are grpcio's own services behind the same authentication.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import grpc
+
+from kmsgw.errors import KmsgwError, Unavailable
+from kmsgw.server.pipeline import Call, Pipeline, Reply
+from kmsgw.server.status import DETAILS_METADATA, REQUEST_ID_METADATA, grpc_code, status_details
+
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""What is longer is refused by the transport itself, before the gateway sees it."""
+
+_OWN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/", "/grpc.reflection.v1.")
+
+
+def _call(method: str, request: bytes, context: grpc.ServicerContext) -> Call:
+    certificate = cast("Mapping[str, Sequence[bytes]]", context.auth_context()).get("x509_pem_cert")
+    return Call(method, request, certificate[0] if certificate else None, context.peer())
+
+
+class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs alone
+    """Answers every method that no other service has."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any]":
+        """Return a handler that takes and gives bytes."""
+        method = handler_call_details.method
+
+        def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+            reply = self._pipeline.handle(_call(method, request, context))
+            if reply.error is not None:
+                _abort(context, reply)
+            context.set_trailing_metadata(((REQUEST_ID_METADATA, reply.request_id),))
+            return reply.message
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def _abort(context: grpc.ServicerContext, reply: Reply) -> None:
+    error = reply.error
+    assert error is not None
+    context.set_trailing_metadata(
+        (
+            (REQUEST_ID_METADATA, reply.request_id),
+            (DETAILS_METADATA, status_details(error, reply.request_id)),
+        )
+    )
+    context.abort(grpc_code(error), error.message)
+
+
+class _Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]
+    """Lets only known principals at health and reflection.
+
+    Refusals are recorded. Successes are not: probes come each second, and touch no key.
+    """
+
+    def __init__(self, authenticate: Callable[[bytes | None], object], pipeline: Pipeline) -> None:
+        self._authenticate = authenticate
+        self._pipeline = pipeline
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], "grpc.RpcMethodHandler[Any, Any] | None"],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        """Wrap the handlers of services other than kmsgw's own."""
+        handler = continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith(_OWN_SERVICES):
+            return handler
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(
+                self._one(handler.unary_unary, method), handler.request_deserializer, handler.response_serializer
+            )
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(
+                self._many(handler.unary_stream, method), handler.request_deserializer, handler.response_serializer
+            )
+        assert handler.stream_stream is not None
+        return grpc.stream_stream_rpc_method_handler(
+            self._many(handler.stream_stream, method), handler.request_deserializer, handler.response_serializer
+        )
+
+    def _check(self, method: str, context: grpc.ServicerContext) -> None:
+        call = _call(method, b"", context)
+        try:
+            self._authenticate(call.certificate)
+        except KmsgwError as error:
+            _abort(context, self._pipeline.refuse(call, error))
+
+    def _one(self, behaviour: Callable[[Any, grpc.ServicerContext], Any], method: str) -> Callable[..., Any]:
+        def guarded(request: Any, context: grpc.ServicerContext) -> Any:
+            self._check(method, context)
+            return behaviour(request, context)
+
+        return guarded
+
+    def _many(self, behaviour: Callable[..., Iterator[Any]], method: str) -> Callable[..., Iterator[Any]]:
+        def guarded(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            self._check(method, context)
+            yield from behaviour(request, context)
+
+        return guarded
+
+
+class GrpcServer:
+    """A listening server. One a worker; workers share the port with SO_REUSEPORT."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        authenticate: Callable[[bytes | None], object],
+        credentials: grpc.ServerCredentials,
+        address: str,
+        *,
+        threads: int,
+        max_connection_age_seconds: int,
+        register: tuple[Callable[[grpc.Server], None], ...] = (),
+    ) -> None:
+        self._server = grpc.server(
+            ThreadPoolExecutor(threads, thread_name_prefix="call"),
+            interceptors=[_Guard(authenticate, pipeline)],
+            options=(
+                ("grpc.so_reuseport", 1),
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_concurrent_streams", 1000),
+                ("grpc.max_metadata_size", 16 * 1024),
+                ("grpc.max_connection_age_ms", max_connection_age_seconds * 1000),
+                ("grpc.max_connection_age_grace_ms", 60_000),
+                ("grpc.server_handshake_timeout_ms", 10_000),
+                ("grpc.keepalive_time_ms", 60_000),
+                ("grpc.keepalive_timeout_ms", 20_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ),
+        )
+        for each in register:
+            each(self._server)
+        self._server.add_generic_rpc_handlers((_CatchAll(pipeline),))
+        try:
+            self.port = self._server.add_secure_port(address, credentials)
+        except RuntimeError:
+            raise Unavailable(
+                f"The address {address} can't be listened on.", advice="See which program has the port."
+            ) from None
+
+    def start(self) -> None:
+        """Begin to accept connections."""
+        self._server.start()
+
+    def stop(self, grace: float) -> None:
+        """Take no more calls, and wait at most `grace` seconds for those in flight."""
+        self._server.stop(grace).wait()

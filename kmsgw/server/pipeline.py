@@ -1,0 +1,261 @@
+"""What every call passes through, from its bytes to the bytes of its answer. It knows nothing of grpc's transport.
+
+The stages are one list, and around all of them stands the audit: whatever a stage decides, one record of it is
+durable before the answer leaves, and where that can't be, there is no answer. `begin` queues the record and `finish`
+waits for it, so that a transport which serves many calls at once can flush once for all of them.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+from google.protobuf.message import DecodeError
+
+from kmsgw.audit.record import AuditRecord, ContextDigest, Outcome, Phase
+from kmsgw.authn.authenticator import Authenticator
+from kmsgw.clock import SYSTEM_CLOCK, Clock
+from kmsgw.errors import (
+    AccessDenied,
+    AuditUnavailable,
+    InternalError,
+    InvalidRequest,
+    KmsgwError,
+    MethodUnknown,
+    Reason,
+    Status,
+)
+from kmsgw.model.access import AccessRequest, Principal
+from kmsgw.model.key import Key
+from kmsgw.model.names import ALIAS_PREFIX, check_key_name
+from kmsgw.model.request_id import new_request_id
+from kmsgw.operations.keyring import Keyring
+from kmsgw.operations.ports import AuditLog, Authorizer
+from kmsgw.operations.verb import Access, Grant, Trail
+from kmsgw.server.rpcs import MAX_REQUEST_BYTES, Rpc
+
+_LOG = logging.getLogger(__name__)
+
+KnownT = TypeVar("KnownT")
+
+_FAILED = frozenset({Status.UNAVAILABLE, Status.INTERNAL, Status.DEADLINE_EXCEEDED})
+_MAX_METHOD = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call as it came. ``certificate`` is the client's, in PEM, as TLS verified it."""
+
+    method: str
+    request: bytes = field(repr=False)
+    certificate: bytes | None
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: a message, or an error. ``index`` is that of its record, which must be durable before it leaves."""
+
+    request_id: str
+    message: bytes = field(repr=False)
+    error: KmsgwError | None
+    index: int
+
+
+@dataclass(slots=True)
+class _Passage:
+    """A call on its way through the stages."""
+
+    call: Call
+    request_id: str
+    started: float
+    now: datetime
+    principal: Principal | None = None
+    rpc: Rpc | None = None
+    command: Any = None
+    accesses: tuple[Access, ...] = ()
+    keys: list[Key | None] = field(default_factory=list)
+    policies: set[str] = field(default_factory=set)
+    trail: Trail = field(default_factory=Trail)
+    note: str = ""
+    answer: bytes = b""
+
+
+class Pipeline:
+    """Takes calls to their replies. Safe for threads."""
+
+    def __init__(
+        self,
+        table: Mapping[str, Rpc],
+        authenticator: Authenticator,
+        keyring: Keyring,
+        authorizer: Authorizer,
+        audit: AuditLog,
+        context_digest: ContextDigest,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._table = table
+        self._authenticator = authenticator
+        self._keyring = keyring
+        self._authorizer = authorizer
+        self._audit = audit
+        self._context_digest = context_digest
+        self._clock = clock
+        self._stages: tuple[Callable[[_Passage], None], ...] = (
+            self._authenticate,
+            self._admit,
+            self._decode,
+            self._authorize,
+            self._intend,
+            self._operate,
+        )
+
+    def handle(self, call: Call) -> Reply:
+        """Return the reply of a call, its record durable."""
+        return self.finish(self.begin(call))
+
+    def begin(self, call: Call) -> Reply:
+        """Take a call through all stages and queue its record. The reply must not leave before `finish`."""
+        now = self._clock.now()
+        passage = _Passage(call, new_request_id(now), self._clock.monotonic(), now)
+        error: KmsgwError | None = None
+        try:
+            for stage in self._stages:
+                stage(passage)
+        except KmsgwError as refused:
+            error = refused
+        except Exception:  # noqa: BLE001  whatever it is, it is recorded and the caller is answered
+            _LOG.exception("request %s failed by a fault of kmsgw", passage.request_id)
+            error = InternalError(
+                "The gateway failed on this request.", advice="Report it with the request id; the log has its place."
+            )
+        return self._recorded(passage, error)
+
+    def finish(self, reply: Reply) -> Reply:
+        """Wait until the record is durable. Where it can't be, the result is dropped and the caller told."""
+        if reply.index < 0:
+            return reply
+        try:
+            self._audit.wait(reply.index)
+        except AuditUnavailable as error:
+            return Reply(reply.request_id, b"", error, -1)
+        return reply
+
+    def refuse(self, call: Call, error: KmsgwError) -> Reply:
+        """Record a refusal that was decided elsewhere (health and reflection)."""
+        now = self._clock.now()
+        passage = _Passage(call, new_request_id(now), self._clock.monotonic(), now)
+        return self.finish(self._recorded(passage, error))
+
+    def _authenticate(self, passage: _Passage) -> None:
+        passage.principal = self._authenticator.authenticate(passage.call.certificate)
+
+    def _admit(self, passage: _Passage) -> None:
+        rpc = self._table.get(passage.call.method)
+        if rpc is None:
+            raise MethodUnknown("The gateway has no such method.", advice="Check the method's name and the version.")
+        passage.rpc = rpc
+        limit = MAX_REQUEST_BYTES[rpc.plane]
+        if len(passage.call.request) > limit:
+            raise InvalidRequest(
+                f"The request has {len(passage.call.request)} bytes; this method takes {limit}.",
+                reason=Reason.PLAINTEXT_TOO_LARGE,
+                advice="Seal large values in the client with a data key.",
+            )
+
+    def _decode(self, passage: _Passage) -> None:
+        rpc = _known(passage.rpc)
+        try:
+            request = rpc.request.FromString(passage.call.request)
+        except DecodeError:
+            raise InvalidRequest(
+                "The request is not a message of this method.",
+                reason=Reason.REQUEST_MALFORMED,
+                advice="Use stubs generated from kmsgw's proto files.",
+            ) from None
+        passage.command = rpc.read(request)
+        passage.accesses = tuple(rpc.operation.accesses(passage.command))
+
+    def _authorize(self, passage: _Passage) -> None:
+        principal = _known(passage.principal)
+        for access in passage.accesses:
+            key: Key | None = None
+            if access.key is not None:
+                key = self._keyring.resolve(check_key_name(access.key))
+                passage.keys.append(key)
+                if key is None:
+                    passage.note = "no such key"
+                    raise AccessDenied
+            else:
+                passage.keys.append(None)
+            tenant = key.tenant if key is not None else access.tenant or principal.tenant
+            decision = self._authorizer.decide(
+                AccessRequest(principal, access.action, tenant, key, access.context, access.declaration)
+            )
+            passage.policies.update(decision.policy_ids)
+            if not decision.allowed:
+                raise AccessDenied
+
+    def _intend(self, passage: _Passage) -> None:
+        if _known(passage.rpc).operation.changes_state:
+            self._audit.wait(self._audit.append(self._record(passage, None, Phase.INTENT).encode()))
+
+    def _operate(self, passage: _Passage) -> None:
+        rpc = _known(passage.rpc)
+        grant = Grant(_known(passage.principal), passage.request_id, passage.now, tuple(passage.keys), passage.trail)
+        result = rpc.operation.run(passage.command, grant)
+        passage.answer = rpc.write(result).SerializeToString()
+
+    def _recorded(self, passage: _Passage, error: KmsgwError | None) -> Reply:
+        changes_state = passage.rpc is not None and passage.rpc.operation.changes_state
+        record = self._record(passage, error, Phase.OUTCOME if changes_state else Phase.WHOLE)
+        try:
+            index = self._audit.append(record.encode())
+        except AuditUnavailable as unavailable:
+            return Reply(passage.request_id, b"", unavailable, -1)
+        return Reply(passage.request_id, b"" if error else passage.answer, error, index)
+
+    def _record(self, passage: _Passage, error: KmsgwError | None, phase: Phase) -> AuditRecord:
+        first = passage.accesses[0] if passage.accesses else None
+        key = passage.keys[0] if passage.keys else None
+        name = first.key if first is not None and first.key is not None else ""
+        trail = passage.trail
+        return AuditRecord(
+            time=passage.now,
+            request_id=passage.request_id,
+            phase=phase,
+            principal=passage.principal,
+            method=passage.call.method[:_MAX_METHOD],
+            action=first.action if first is not None else None,
+            key_id=key.key_id if key is not None else trail.key_id or name.removeprefix(ALIAS_PREFIX)[:64],
+            key_version=trail.key_version,
+            alias=name[:64] if name.startswith(ALIAS_PREFIX) else "",
+            source_key_id=trail.source_key_id,
+            source_key_version=trail.source_key_version,
+            outcome=_outcome(error),
+            status=error.status.value if error is not None else "OK",
+            reason=error.reason.value if error is not None else "",
+            policies=tuple(sorted(passage.policies)),
+            context_hmac=self._context_digest.of(first.context) if first is not None else "",
+            purpose=first.declaration.purpose if first is not None else "",
+            end_user=first.declaration.end_user if first is not None else "",
+            bytes_in=len(passage.call.request),
+            bytes_out=len(passage.answer) if error is None else 0,
+            peer=passage.call.peer,
+            duration_us=int((self._clock.monotonic() - passage.started) * 1e6),
+            note=passage.note,
+        )
+
+
+def _outcome(error: KmsgwError | None) -> Outcome:
+    if error is None:
+        return Outcome.OK
+    return Outcome.FAILED if error.status in _FAILED else Outcome.REFUSED
+
+
+def _known(value: KnownT | None) -> KnownT:
+    """Return what an earlier stage must have put there."""
+    assert value is not None
+    return value

@@ -1,0 +1,42 @@
+"""Errors to gRPC: a status with google.rpc details, the same bytes for the same error."""
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from kmsgw.errors import KmsgwError
+
+DOMAIN = "kmsgw"
+REQUEST_ID_METADATA = "kmsgw-request-id"
+DETAILS_METADATA = "grpc-status-details-bin"
+
+
+def grpc_code(error: KmsgwError) -> grpc.StatusCode:
+    """Return the status code of an error."""
+    return grpc.StatusCode[error.status.value]
+
+
+def status_details(error: KmsgwError, request_id: str) -> bytes:
+    """Return a serialised google.rpc.Status with ErrorInfo, RequestInfo and, where a retry can help, RetryInfo."""
+    details = [
+        error_details_pb2.ErrorInfo(
+            reason=error.reason.value, domain=DOMAIN, metadata={"advice": error.advice} if error.advice else {}
+        ),
+        error_details_pb2.RequestInfo(request_id=request_id),
+    ]
+    packed = [_packed(detail) for detail in details]
+    if error.retry_after is not None:
+        seconds = int(error.retry_after)
+        delay = Duration(seconds=seconds, nanos=int((error.retry_after - seconds) * 1e9))
+        packed.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.status.value), message=error.message, details=packed)
+    return bytes(status.SerializeToString(deterministic=True))
+
+
+def _packed(
+    detail: error_details_pb2.ErrorInfo | error_details_pb2.RequestInfo | error_details_pb2.RetryInfo,
+) -> AnyMessage:
+    made = AnyMessage()
+    made.Pack(detail, deterministic=True)
+    return made

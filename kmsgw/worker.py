@@ -1,0 +1,86 @@
+"""A worker process: one gateway with its own audit log, started and watched by `kmsgwd`.
+
+With ``--check`` it tries everything that serving needs, says what is wrong, and ends.
+"""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from kmsgw.config import load_settings
+from kmsgw.errors import ConfigurationError, KmsgwError
+from kmsgw.processes import end_with_parent, forbid_dumps
+from kmsgw.telemetry import start_logging
+
+_LOG = logging.getLogger("kmsgw.worker")
+
+_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1})
+_FATAL_SIGNAL = signal.SIGUSR1
+
+
+def main() -> int:
+    """Run a worker and return its exit status: 0 stopped as asked, 1 could not start or go on."""
+    parser = argparse.ArgumentParser(prog="kmsgw.worker")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--listen", default="")
+    parser.add_argument("--status-fd", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--migrate", action="store_true")
+    options = parser.parse_args()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    start_logging(options.name)
+    forbid_dumps()
+    end_with_parent(options.parent)
+    try:
+        # Imported here, so that a fault of an import is told like any other: grpc, the PKCS#11 library.
+        from kmsgw import bootstrap  # noqa: PLC0415
+
+        settings = load_settings(options.config)
+        if options.check:
+            bootstrap.check(settings, migrate=options.migrate)
+            _tell(options.status_fd, [], "")
+            return 0
+        gateway = bootstrap.build(
+            settings,
+            options.name,
+            options.listen or settings.server.listen,
+            on_fatal=lambda: os.kill(os.getpid(), _FATAL_SIGNAL),
+        )
+        gateway.start()
+    except ConfigurationError as error:
+        _tell(options.status_fd, list(error.faults), error.advice)
+        return 1
+    except KmsgwError as error:
+        _tell(options.status_fd, [error.message], error.advice)
+        return 1
+    _tell(options.status_fd, [], "")
+    while True:
+        number = signal.sigwait(_SIGNALS)
+        if number == signal.SIGHUP:
+            try:
+                gateway.reload(load_settings(options.config))
+            except ConfigurationError as error:
+                for fault in error.faults:
+                    _LOG.error("reload refused, the old configuration stays: %s", fault)
+        elif number == _FATAL_SIGNAL:
+            _LOG.critical("the audit log failed; this worker ends, so that nothing leaves unrecorded")
+            gateway.stop(0.0)
+            return 1
+        else:
+            gateway.stop(settings.server.drain_seconds)
+            return 0
+
+
+def _tell(descriptor: int, faults: list[str], advice: str) -> None:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as pipe:
+        pipe.write(json.dumps({"faults": faults, "advice": advice}) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""A real gateway for tests: a folder of `kmsgw init`, and `kmsgwd` on a free port in front of it."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from kmsgw.client import Client, Credentials
+
+START_SECONDS = 60.0
+_SERVING = re.compile(r"kmsgwd: serving on (\S+) with \d+ workers\n")
+
+
+@dataclass
+class Gateway:
+    """A gateway in `folder`. Everything that it and its commands print is kept, for canaries."""
+
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    address: str = ""
+    _clients: list[Client] = field(default_factory=list)
+
+    @property
+    def log(self) -> Path:
+        """Standard error of the daemon and of all workers."""
+        return self.folder / "kmsgwd.log"
+
+    @property
+    def config(self) -> Path:
+        """The daemon's configuration."""
+        return self.folder / "kmsgwd.toml"
+
+    def edit(self, *changes: tuple[str, str]) -> None:
+        """Replace texts in the configuration; each must be there."""
+        text = self.config.read_text()
+        for before, after in changes:
+            assert before in text, f"{before!r} is not in the configuration"
+            text = text.replace(before, after)
+        self.config.write_text(text)
+
+    def append(self, text: str) -> None:
+        """Add sections to the configuration."""
+        self.config.write_text(self.config.read_text() + "\n" + text)
+
+    def start(self) -> "Gateway":
+        """Start `kmsgwd` and wait until it serves; fail with its log where it does not."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "kmsgw.daemon", "--config", str(self.config)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **self.environment},
+            )
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
+        line = self.process.stdout.readline().decode() if ready else ""
+        match = _SERVING.fullmatch(line)
+        if match is None:
+            self.process.kill()
+            self.process.wait()
+            pytest.fail(f"kmsgwd does not start:\n{self.log.read_text()[-4000:]}")
+        self.address = match[1]
+        profiles = self.folder / "config.toml"
+        profiles.write_text(re.sub(r'address = "[^"]*"', f'address = "{self.address}"', profiles.read_text()))
+        return self
+
+    def client(self, principal: str, **options: object) -> Client:
+        """Return a client with the certificate of a principal; it is closed with the gateway."""
+        made = Client(self.address, self.credentials(principal), **options)  # type: ignore[arg-type]
+        self._clients.append(made)
+        return made
+
+    def credentials(self, principal: str) -> Credentials:
+        """Return the credentials of a principal of `kmsgw init`."""
+        clients = self.folder / "clients"
+        return Credentials.from_files(
+            self.folder / "tls" / "ca.pem", clients / f"{principal}.pem", clients / f"{principal}.key"
+        )
+
+    def workers(self) -> list[int]:
+        """Return the process ids of the workers."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(child) for child in children]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the daemon."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        """Stop with SIGTERM and return the exit status."""
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.terminate()
+        status = self.process.wait(30)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.process = None
+        return status
+
+    def run(self, *arguments: str, profile: str = "", stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """Run `kmsgw` with the profiles of this folder."""
+        command = [sys.executable, "-m", "kmsgw.cli.main", "--config", str(self.folder / "config.toml")]
+        if profile:
+            command += ["--profile", profile]
+        return subprocess.run([*command, *arguments], input=stdin, capture_output=True, timeout=60, check=False)
+
+
+def make_folder(folder: Path, *, workers: int = 2) -> Gateway:
+    """Make the folder of a gateway, not started, on a free port and the software provider."""
+    made = subprocess.run(
+        [sys.executable, "-m", "kmsgw.cli.main", "init", str(folder), "--workers", str(workers)],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr.decode()
+    gateway = Gateway(folder)
+    gateway.edit(('listen = "127.0.0.1:8443"', 'listen = "127.0.0.1:0"'))
+    return gateway
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
+    """Wait until something holds; tell whether it did in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A running gateway with the software provider and the key `ehr`, shared by the session: add, never break."""
+    made = make_folder(tmp_path_factory.mktemp("gateway") / "kms").start()
+    made.client("key-officer").keys.create("ehr")
+    yield made
+    assert made.stop() == 0
+
+
+@pytest.fixture
+def new_gateway(tmp_path: Path) -> Iterator[Gateway]:
+    """The folder of a gateway for one test, to be edited and started by it."""
+    made = make_folder(tmp_path / "kms")
+    yield made
+    made.stop()
