@@ -1,7 +1,6 @@
 """The client for asyncio: the same verbs, to await."""
 
 import asyncio
-import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar, cast
@@ -10,6 +9,7 @@ import grpc
 
 from kmsgw.client.calls import crypto, keys, policy, sealing, system
 from kmsgw.client.calls.call import Answer, Call, Page
+from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.channel import channel_credentials, channel_options
 from kmsgw.client.credentials import Credentials
 from kmsgw.client.failures import Failure, Metadata, find_request_id, read_failure
@@ -51,6 +51,12 @@ class _AsyncTransport:
             return read_failure(error.code(), error.details() or "", error.initial_metadata() or (), trailing)
         except grpc.aio.UsageError:  # closed meanwhile
             raise client_closed() from None
+        except asyncio.CancelledError:
+            # Closing the channel looks like a cancellation; only a cancelled task counts its cancellations.
+            task = asyncio.current_task()
+            if self._closed and task is not None and not task.cancelling():
+                raise client_closed() from None
+            raise
         return Answer(payload, find_request_id(await rpc.trailing_metadata(), await rpc.initial_metadata()))
 
     def _open_channel(self) -> grpc.aio.Channel:
@@ -86,7 +92,7 @@ def _awaitable(
 ) -> Callable[Concatenate[_AsyncCaller, P], Coroutine[None, None, T]]:
     """Make a coroutine method of a verb."""
 
-    @functools.wraps(verb)
+    @presented_as(verb)
     async def method(self: _AsyncCaller, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._transport.run(verb(*args, **kwargs))
 
@@ -98,7 +104,7 @@ def _declaring(
 ) -> Callable[Concatenate[_AsyncCaller, P], Coroutine[None, None, T]]:
     """Make a coroutine method of a verb that declares why it is called."""
 
-    @functools.wraps(verb)
+    @presented_as(verb, supplied=1)
     async def method(self: _AsyncCaller, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._transport.run(verb(self._declaration, *args, **kwargs))
 
@@ -110,7 +116,7 @@ def _listing(
 ) -> Callable[Concatenate[_AsyncCaller, P], AsyncIterator[T]]:
     """Make a method that iterates over the pages of a verb. Each page is fetched when its turn comes."""
 
-    @functools.wraps(verb)
+    @presented_as(verb, supplied=1)
     async def method(self: _AsyncCaller, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
         token: str | None = ""
         while token is not None:

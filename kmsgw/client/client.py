@@ -1,6 +1,5 @@
 """The synchronous client."""
 
-import functools
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar, cast
@@ -9,6 +8,7 @@ import grpc
 
 from kmsgw.client.calls import crypto, keys, policy, sealing, system
 from kmsgw.client.calls.call import Answer, Call, Page
+from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.channel import channel_credentials, channel_options
 from kmsgw.client.credentials import Credentials
 from kmsgw.client.failures import Failure, find_request_id, read_failure
@@ -79,7 +79,7 @@ class _Caller:
 def _blocking(verb: Callable[P, Call[T]]) -> Callable[Concatenate[_Caller, P], T]:
     """Make a method of a verb."""
 
-    @functools.wraps(verb)
+    @presented_as(verb)
     def method(self: _Caller, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._transport.run(verb(*args, **kwargs))
 
@@ -89,7 +89,7 @@ def _blocking(verb: Callable[P, Call[T]]) -> Callable[Concatenate[_Caller, P], T
 def _declaring(verb: Callable[Concatenate[AccessDeclaration, P], Call[T]]) -> Callable[Concatenate[_Caller, P], T]:
     """Make a method of a verb that declares why it is called."""
 
-    @functools.wraps(verb)
+    @presented_as(verb, supplied=1)
     def method(self: _Caller, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._transport.run(verb(self._declaration, *args, **kwargs))
 
@@ -99,7 +99,7 @@ def _declaring(verb: Callable[Concatenate[AccessDeclaration, P], Call[T]]) -> Ca
 def _listing(verb: Callable[Concatenate[str, P], Call[Page[T]]]) -> Callable[Concatenate[_Caller, P], Iterator[T]]:
     """Make a method that iterates over the pages of a verb. Each page is fetched when its turn comes."""
 
-    @functools.wraps(verb)
+    @presented_as(verb, supplied=1)
     def method(self: _Caller, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         token: str | None = ""
         while token is not None:

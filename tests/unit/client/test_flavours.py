@@ -1,0 +1,56 @@
+"""The two flavours have one interface, and it covers the contract."""
+
+import inspect
+from types import ModuleType
+
+import pytest
+
+import kmsgw.client
+from kmsgw.client import AsyncClient, AsyncKeys, AsyncPolicy, Client, Keys, Policy, calls
+from kmsgw.client.calls import crypto, keys, policy, sealing, system
+from kmsgw.v1 import crypto_service_pb2, key_service_pb2, policy_service_pb2, system_service_pb2
+
+PAIRS = [(Client, AsyncClient), (Keys, AsyncKeys), (Policy, AsyncPolicy)]
+
+
+def verbs(kind: type) -> set[str]:
+    return {name for name, value in vars(kind).items() if not name.startswith("_") and callable(value)}
+
+
+@pytest.mark.parametrize(("sync", "asynchronous"), PAIRS)
+def test_both_flavours_have_the_same_verbs_with_the_same_arguments(sync: type, asynchronous: type) -> None:
+    assert verbs(sync) == verbs(asynchronous)
+    for name in verbs(sync):
+        one, other = getattr(sync, name), getattr(asynchronous, name)
+        assert inspect.signature(one) == inspect.signature(other) or name == "close"
+
+
+def test_a_bound_method_shows_all_its_arguments_and_no_other() -> None:
+    assert list(inspect.signature(Client.random_bytes).parameters) == ["self", "length", "timeout"]
+    assert list(inspect.signature(AsyncClient.open).parameters)[:4] == ["self", "envelope", "context", "expected_key"]
+    assert list(inspect.signature(Keys.list).parameters) == ["self", "page_size", "timeout"]
+
+
+@pytest.mark.parametrize("kind", [kind for pair in PAIRS for kind in pair])
+def test_every_verb_is_documented(kind: type) -> None:
+    assert all(inspect.getdoc(getattr(kind, name)) for name in verbs(kind))
+
+
+def test_every_method_of_the_contract_has_a_verb() -> None:
+    services = [
+        service
+        for module in (crypto_service_pb2, key_service_pb2, policy_service_pb2, system_service_pb2)
+        for service in module.DESCRIPTOR.services_by_name.values()
+    ]
+    contract = {f"/{service.full_name}/{method.name}" for service in services for method in service.methods}
+
+    modules: tuple[ModuleType, ...] = (crypto, keys, policy, sealing, system)
+    covered = {value for module in modules for value in vars(module).values() if isinstance(value, str)}
+
+    assert contract <= covered
+
+
+def test_what_is_exported_exists() -> None:
+    assert all(hasattr(kmsgw.client, name) for name in kmsgw.client.__all__)
+    assert sorted(set(kmsgw.client.__all__), key=str.lower) == sorted(kmsgw.client.__all__, key=str.lower)
+    assert calls.__doc__
