@@ -5,16 +5,17 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
 from grpc_reflection.v1alpha import reflection
 
 from kmsgw import __version__
-from kmsgw.audit.keys import load_or_create_digest_key, load_or_create_signer
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.record import ContextDigest
 from kmsgw.audit.requests import NodeRequests
+from kmsgw.audit.secret_files import load_or_create_secret
 from kmsgw.authn.authenticator import Authenticator
 from kmsgw.authn.files import RevocationFiles
 from kmsgw.authn.rules import PrincipalRules
@@ -36,7 +37,7 @@ from kmsgw.operations.control.get_status import ProviderState, WorkerState
 from kmsgw.operations.data_keys import CacheLimits, DataKeys
 from kmsgw.operations.keyring import Keyring
 from kmsgw.providers.base import KeyProvider
-from kmsgw.providers.pkcs11 import Pkcs11Provider
+from kmsgw.providers.pkcs11 import MechanismChoice, Pkcs11Provider
 from kmsgw.providers.root_key import load_root_key_from_file, root_key_from_bytes, root_key_from_passphrase
 from kmsgw.providers.software import SoftwareProvider
 from kmsgw.providers.vault import AppRoleLogin, CertificateLogin, Login, VaultProvider
@@ -124,8 +125,11 @@ class Gateway:
                 _LOG.info("a new CRL is in force")
 
 
-def check(settings: Settings, *, do_migrate: bool) -> None:
-    """Try everything that serving needs. Raises `ConfigurationError` with every fault at once."""
+def check(settings: Settings, *, prepare: bool) -> None:
+    """Try everything that serving needs. Raises `ConfigurationError` with every fault at once.
+
+    With `prepare`, bring the database's schema up to date and make what is missing, where nothing is wrong.
+    """
     faults = check_tls_files(settings.tls, settings.environment)
     advice = ""
 
@@ -144,9 +148,11 @@ def check(settings: Settings, *, do_migrate: bool) -> None:
     attempt("principals", lambda: PrincipalRules(settings.principals))
     attempt("audit", lambda: _prepare_audit(settings))
     for name, provider in settings.providers.items():
-        attempt(f"providers.{name}", lambda name=name, provider=provider: open_provider(name, provider).close())
-    # The database last, and only where all else is right: a start that is refused leaves nothing half-made.
-    if do_migrate and not faults:
+        attempt(f"providers.{name}", partial(_try_provider, name, provider))
+    # Last, and only where all else is right: a start that is refused leaves nothing half-made. And here, in the one
+    # process that runs before the workers: two of them would each make a key.
+    if prepare and not faults:
+        attempt("audit", lambda: _context_key(settings))
         attempt("state", lambda: migrate(Database.of_settings(settings.state)))
     if faults:
         raise ConfigurationError(faults, advice=advice)
@@ -169,13 +175,13 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
     limits = CacheLimits(cache.max_messages, cache.max_bytes, cache.max_age_seconds, cache.entries)
     data_keys = DataKeys(providers, limits)
     keyring.on_change(data_keys.forget)
-    _prepare_audit(settings)
-    audit = DurableLog(
+    audit = DurableLog.open(
         settings.audit.folder / worker,
-        load_or_create_signer(settings.audit.keys / f"{worker}.key", _origin(settings, worker)),
-        on_fatal=on_fatal,
+        origin=f"{settings.audit.origin}/{settings.node}/{worker}",
+        key_file=settings.audit.keys / f"{worker}.key",
+        on_fatal=lambda why: _end(why, on_fatal),
     )
-    digest = ContextDigest(load_or_create_digest_key(settings.audit.keys / "context.key"))
+    digest = ContextDigest(_context_key(settings))
     health = HealthMonitor(providers, audit.probe, keyring.require_fresh)
 
     def observe() -> WorkerState:
@@ -248,7 +254,7 @@ def open_provider(name: str, settings: ProviderSettings) -> KeyProvider:
             token_label=settings.token_label,
             pin=_secret(f"providers.{name}.pin", settings.pin_file, settings.pin_fd),
             sessions=settings.sessions,
-            mechanism=settings.mechanism,
+            mechanism=MechanismChoice(settings.mechanism),
             timeout_seconds=settings.timeout_seconds,
         )
     return VaultProvider(
@@ -261,6 +267,10 @@ def open_provider(name: str, settings: ProviderSettings) -> KeyProvider:
         namespace=settings.namespace,
         timeout=settings.timeout_seconds,
     )
+
+
+def _try_provider(name: str, settings: ProviderSettings) -> None:
+    open_provider(name, settings).close()
 
 
 def _vault_login(settings: VaultCertificateLogin | VaultAppRoleLogin) -> Login:
@@ -299,8 +309,14 @@ def _read_descriptor(descriptor: int) -> bytes:
         return stream.read(_MAX_SECRET)
 
 
-def _origin(settings: Settings, worker: str) -> str:
-    return f"{settings.audit.origin}/{settings.node}/{worker}"
+def _end(why: str, on_fatal: Callable[[], None]) -> None:
+    _LOG.critical("%s", why)
+    on_fatal()
+
+
+def _context_key(settings: Settings) -> bytes:
+    """Return the key that contexts are digested under: one for all workers, so that equal contexts can be found."""
+    return load_or_create_secret(settings.audit.keys / "context.key")
 
 
 def _prepare_audit(settings: Settings) -> None:

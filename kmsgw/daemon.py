@@ -210,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings(config)
         secrets = read_secrets(settings)
         reservation = _reserve(settings.server.listen)
-        _preflight(config, secrets, *([] if options.check else ["--migrate"]))
+        _preflight(config, secrets, *([] if options.check else ["--prepare"]))
     except ConfigurationError as error:
         return _refuse(error)
     if options.check:

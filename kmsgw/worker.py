@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--status-fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--migrate", action="store_true")
+    parser.add_argument("--prepare", action="store_true")
     options = parser.parse_args()
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     start_logging(options.name)
@@ -43,7 +43,7 @@ def main() -> int:
 
         settings = load_settings(options.config)
         if options.check:
-            bootstrap.check(settings, migrate=options.migrate)
+            bootstrap.check(settings, prepare=options.prepare)
             _tell(options.status_fd, [], "")
             return 0
         gateway = bootstrap.build(
