@@ -1,0 +1,91 @@
+"""From durable entries to what everyone can verify: entry bundles, tiles and a signed checkpoint, in that order."""
+
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from kmsgw.audit.durable_files import make_folder, sync_folder, write_file
+from kmsgw.tlog.checkpoint import Checkpoint
+from kmsgw.tlog.hashing import TILE_HASHES, GrowingTree, leaf_hash
+from kmsgw.tlog.note import SigningKey
+from kmsgw.tlog.tiles import CHECKPOINT_PATH, bundle_path, encode_bundle, tile_path
+
+
+class Integrator:
+    """Writes the tree of one log. Not safe for threads.
+
+    Nothing of it changes in memory before the new checkpoint is durable, so an attempt that fails is simply repeated:
+    the same entries make the same files.
+    """
+
+    def __init__(self, folder: Path, key: SigningKey, tree: GrowingTree, bundle: Sequence[bytes]) -> None:
+        """Go on from a tree and the entries of its bundle that is not full."""
+        assert len(bundle) == tree.size % TILE_HASHES
+        self._folder = folder
+        self._key = key
+        self._tree = tree
+        self._bundle = list(bundle)
+        self._touched: set[Path] = set()
+        self._superseded: list[str] = []
+
+    @property
+    def size(self) -> int:
+        """Entries under the newest durable checkpoint."""
+        return self._tree.size
+
+    def integrate(self, entries: Sequence[bytes]) -> None:
+        """Bring the log's tree to hold these entries too, and sign it. Raises OSError; then it stays as it was."""
+        tree = self._tree.copy()
+        bundle = list(self._bundle)
+        superseded: list[str] = []
+        self._touched.clear()
+        for entry in entries:
+            bundle.append(entry)
+            full = tree.append(leaf_hash(entry))
+            if not full:
+                continue
+            for tile in full:
+                path = tile_path(tile.level, tile.index)
+                self._write(path, tile.data)
+                superseded.append(path)
+            path = bundle_path(full[0].index)
+            self._write(path, encode_bundle(bundle))
+            superseded.append(path)
+            bundle = []
+        self._write_edge(tree, bundle)
+        for folder in self._touched:
+            sync_folder(folder)
+        self.sign(tree)
+        self._tree, self._bundle = tree, bundle
+        self._superseded += superseded
+
+    def sign(self, tree: GrowingTree | None = None) -> None:
+        """Write the checkpoint of a tree, by default the present one. Raises OSError."""
+        signed = tree or self._tree
+        checkpoint = Checkpoint(self._key.name, signed.size, signed.root())
+        write_file(self._folder / CHECKPOINT_PATH, checkpoint.sign(self._key))
+        sync_folder(self._folder)
+
+    def tidy(self) -> None:
+        """Remove the partial tiles of which the full one is there (C2SP tlog-tiles allows it). Raises OSError."""
+        while self._superseded:
+            partial = self._folder / f"{self._superseded[-1]}.p"
+            with suppress(FileNotFoundError):
+                shutil.rmtree(partial)
+            self._superseded.pop()
+
+    def _write_edge(self, tree: GrowingTree, bundle: Sequence[bytes]) -> None:
+        if bundle:
+            self._write(bundle_path(tree.size // TILE_HASHES, len(bundle)), encode_bundle(bundle))
+        for level, row in enumerate(tree.rows):
+            shift = 8 * level
+            if row and tree.size >> shift != self._tree.size >> shift:
+                self._write(tile_path(level, tree.size >> (shift + 8), len(row)), b"".join(row))
+
+    def _write(self, path: str, data: bytes) -> None:
+        target = self._folder / path
+        if target.parent not in self._touched:
+            make_folder(target.parent)
+            self._touched.add(target.parent)
+        write_file(target, data)

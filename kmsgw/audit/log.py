@@ -1,0 +1,220 @@
+"""The durable log of one worker: the port `AuditLog`, over group commit, a write-ahead file and a tree of tiles.
+
+On disk are, in this order: the entry in the write-ahead file, before anyone is answered; within a second its bundle
+and tiles; last the checkpoint that signs for it. A crash leaves a prefix of that, and `open_log_files` goes on from it.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from kmsgw.audit.commit import GroupCommit
+from kmsgw.audit.durable_files import may_pass
+from kmsgw.audit.opening import OpenedLog, open_log_files, take_lock
+from kmsgw.audit.record import AuditRecord, Outcome
+from kmsgw.audit.wal import LogLostError, Sync
+from kmsgw.clock import SYSTEM_CLOCK, Clock
+from kmsgw.errors import AuditUnavailable
+
+WAL_LIMIT = 4 * 1024 * 1024
+"""Bytes of the write-ahead file above which it begins anew after the next integration."""
+
+INTEGRATION_SECONDS = 1.0
+"""How often durable entries become tiles and a signed checkpoint."""
+
+
+def _ignore(_reason: str) -> None:
+    """Take notice of nothing."""
+
+
+class DurableLog:
+    """One worker's log in a folder of its own, which no other process may write. Safe for threads; see `open`."""
+
+    def __init__(
+        self, lock: int, opened: OpenedLog, origin: str, clock: Clock, on_fatal: Callable[[str], None]
+    ) -> None:
+        self._lock = lock
+        self._wal = opened.wal
+        self._integrator = opened.integrator
+        self._origin = origin
+        self._clock = clock
+        self._on_fatal = on_fatal
+        self._commit = GroupCommit(opened.wal.append, opened.integrator.size, clock, on_fatal, waiting=opened.waiting)
+        self._wal_limit = WAL_LIMIT
+        self._integrating = threading.Lock()
+        self._integration_fault = ""
+        self._reported = 0
+        self._stopping = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        origin: str,
+        key_file: Path,
+        on_fatal: Callable[[str], None] = _ignore,
+        clock: Clock = SYSTEM_CLOCK,
+        interval: float | None = INTEGRATION_SECONDS,
+        wal_limit: int = WAL_LIMIT,
+        sync: Sync = os.fdatasync,
+    ) -> "DurableLog":
+        """Open or make the log of `origin` in `folder`, signed with the seed in `key_file`, outside the folder.
+
+        `on_fatal` is told why, at most once a fault, when a flush failed or nobody can know what is on disk: the
+        worker must end then. `interval` is in seconds; None starts no thread, and `integrate` must be called. `sync`
+        is what makes a file durable; tests make it fail.
+
+        Raises `AuditDamaged` where the log contradicts itself, `ConfigurationError` where the key file can't be used,
+        `AuditUnavailable` where another process has the log or its files can't be written. Never waits.
+        """
+        lock = take_lock(folder)
+        try:
+            opened = open_log_files(folder, origin, key_file, sync)
+            log = cls(lock, opened, origin, clock, on_fatal)
+            log._wal_limit = wal_limit
+            if opened.torn:
+                log.wait(log.append(log._note(f"{folder / 'wal'}: {opened.torn}.")))
+            log.integrate()
+            log._commit.require_alive()
+        except BaseException:
+            os.close(lock)
+            raise
+        if interval is not None:
+            log._start(interval)
+        return log
+
+    @property
+    def origin(self) -> str:
+        """Origin of the log (C2SP tlog-checkpoint)."""
+        return self._origin
+
+    @property
+    def size(self) -> int:
+        """Entries that are durable."""
+        return self._commit.size
+
+    @property
+    def checkpoint_size(self) -> int:
+        """Entries under the newest signed checkpoint."""
+        return self._integrator.size
+
+    def append(self, entry: bytes) -> int:
+        """Queue an entry of 1 to 65,535 bytes and return a number to `wait` for. Does no I/O.
+
+        The number is the entry's index, as long as this log has dropped nothing for want of room since it was opened.
+        Raises `AuditUnavailable` where the log is known to be unable to write.
+        """
+        return self._commit.append(entry)
+
+    def flush(self) -> None:
+        """Make all queued entries durable; one flush of the disk for all of them.
+
+        Raises `AuditUnavailable` where any entry since the last `flush` was lost. A thread that flushes for others
+        asks `wait` for each entry afterwards: without a lock, and exact for that entry.
+        """
+        self._commit.flush()
+
+    def wait(self, index: int) -> None:
+        """Return when the entry is durable, flushing as needed. Raises `AuditUnavailable` where it never will be."""
+        self._commit.wait(index)
+
+    def probe(self) -> None:
+        """Raise `AuditUnavailable` where an entry could not be written now. After a full disk, writes one."""
+        self._commit.require_alive()
+        try:
+            self._wal.require_in_place()
+        except LogLostError as error:
+            self._commit.stop(f"The audit log can't be trusted any more: {error}.")
+            self._commit.require_alive()
+        if self._commit.full:
+            with self._integrating:
+                self._report_dropped()
+        if self._integration_fault:
+            raise AuditUnavailable(
+                f"Tiles of the audit log can't be written: {self._integration_fault}.",
+                advice="Make room on the disk of the audit log; it recovers by itself.",
+            )
+
+    def integrate(self) -> None:
+        """Turn durable entries into bundles, tiles and a signed checkpoint, then begin the write-ahead file anew.
+
+        A full disk leaves them for the next time, and `probe` says so. Any other fault ends the log.
+        """
+        with self._integrating:
+            try:
+                self._integrate()
+                self._integration_fault = ""
+            except LogLostError as error:
+                self._commit.stop(f"The audit log can't be trusted any more: {error}.")
+            except OSError as error:
+                self._integration_fault = error.strerror or type(error).__name__
+                if not may_pass(error):
+                    reason = f"The tiles of the audit log could not be written: {self._integration_fault}."
+                    self._commit.stop(reason)
+                    self._on_fatal(reason)
+
+    def _integrate(self) -> None:
+        entries = self._commit.durable()
+        if entries:
+            self._integrator.integrate(entries)
+            self._commit.forget(len(entries))
+        self._integrator.tidy()
+        if self._wal.length > self._wal_limit:
+            with self._commit.alone():
+                self._wal.replace(self._integrator.size, self._commit.durable())
+
+    def _report_dropped(self) -> None:
+        """Record that entries were dropped while the disk was full; this also finds out whether there is room again.
+
+        Raises `AuditUnavailable` where there is none.
+        """
+        lost = self._commit.dropped - self._reported
+        if not lost:
+            return
+        note = self._note(f"the disk was full: {lost} entries were refused, and so were the calls they stood for.")
+        try:
+            self._commit.wait(self._commit.append(note))
+        except AuditUnavailable:
+            self._reported += 1
+            raise
+        self._reported += lost
+
+    def _note(self, text: str) -> bytes:
+        return AuditRecord(self._clock.now(), "", None, "", Outcome.FAILED, "", note=text).encode()
+
+    def _start(self, interval: float) -> None:
+        self._thread = threading.Thread(target=self._run, args=(interval,), name="audit-integration", daemon=True)
+        self._thread.start()
+
+    def _run(self, interval: float) -> None:
+        while not self._stopping.wait(interval):
+            if self._commit.dropped != self._reported:
+                # Still full: `probe` says so, and integration may yet make room by shortening the write-ahead file.
+                with suppress(AuditUnavailable), self._integrating:
+                    self._report_dropped()
+            self.integrate()
+
+    def close(self) -> None:
+        """Flush, write tiles and a last checkpoint, release the lock. Once closed, the log refuses entries.
+
+        Raises `AuditUnavailable` where what was queued could not be made durable; the lock is released all the same.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+        try:
+            self._commit.flush()
+            self.integrate()
+        finally:
+            self._commit.stop("The audit log is closed.")
+            with self._commit.alone():
+                self._wal.close()
+            os.close(self._lock)

@@ -1,0 +1,145 @@
+"""Opening a log: what is on disk is believed only as far as the signed checkpoint and the checksums carry it."""
+
+import fcntl
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmsgw.audit.durable_files import make_folder, sync_folder, write_file
+from kmsgw.audit.integration import Integrator
+from kmsgw.audit.secret_files import load_or_create_secret, load_secret
+from kmsgw.audit.wal import WAL_NAME, ScannedWal, Sync, WriteAheadFile, scan_wal
+from kmsgw.errors import AuditUnavailable
+from kmsgw.tlog.damage import damaged
+from kmsgw.tlog.hashing import TILE_HASHES, GrowingTree, leaf_hash
+from kmsgw.tlog.note import SigningKey
+from kmsgw.tlog.reader import LogReader
+from kmsgw.tlog.tiles import CHECKPOINT_PATH, VERIFIER_KEY_PATH
+
+LOCK_NAME = "lock"
+"""Name of the file that the one writer holds a lock on."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedLog:
+    """A log that its writer can go on with. ``waiting`` are durable entries without tiles; ``torn`` what was cut."""
+
+    wal: WriteAheadFile
+    integrator: Integrator
+    waiting: Sequence[bytes]
+    torn: str
+
+
+def take_lock(folder: Path) -> int:
+    """Make the folder as needed and lock it for this process; return the descriptor that holds the lock.
+
+    Never waits. Raises `AuditUnavailable` where another process has it, or the folder can't be written.
+    """
+    path = folder / LOCK_NAME
+    try:
+        make_folder(folder)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise AuditUnavailable(
+            f"{folder}: another process writes this audit log.", advice="Give each worker a folder of its own."
+        ) from None
+    return descriptor
+
+
+def _unwritable(folder: Path, error: OSError) -> AuditUnavailable:
+    return AuditUnavailable(
+        f"{error.filename or folder}: the audit log can't be opened: {error.strerror}.",
+        advice="Let the gateway read and write the folder, and make room on its disk.",
+    )
+
+
+def open_log_files(folder: Path, origin: str, key_file: Path, sync: Sync) -> OpenedLog:
+    """Check what a locked folder holds, or make an empty log of it.
+
+    Raises `AuditDamaged` that names the file where the log contradicts itself, `ConfigurationError` where the signing
+    key can't be used, and `AuditUnavailable` where files can't be read or written.
+    """
+    try:
+        if _is_new(folder):
+            return _create(folder, SigningKey.of_seed(origin, load_or_create_secret(key_file)), sync)
+        return _recover(folder, SigningKey.of_seed(origin, load_secret(key_file)), sync)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def _is_new(folder: Path) -> bool:
+    """Tell whether no log was ever finished here. Raises `AuditDamaged` where parts of one are missing."""
+    wal = folder / WAL_NAME
+    parts = {path: path.exists() for path in (folder / CHECKPOINT_PATH, wal, folder / "tile")}
+    if not any(parts.values()):
+        return True
+    if parts[wal] and sum(parts.values()) == 1:
+        # Making a log writes the write-ahead file first and the checkpoint last: it may have been stopped between.
+        scanned = scan_wal(wal.read_bytes(), wal)
+        if scanned.first == 0 and not scanned.entries and not scanned.torn:
+            return True
+    for path in (folder / CHECKPOINT_PATH, wal):
+        if not parts[path]:
+            raise damaged(f"{path}: the file is missing, and other parts of the log are there.")
+    return False
+
+
+def _create(folder: Path, key: SigningKey, sync: Sync) -> OpenedLog:
+    _write_verifier_key(folder, key)
+    wal = WriteAheadFile.create(folder / WAL_NAME, sync)
+    integrator = Integrator(folder, key, GrowingTree(), ())
+    integrator.sign()
+    return OpenedLog(wal, integrator, (), "")
+
+
+def _recover(folder: Path, key: SigningKey, sync: Sync) -> OpenedLog:
+    _write_verifier_key(folder, key)
+    try:
+        reader = LogReader(lambda path: (folder / path).read_bytes())
+        checkpoint = reader.checkpoint(key.verifier)
+        whole, rest = divmod(checkpoint.size, TILE_HASHES)
+        bundle = reader.bundle(whole) if rest else []
+        path = folder / WAL_NAME
+        scanned = scan_wal(path.read_bytes(), path)
+        _compare(scanned, reader, path)
+    except OSError as error:
+        raise damaged(f"{error.filename or folder}: the file can't be read: {error.strerror}.") from None
+    wal = WriteAheadFile(path, scanned.end, sync)
+    if scanned.torn:
+        wal.cut()
+    waiting = scanned.entries[checkpoint.size - scanned.first :]
+    return OpenedLog(wal, Integrator(folder, key, reader.edge, bundle), waiting, scanned.torn)
+
+
+def _write_verifier_key(folder: Path, key: SigningKey) -> None:
+    """Put the verifier key beside the log. Raises `AuditDamaged` where that of another key is there."""
+    path = folder / VERIFIER_KEY_PATH
+    line = f"{key.verifier}\n".encode()
+    if not path.exists():
+        write_file(path, line)
+        sync_folder(folder)
+    elif path.read_bytes() != line:
+        raise damaged(f"{path}: the log was signed by another key, or for another origin, than the configured one.")
+
+
+def _compare(scanned: ScannedWal, reader: LogReader, path: Path) -> None:
+    """Raise `AuditDamaged` unless write-ahead file and signed tree agree where they overlap, and nothing is between."""
+    end = scanned.first + len(scanned.entries)
+    if scanned.first > reader.size:
+        raise damaged(
+            f"{path}: at byte 0: it begins with entry {scanned.first}, and the checkpoint ends before {reader.size}: "
+            "entries between are missing."
+        )
+    if end < reader.size:
+        torn = f" {scanned.torn}." if scanned.torn else ""
+        raise damaged(f"{path}: it ends before entry {end}, and {reader.size} entries are signed for.{torn}")
+    for index in range(scanned.first, reader.size):
+        tile, place = divmod(index, TILE_HASHES)
+        if leaf_hash(scanned.entries[index - scanned.first]) != reader.hashes(0, tile)[place]:
+            raise damaged(f"{path}: entry {index} is not the one that the signed tree holds.")

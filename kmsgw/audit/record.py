@@ -1,0 +1,179 @@
+"""The audit record: one line of JSON with sorted keys for each operation, refusal and event of the log itself.
+
+No plaintext, no data key and no context value is ever in it: the context appears as an HMAC under a log key.
+"""
+
+import hmac
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+import orjson
+
+from kmsgw.model.access import Action, Principal
+from kmsgw.model.context import EncryptionContext
+
+DIGEST_KEY_BYTES = 32
+"""Length of the key that contexts are digested under."""
+
+RECORD_LIMIT = 16_384
+"""Longest encoded record that is written as it is, in bytes. A longer one is written with its texts cut."""
+
+_TEXT_LIMIT = 128
+_LIST_LIMIT = 16
+_INTEGER_LIMIT = (1 << 53) - 1
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z
+
+
+class Phase(StrEnum):
+    """Whether a record stands for a whole operation, or is one of a pair around a change of state."""
+
+    WHOLE = ""
+    INTENT = "intent"
+    OUTCOME = "outcome"
+
+
+class Outcome(StrEnum):
+    """How an operation ended: done, refused by a rule, or failed for a fault."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+class AuditRecord(NamedTuple):
+    """What is recorded of one request. A named tuple, for a frozen dataclass of so many fields takes 3 µs more to make.
+
+    `time` is in UTC. `principal` is None where nobody is authenticated. `method` is the full RPC name. `alias` is the
+    one that the caller used, if it did. `status` and `reason` are those of the error tree; `policies` the ids that
+    decided. `source_key_id` and `source_key_version` are what a rewrap or re-encryption opened. `context_hmac` comes
+    from `ContextDigest`. `peer` is the caller's address. `note` says what happened to the log itself, in records that
+    no request made.
+    """
+
+    time: datetime
+    request_id: str
+    principal: Principal | None
+    method: str
+    outcome: Outcome
+    status: str
+    action: Action | None = None
+    phase: Phase = Phase.WHOLE
+    key_id: str = ""
+    key_version: int = 0
+    alias: str = ""
+    reason: str = ""
+    policies: tuple[str, ...] = ()
+    context_hmac: str = ""
+    purpose: str = ""
+    end_user: str = ""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    peer: str = ""
+    duration_us: int = 0
+    note: str = ""
+    source_key_id: str = ""
+    source_key_version: int = 0
+
+    def encode(self) -> bytes:
+        """Return the entry: one line without a newline, under 32 KiB whatever the record holds.
+
+        Empty optional fields are left out. Where a text is so long that the record passes `RECORD_LIMIT`, or is not
+        Unicode, texts and lists are cut and ``"truncated": true`` says so.
+        """
+        record = self._document()
+        try:
+            raw = orjson.dumps(record, option=_OPTIONS)
+        except orjson.JSONEncodeError:
+            raw = b""
+        if not raw or len(raw) > RECORD_LIMIT:
+            raw = orjson.dumps({**_cut_fields(record), "truncated": True}, option=_OPTIONS)
+        return raw
+
+    def _document(self) -> dict[str, object]:
+        # Written out, for it runs in every request: a loop over the names takes twice as long (2.3 against 1.2 µs).
+        record: dict[str, object] = {
+            # orjson leaves out a fraction of zero; readers may rely on six digits.
+            "time": self.time if self.time.microsecond else f"{self.time:%Y-%m-%dT%H:%M:%S}.000000Z",
+            "request_id": self.request_id,
+            "principal": None if self.principal is None else _principal(self.principal),
+            "method": self.method,
+            "outcome": self.outcome,
+            "status": self.status,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "peer": self.peer,
+            "duration_us": self.duration_us,
+        }
+        if self.action:
+            record["action"] = self.action
+        if self.key_id:
+            record["key_id"] = self.key_id
+        if self.key_version:
+            record["key_version"] = self.key_version
+        if self.policies:
+            record["policies"] = self.policies
+        if self.context_hmac:
+            record["context_hmac"] = self.context_hmac
+        if self.purpose:
+            record["purpose"] = self.purpose
+        if self.phase or self.alias or self.reason or self.end_user or self.note or self.source_key_id:
+            for name in _RARE:
+                record[name] = getattr(self, name)
+                if not record[name]:
+                    del record[name]
+        return record
+
+
+_RARE = ("phase", "alias", "reason", "end_user", "note", "source_key_id", "source_key_version")
+
+RECORD_FIELDS = frozenset(AuditRecord._fields) | {"truncated"}
+"""Every name that an entry can have at its top level."""
+
+
+def _principal(who: Principal) -> dict[str, object]:
+    return {
+        "id": who.principal_id,
+        "kind": who.kind,
+        "tenant": who.tenant,
+        "roles": sorted(who.roles),
+        "fingerprint": who.fingerprint,
+    }
+
+
+def _cut_fields(record: dict[str, object]) -> dict[str, object]:
+    return {name: _cut(value) for name, value in record.items()}
+
+
+def _cut(value: object) -> object:
+    """Return a value of bounded size that always encodes: lone surrogates become escapes."""
+    if isinstance(value, str):
+        return value[:_TEXT_LIMIT].encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return max(-_INTEGER_LIMIT, min(value, _INTEGER_LIMIT))
+    if isinstance(value, (list, tuple)):
+        return [_cut(each) for each in value[:_LIST_LIMIT]]
+    if isinstance(value, dict):
+        return _cut_fields(value)
+    return value
+
+
+class ContextDigest:
+    """HMAC-SHA-256 over canonical contexts under a log key, so that equal contexts can be found and none read."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: bytes) -> None:
+        """Take the 32-byte key; it stays out of logs and reprs."""
+        assert len(key) == DIGEST_KEY_BYTES
+        self._key = key
+
+    def __repr__(self) -> str:
+        return "ContextDigest(<redacted>)"
+
+    def of(self, context: EncryptionContext) -> str:
+        """Return the digest in hexadecimal; empty for the empty context."""
+        canonical = context.canonical
+        return hmac.digest(self._key, canonical, "sha256").hex() if canonical else ""
