@@ -1,5 +1,6 @@
 """The form of every command: shared options in any place, examples in the help, subcommands loaded when called."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -7,6 +8,7 @@ from typing import Any
 
 import click
 
+from kmsgw.cli.failure import ExitCode
 from kmsgw.cli.invocation import Invocation
 from kmsgw.cli.output import Format
 
@@ -108,6 +110,15 @@ class Group(click.Group):
             module, _, attribute = self.lazy[cmd_name][0].partition(":")
             self.add_command(getattr(import_module(module), attribute), cmd_name)
         return super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the subcommand. Ctrl-C ends it without a word; on a terminal, with a line end after its ``^C``."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            if sys.stderr.isatty():
+                click.echo(err=True)
+            ctx.exit(ExitCode.INTERRUPTED)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the subcommands first, then the options."""

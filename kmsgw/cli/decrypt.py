@@ -5,7 +5,7 @@ import click
 from kmsgw.cli.armor import dearmored
 from kmsgw.cli.command import verb
 from kmsgw.cli.declared import context_options, declaration_options, read_context
-from kmsgw.cli.files import PIPE, read_bytes, write_bytes
+from kmsgw.cli.files import PIPE, check_target, read_bytes, write_bytes
 from kmsgw.cli.invocation import Invocation, pass_invocation
 
 ENVELOPE_LIMIT = 66_816
@@ -41,8 +41,9 @@ def decrypt(
     where it is not, the exit code is 5.
     """
     pairs = read_context(context, context_file)
-    envelope = dearmored(read_bytes(invocation, source))
+    check_target(target, binary=False)
     with invocation.connect() as client:
+        envelope = dearmored(read_bytes(invocation, source))
         opening = client.open if len(envelope) > ENVELOPE_LIMIT else client.decrypt
         opened = opening(envelope, pairs, expected_key=expect_key, purpose=purpose, end_user=end_user)
     write_bytes(opened.plaintext, target, private=True)

@@ -5,7 +5,7 @@ import click
 from kmsgw.cli.armor import armored
 from kmsgw.cli.command import verb
 from kmsgw.cli.declared import context_options, declaration_options, read_context
-from kmsgw.cli.files import PIPE, read_bytes, refuse_terminal, write_bytes
+from kmsgw.cli.files import PIPE, check_target, read_bytes, write_bytes
 from kmsgw.cli.invocation import Invocation, pass_invocation
 
 UNARY_LIMIT = 65_536
@@ -43,10 +43,9 @@ def encrypt(
     wants the permission generateDataKey. The same context must be given to decrypt.
     """
     pairs = read_context(context, context_file)
-    if not armor:
-        refuse_terminal(target)
-    plaintext = read_bytes(invocation, source)
+    check_target(target, binary=not armor)
     with invocation.connect() as client:
+        plaintext = read_bytes(invocation, source)
         if len(plaintext) > UNARY_LIMIT:
             made = client.seal(key, plaintext, pairs, purpose=purpose, end_user=end_user)
         else:

@@ -43,6 +43,16 @@ def refuse_terminal(path: str | None) -> None:
         )
 
 
+def check_target(path: str | None, *, binary: bool) -> None:
+    """Raise `CommandError` where a result could not be written, before the gateway is asked for it."""
+    if binary:
+        refuse_terminal(path)
+    if path is not None and path != PIPE:
+        folder = Path(os.path.realpath(path)).parent
+        if Path(path).is_dir() or not folder.is_dir():
+            raise CommandError(f"{path}: not a file in a folder that exists.", "Give a file with -O.")
+
+
 def write_bytes(data: bytes, path: str | None, *, private: bool) -> None:
     """Write to a file, or to standard output where `path` is None or ``-``.
 

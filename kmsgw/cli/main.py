@@ -34,7 +34,7 @@ COMMANDS = {
     lazy=COMMANDS,
     examples=[
         "kmsgw init ./development",
-        "kmsgw --config ./development/client/config.toml --profile ehr-writer status",
+        "kmsgw --config ./development/config.toml --profile ehr-writer status",
         "kmsgw encrypt --key ehr -i scan.dcm -O scan.kms --context patient=P-1001",
         "kmsgw decrypt -i scan.kms -O scan.dcm --context patient=P-1001",
     ],

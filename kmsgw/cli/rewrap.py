@@ -8,7 +8,7 @@ from kmsgw.cli.armor import armored, dearmored
 from kmsgw.cli.command import Group, verb
 from kmsgw.cli.declared import context_options, declaration_options, read_context
 from kmsgw.cli.failure import CommandError
-from kmsgw.cli.files import PIPE, read_bytes, refuse_terminal, write_bytes
+from kmsgw.cli.files import PIPE, check_target, read_bytes, write_bytes
 from kmsgw.cli.invocation import Invocation, pass_invocation
 
 
@@ -57,12 +57,12 @@ def file(
     if in_place and (target is not None or path == PIPE):
         raise CommandError("--in-place wants a file, and no -O.", "Give either --in-place or -O FILE.")
     pairs = read_context(context, context_file)
-    data = read_bytes(invocation, path)
-    envelope = dearmored(data)
-    armor = envelope is not data
-    if not armor and not in_place:
-        refuse_terminal(target)
     with invocation.connect() as client:
+        data = read_bytes(invocation, path)
+        envelope = dearmored(data)
+        armor = envelope is not data
+        if not in_place:
+            check_target(target, binary=not armor)
         made = client.rewrap(envelope, pairs, purpose=purpose, end_user=end_user)
     if not in_place or made.envelope != envelope:
         write_bytes(armored(made.envelope) if armor else made.envelope, path if in_place else target, private=False)

@@ -1,0 +1,259 @@
+"""`kmsgw audit`, offline, on logs in folders."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from kmsgw.tlog.tiles import bundle_path
+from tests.cli.command_line import kmsgw, process
+from tests.cli.sample_log import record, sample_log
+
+BESIDE = (
+    "Verified with the key beside the log: this shows that the log is consistent, not who wrote it.\n"
+    "Give --verifier-key from a place that the log's machine can't change to know that too.\n"
+)
+
+
+def test_tail_shows_the_newest_entries_oldest_first(tmp_path: Path) -> None:
+    sample_log(tmp_path, 7)
+
+    shown = kmsgw("audit", "tail", str(tmp_path), "-n", "2")
+
+    assert shown.code == 0
+    assert shown.stderr == ""
+    assert shown.text == (
+        "2026-01-31T08:00:05.000000Z  refused ACCESS_DENIED  billing  Decrypt  ehr  request-5  worker-0/5\n"
+        "2026-01-31T08:00:06.000000Z  ok  ehr-writer  Encrypt  ehr/1  request-6  worker-0/6\n"
+    )
+
+
+def test_tail_merges_the_logs_of_a_folder_by_time(tmp_path: Path) -> None:
+    sample_log(tmp_path, 300, "worker-0")
+    sample_log(tmp_path, 301, "worker-1")
+
+    shown = kmsgw("audit", "tail", str(tmp_path), "-n", "3", "-o", "json")
+
+    places = [(line["log"], line["index"]) for line in map(json.loads, shown.text.splitlines())]
+    assert places == [("worker-0", 299), ("worker-1", 299), ("worker-1", 300)]
+
+
+def test_tail_gives_the_whole_entry_to_programs(tmp_path: Path) -> None:
+    log = sample_log(tmp_path, 1)
+
+    shown = kmsgw("audit", "tail", str(log.folder), "-o", "json")
+
+    assert json.loads(shown.text) == {"log": "worker-0", "index": 0, "entry": json.loads(record(0))}
+
+
+def test_tail_follows_and_ends_quietly_on_ctrl_c(tmp_path: Path) -> None:
+    log = sample_log(tmp_path, 1)
+
+    with process(["audit", "tail", str(tmp_path), "-f"]) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert b"request-0" in running.stdout.readline()
+        log.append(record(1), record(2))
+        assert b"request-1" in running.stdout.readline()
+        assert b"request-2" in running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        assert running.wait(10) == 130
+        assert running.stderr.read() == b""
+
+
+def test_a_reader_that_goes_away_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    sample_log(tmp_path, 1000)
+
+    with process(["audit", "search", str(tmp_path), "-o", "json"]) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.readline()
+        running.stdout.close()
+        assert running.wait(10) == 1
+        assert running.stderr.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--request-id", "request-3"], [3]),
+        (["--principal", "billing"], [2, 5, 8]),
+        (["--reason", "access_denied", "--limit", "1"], [8]),
+        (["--method", "decrypt", "--until", "2026-01-31T08:00:05Z"], [2]),
+        (["--method", "/kmsgw.v1.CryptoService/Encrypt", "--since", "2026-01-31T08:00:07Z"], [7, 9]),
+        (["--since", "2026-01-31T09:00:08+01:00", "--outcome", "ok"], [9]),
+        (["--key", "ehr", "--outcome", "refused"], [2, 5, 8]),
+        (["--key", "other"], []),
+    ],
+)
+def test_search_shows_what_matches_every_option(tmp_path: Path, options: list[str], expected: list[int]) -> None:
+    sample_log(tmp_path, 10)
+
+    shown = kmsgw("audit", "search", str(tmp_path), *options, "-o", "json")
+
+    assert shown.code == 0
+    assert [json.loads(line)["index"] for line in shown.text.splitlines()] == expected
+    assert shown.stderr == ("" if expected else "No entry matches.\n")
+
+
+def test_search_refuses_what_is_no_time(tmp_path: Path) -> None:
+    sample_log(tmp_path, 1)
+
+    shown = kmsgw("audit", "search", str(tmp_path), "--since", "yesterday")
+
+    assert shown.code == 1
+    assert shown.stderr == (
+        "Error: --since 'yesterday' is not a time.\nNext: Give it as 2026-01-31T08:00:00Z or 2026-01-31.\n"
+    )
+
+
+def test_an_entry_can_not_drive_the_terminal(tmp_path: Path) -> None:
+    log = sample_log(tmp_path, 0)
+    log.append(json.dumps({"time": "2026", "method": "\x1b[2J\u202e", "outcome": "ok"}).encode(), b"\x1b]0;no json\x07")
+
+    for form in ("table", "json", "yaml"):
+        shown = kmsgw("audit", "tail", str(tmp_path), "-o", form)
+        assert shown.code == 0
+        assert "\x1b" not in shown.text
+        assert "\x07" not in shown.text
+        assert "\u202e" not in shown.text
+        assert "no json" in shown.text
+
+
+def test_verify_says_that_a_key_beside_the_log_proves_less(tmp_path: Path) -> None:
+    sample_log(tmp_path, 600)
+
+    shown = kmsgw("audit", "verify", str(tmp_path))
+
+    assert shown.code == 0
+    assert shown.text.splitlines()[1].startswith("worker-0  ok      600   ")
+    assert shown.stderr == BESIDE
+
+
+def test_verify_with_keys_from_elsewhere_says_nothing_more(tmp_path: Path) -> None:
+    logs = [sample_log(tmp_path, 5, "worker-0"), sample_log(tmp_path, 6, "worker-1")]
+    keys = tmp_path / "keys.txt"
+    keys.write_text("".join(f"{log.key.verifier}\n" for log in logs))
+
+    shown = kmsgw("audit", "verify", str(tmp_path), "--verifier-key", str(keys), "-o", "json")
+
+    assert shown.code == 0
+    assert shown.stderr == ""
+    assert [(each["log"], each["result"], each["size"]) for each in json.loads(shown.text)] == [
+        ("worker-0", "ok", 5),
+        ("worker-1", "ok", 6),
+    ]
+
+
+def test_verify_takes_a_key_as_text(tmp_path: Path) -> None:
+    log = sample_log(tmp_path, 5)
+    (log.folder / "verifier.key").unlink()
+
+    shown = kmsgw("audit", "verify", str(log.folder), "--verifier-key", str(log.key.verifier), "-o", "json")
+
+    assert shown.code == 0
+    assert shown.stderr == ""
+
+
+def test_verify_names_the_damaged_log_and_checks_the_others_too(tmp_path: Path) -> None:
+    sample_log(tmp_path, 5, "worker-0")
+    bad = sample_log(tmp_path, 300, "worker-1")
+    sample_log(tmp_path, 7, "worker-2")
+    bundle = bad.folder / bundle_path(0)
+    bundle.write_bytes(bundle.read_bytes().replace(b"billing", b"nobody!", 1))
+
+    shown = kmsgw("audit", "verify", str(tmp_path), "-o", "json")
+
+    assert shown.code == 5
+    assert [each["result"] for each in json.loads(shown.text)] == ["ok", "fail", "ok"]
+    assert "entry 2 " in json.loads(shown.text)[1]["finding"]
+    assert shown.stderr == BESIDE + (
+        "Error: 1 of 3 audit logs did not verify: worker-1.\n"
+        "Next: Keep the folder as it is, compare it with a copy from before, and tell your security officer.\n"
+    )
+
+
+def test_another_key_does_not_verify(tmp_path: Path) -> None:
+    log = sample_log(tmp_path, 5)
+    other = sample_log(tmp_path / "elsewhere", 5, "worker-9")
+
+    shown = kmsgw("audit", "verify", str(log.folder), "--verifier-key", str(other.key.verifier))
+
+    assert shown.code == 5
+    assert "not signed by kmsgw.example/log/worker-9" in shown.text
+
+
+def test_a_log_taken_away_whole_is_noticed(tmp_path: Path) -> None:
+    log = sample_log(tmp_path, 5)
+    gone = sample_log(tmp_path / "elsewhere", 5, "worker-9")
+
+    shown = kmsgw(
+        "audit", "verify", str(tmp_path), "--verifier-key", str(log.key.verifier),
+        "--verifier-key", str(gone.key.verifier),
+    )  # fmt: skip
+
+    assert shown.code == 5
+    assert shown.stderr == (
+        f"Error: {tmp_path} has no log of kmsgw.example/log/worker-9, whose verifier key is given.\n"
+        "Next: Find out where the log went, or leave its key out.\n"
+    )
+
+
+@pytest.mark.parametrize("removed", ["checkpoint", "verifier.key"])
+def test_a_log_without_its_checkpoint_or_key_is_not_passed_over(tmp_path: Path, removed: str) -> None:
+    sample_log(tmp_path, 5, "worker-0")
+    (sample_log(tmp_path, 5, "worker-1").folder / removed).unlink()
+
+    assert kmsgw("audit", "verify", str(tmp_path)).code == 5
+
+
+def test_a_log_that_was_cut_does_not_extend_the_checkpoint_that_was_kept(tmp_path: Path) -> None:
+    long = sample_log(tmp_path / "before", 400)
+    kept = tmp_path / "kept"
+    kept.write_bytes((long.folder / "checkpoint").read_bytes())
+    cut = sample_log(tmp_path / "after", 399)
+
+    shown = kmsgw("audit", "verify", str(cut.folder), "--checkpoint", str(kept), "-o", "json")
+
+    assert shown.code == 5
+    assert json.loads(shown.text)[0]["finding"] == (f"The log has 399 entries and had 400 at {kept}: it was cut.")
+
+
+def test_a_log_that_was_rewritten_does_not_extend_the_checkpoint_that_was_kept(tmp_path: Path) -> None:
+    kept = sample_log(tmp_path / "before", 300).folder / "checkpoint"
+    rewritten = sample_log(tmp_path / "after", 0).append(*(record(number + 1) for number in range(400)))
+
+    assert kmsgw("audit", "verify", str(rewritten.folder), "--checkpoint", str(kept)).code == 5
+
+
+def test_a_log_that_grew_extends_the_checkpoint_that_was_kept(tmp_path: Path) -> None:
+    kept = sample_log(tmp_path / "before", 300).folder / "checkpoint"
+    grown = sample_log(tmp_path / "after", 777)
+
+    assert kmsgw("audit", "verify", str(grown.folder), "--checkpoint", str(kept)).code == 0
+
+
+@pytest.mark.parametrize("verb", ["tail", "search", "verify"])
+def test_a_folder_without_a_log_is_a_local_fault(tmp_path: Path, verb: str) -> None:
+    shown = kmsgw("audit", verb, str(tmp_path))
+
+    assert shown.code == 1
+    assert shown.stdout == b""
+    assert shown.stderr == (
+        f"Error: {tmp_path} is no audit log and holds none.\n"
+        "Next: Give the folder that [audit] folder names, or one below it.\n"
+    )
+
+
+@pytest.mark.parametrize("verb", ["tail", "search"])
+def test_no_entry_is_shown_that_is_not_in_the_signed_tree(tmp_path: Path, verb: str) -> None:
+    log = sample_log(tmp_path, 5)
+    bundle = log.folder / bundle_path(0, 5)
+    bundle.write_bytes(bundle.read_bytes().replace(b"billing", b"nobody!", 1))
+
+    shown = kmsgw("audit", verb, str(tmp_path))
+
+    assert shown.code == 5
+    assert shown.stdout == b""
+    assert "(AUDIT_DAMAGED)" in shown.stderr
