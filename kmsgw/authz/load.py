@@ -28,6 +28,8 @@ MAX_POLICIES = 10_000
 
 _POLICY_ID = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
 _POLICY_ID_LIMIT = 64
+_ACTION_UID = re.compile(r'\w+::Action::"[^"]*"')
+_FOLLOWS = "unable to find an applicable action"
 _ADVICE = "Run `kmsgw policy validate` on the folder until it finds nothing."
 
 
@@ -188,7 +190,7 @@ def _validate(folder: Path, parsed: Sequence[_Parsed], schema: cedarpy.Schema) -
     sound: list[_Parsed] = []
     for each in parsed:
         found = validation_faults(each.source.text, schema) if whole else {}
-        yield from (f"{_place(folder, each)}: {fault}" for faults in found.values() for fault in faults)
+        yield from (f"{_place(folder, each)}: {fault}" for faults in found.values() for fault in _shortened(faults))
         if not found:
             sound.append(each)
     if whole and len(sound) == len(parsed):
@@ -198,6 +200,13 @@ def _validate(folder: Path, parsed: Sequence[_Parsed], schema: cedarpy.Schema) -
             f"{_place(folder, each)}: the schema declares no attribute {name}, so the test never holds"
             for name in names
         )
+
+
+def _shortened(faults: Sequence[str]) -> list[str]:
+    """Return faults without those that Cedar repeats for every action, or that only follow from another."""
+    first = {_ACTION_UID.sub("", fault): fault for fault in reversed(faults)}
+    unique = list(reversed(first.values()))
+    return [fault for fault in unique if _FOLLOWS not in fault] or unique
 
 
 def _place(folder: Path, parsed: _Parsed) -> str:
