@@ -1,6 +1,7 @@
 """`kmsgw init`: a folder from which a gateway for development starts as it is."""
 
 import importlib.resources
+import ipaddress
 import os
 import re
 import shutil
@@ -14,10 +15,9 @@ from pathlib import Path
 from string import Template
 
 import click
-from cryptography import x509
 
 from kmsgw.cli.command import verb
-from kmsgw.cli.development import LOCAL_HOSTS, VALIDITY, DevelopmentCa, IssuedCertificate, host_name, spiffe_id
+from kmsgw.cli.development import LOCAL_HOSTS, VALIDITY, DevelopmentCa, IssuedCertificate, spiffe_id
 from kmsgw.cli.failure import CommandError
 from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.model.names import is_name
@@ -149,7 +149,7 @@ def init(
     """
     host, port = _endpoint(listen)
     for each in hosts:
-        if not _HOST.match(each) and not isinstance(host_name(each), x509.IPAddress):
+        if not _is_host(each):
             raise click.BadParameter(f"{each!r} is neither a host name nor an address.", param_hint="--host")
     if not is_name(node):
         raise click.BadParameter("use 1 to 40 of a-z, 0-9 and single inner hyphens.", param_hint="--node")
@@ -166,9 +166,18 @@ def init(
 
 def _endpoint(listen: str) -> tuple[str, int]:
     match = _LISTEN.match(listen)
-    if match is None or not 0 < int(match["port"]) <= 65535:
+    host = match["host"].strip("[]") if match else ""
+    if match is None or not _is_host(host) or not 0 < int(match["port"]) <= 65535:
         raise click.BadParameter("use HOST:PORT with a port from 1, for example 127.0.0.1:8443.", param_hint="--listen")
-    return match["host"].strip("[]"), int(match["port"])
+    return host, int(match["port"])
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return _HOST.match(text) is not None
+    return True
 
 
 @contextmanager

@@ -78,7 +78,9 @@ def check_tls_files(settings: TlsSettings, environment: Environment, clock: Cloc
     except ConfigurationError as error:
         faults += error.faults
     if settings.crl is not None:
-        faults += [f"tls.crl: {settings.crl}: {fault}" for fault in _crl_faults(settings.crl, settings, clock)]
+        crl = _read("tls.crl", settings.crl, faults)
+        if crl:
+            faults += [f"tls.crl: {settings.crl}: {fault}" for fault in _crl_faults(crl, settings.client_ca, clock)]
     return faults
 
 
@@ -86,12 +88,15 @@ def _read(place: str, path: Path, faults: list[str], *, secret: bool = False) ->
     """Return the content, or nothing and a fault. The mode is that of the opened file, not of a later look."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 faults.append(f"{place}: {path}: not a file; name a PEM file")
                 return b""
-            content = file.read(_MAX_FILE_BYTES + 1)
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(_MAX_FILE_BYTES + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         faults.append(f"{place}: {path}: {error.strerror}; check the path and its mode, or run `kmsgw init`")
         return b""
@@ -184,19 +189,14 @@ def _authority_faults(authority: x509.Certificate, clock: Clock) -> Iterator[str
         yield f"{name}: not the certificate of a CA; name the CA that issues client certificates"
 
 
-def _crl_faults(path: Path, settings: TlsSettings, clock: Clock) -> Iterator[str]:
+def _crl_faults(crl: bytes, client_ca: Path, clock: Clock) -> Iterator[str]:
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        yield f"{error.strerror}; check the path and its mode"
-        return
-    try:
-        client_ca = settings.client_ca.read_bytes()
-        load_certificates(client_ca)
+        authorities = client_ca.read_bytes()
+        load_certificates(authorities)
     except (OSError, ConfigurationError):
         return  # told already, as a fault of tls.client_ca
     try:
-        yield from RevocationList.load(content, client_ca).faults(clock.now())
+        yield from RevocationList.load(crl, authorities).faults(clock.now())
     except ConfigurationError as error:
         for fault in error.faults:
             yield f"{fault}; publish the CRL again with the CA of tls.client_ca that signs it"

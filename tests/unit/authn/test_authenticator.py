@@ -12,7 +12,7 @@ from kmsgw.authn.rules import PrincipalRules
 from kmsgw.cli.development import DevelopmentCa, spiffe_id
 from kmsgw.config import MatchSettings, PrincipalSettings
 from kmsgw.errors import Reason, Unauthenticated
-from tests.unit.authn.conftest import SetClock
+from tests.fakes.clock import SetClock
 
 
 def _rules(*names: str, role: str = "reader") -> PrincipalRules:

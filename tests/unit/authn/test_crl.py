@@ -12,7 +12,7 @@ from kmsgw.authn.certificate import ClientCertificate
 from kmsgw.authn.crl import RevocationList
 from kmsgw.cli.development import DevelopmentCa, IssuedCertificate
 from kmsgw.errors import ConfigurationError, Reason, Unauthenticated
-from tests.unit.authn.conftest import SetClock
+from tests.fakes.clock import SetClock
 
 
 def _reason(crl: RevocationList, issued: IssuedCertificate, clock: SetClock) -> Reason | None:

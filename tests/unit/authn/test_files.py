@@ -9,7 +9,7 @@ from kmsgw.authn.certificate import ClientCertificate
 from kmsgw.authn.files import INTERVAL, RevocationFiles, WatchedFiles
 from kmsgw.cli.development import DevelopmentCa
 from kmsgw.errors import ConfigurationError, Unauthenticated
-from tests.unit.authn.conftest import SetClock
+from tests.fakes.clock import SetClock
 
 _TICK = timedelta(seconds=INTERVAL)
 

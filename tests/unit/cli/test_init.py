@@ -161,6 +161,8 @@ def test_an_address_of_version_6_keeps_its_brackets(tmp_path: Path) -> None:
         ["--host", "a b"],
         ["--host", "-a"],
         ["--host", "1:2:3"],
+        ["--host", "kms.exämple.org"],
+        ["--listen", "..:8443"],
         ["--workers", "0"],
     ],
 )
