@@ -9,13 +9,14 @@ fail at once, and the next one after `RECONNECT_PAUSE` tries again: there is not
 import logging
 import queue
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import pkcs11
+from pkcs11 import Attribute
 from pkcs11.exceptions import PKCS11Error
 
 from kmsgw.clock import SYSTEM_CLOCK, Clock
@@ -47,8 +48,9 @@ class FoundKey:
 class TokenSession:
     """One session, used by one thread at a time, and the keys that were found in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: Pkcs11Module) -> None:
         self.opened: pkcs11.Session | None = None
+        self._module = module
         self._keys: OrderedDict[MaterialRef, FoundKey] = OrderedDict()
 
     @property
@@ -57,6 +59,13 @@ class TokenSession:
         if self.opened is None:
             raise TokenLostError
         return self.opened
+
+    def search(self, attributes: Mapping[Attribute, object]) -> list[pkcs11.Object]:
+        """Return the objects with these attributes. Raises `TokenLostError` where nobody is logged in."""
+        if not self._module.is_logged_in(self.session):
+            raise TokenLostError
+        # The whole list at once: an unfinished search would stay active in the session and refuse the next one.
+        return list(self.session.get_objects(dict(attributes)))
 
     def bind(self, session: pkcs11.Session | None) -> None:
         """Use another session. Handles of keys end with the session that they were found in (threat 20)."""
@@ -111,15 +120,15 @@ class Connection:
         self._closed = False
         self._generation = 0
         self._retry_at = clock.monotonic()
-        self._login = TokenSession()
-        self._pool = tuple(TokenSession() for _ in range(sessions))
+        self._module = Pkcs11Module.acquire(module, self)
+        self._login = TokenSession(self._module)
+        self._pool = tuple(TokenSession(self._module) for _ in range(sessions))
         # Last in, first out: the session used last has the keys in use in its cache.
         self._idle: queue.LifoQueue[TokenSession] = queue.LifoQueue()
         self._idle_login: queue.LifoQueue[TokenSession] = queue.LifoQueue()
         for session in self._pool:
             self._idle.put(session)
         self._idle_login.put(self._login)
-        self._module = Pkcs11Module.acquire(module, self)
 
     def open(self, prepare: Callable[[pkcs11.Token, TokenSession], None]) -> None:
         """Connect for the first time, then run `prepare` with the token and the login session.

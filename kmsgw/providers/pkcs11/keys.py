@@ -98,8 +98,9 @@ def create(session: pkcs11.Session, mechanism: WrapMechanism, key_id: str, versi
 def find(session: TokenSession, material: MaterialRef, mechanisms: Mapping[int, WrapMechanism]) -> FoundKey | None:
     """Return the key that a reference names, or None where the session shows none that opens its check value.
 
-    None means nothing yet: a session that is not logged in shows no keys either. Raises `FailedPrecondition` where
-    the reference is malformed, `ProviderUnavailable` where the token lacks the key's mechanism, and `PKCS11Error`.
+    None means little yet: a token that is half away may show no keys either. Raises `FailedPrecondition` where
+    the reference is malformed, `ProviderUnavailable` where the token lacks the key's mechanism, `TokenLostError` and
+    `PKCS11Error`.
     """
     found = session.recall(material)
     if found is not None:
@@ -112,7 +113,7 @@ def find(session: TokenSession, material: MaterialRef, mechanisms: Mapping[int, 
             advice="Allow it in the token's policy again, then start the gateway again.",
             retry_after=None,
         )
-    for key in _objects(session.session, mechanism, {Attribute.ID: reference.object_id}):
+    for key in _objects(session, mechanism, {Attribute.ID: reference.object_id}):
         found = FoundKey(key, mechanism)
         if opens_check_value(found, material):
             session.remember(material, found)
@@ -137,11 +138,11 @@ def opens_check_value(found: FoundKey, material: MaterialRef) -> bool:
         return False
 
 
-def ensure_probe_key(session: pkcs11.Session, mechanism: WrapMechanism) -> None:
+def ensure_probe_key(session: TokenSession, mechanism: WrapMechanism) -> None:
     """Make the token's probe key on the first start. Two workers that both make one do no harm."""
     label = PROBE_PREFIX + mechanism.name
     if next(_objects(session, mechanism, {Attribute.LABEL: label}), None) is None:
-        generate(session, mechanism, label=label, object_id=os.urandom(OBJECT_ID_BYTES), store=True)
+        generate(session.session, mechanism, label=label, object_id=os.urandom(OBJECT_ID_BYTES), store=True)
 
 
 def probe(session: TokenSession, mechanism: WrapMechanism) -> None:
@@ -150,7 +151,7 @@ def probe(session: TokenSession, mechanism: WrapMechanism) -> None:
     The key is looked up anew each time: on a lost token a key in a session would still work.
     Raises `TokenLostError` and `PKCS11Error`.
     """
-    key = next(_objects(session.session, mechanism, {Attribute.LABEL: PROBE_PREFIX + mechanism.name}), None)
+    key = next(_objects(session, mechanism, {Attribute.LABEL: PROBE_PREFIX + mechanism.name}), None)
     if key is None:
         raise TokenLostError
     data_key = os.urandom(DATA_KEY_BYTES)
@@ -163,10 +164,9 @@ def probe(session: TokenSession, mechanism: WrapMechanism) -> None:
 
 
 def _objects(
-    session: pkcs11.Session, mechanism: WrapMechanism, attributes: Mapping[Attribute, bytes | str]
+    session: TokenSession, mechanism: WrapMechanism, attributes: Mapping[Attribute, bytes | str]
 ) -> Iterator[TokenKey]:
-    # The whole list at once: an unfinished search would stay active in the session and refuse the next one.
-    for found in list(session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY, **attributes})):
+    for found in session.search({Attribute.CLASS: ObjectClass.SECRET_KEY, **attributes}):
         if mechanism.accepts(found):
             yield cast("TokenKey", found)
 

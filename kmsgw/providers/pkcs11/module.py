@@ -26,6 +26,9 @@ _CANT_LOCK = 0xA
 _USER_ALREADY_LOGGED_IN = 0x100
 _ALREADY_INITIALISED = 0x191
 
+_USER_STATES = (1, 3)
+"""CKS_RO_USER_FUNCTIONS and CKS_RW_USER_FUNCTIONS: the states of a session whose user is logged in."""
+
 _NO_RETRY = "Correct the PIN, then start again. It was tried once and is not tried again, so as not to lock the token."
 _PIN_FAULTS = {
     0xA0: ("refuses the PIN", _NO_RETRY),
@@ -47,6 +50,17 @@ class _InitializeArguments(ctypes.Structure):
         ("unlock_mutex", ctypes.c_void_p),
         ("flags", ctypes.c_ulong),
         ("reserved", ctypes.c_void_p),
+    ]
+
+
+class _SessionInfo(ctypes.Structure):
+    """CK_SESSION_INFO."""
+
+    _fields_: ClassVar = [
+        ("slot", ctypes.c_ulong),
+        ("state", ctypes.c_ulong),
+        ("flags", ctypes.c_ulong),
+        ("device_error", ctypes.c_ulong),
     ]
 
 
@@ -108,16 +122,17 @@ class Pkcs11Module:
             (self._connected.add if connected else self._connected.discard)(user)
 
     def reinitialize(self) -> bool:
-        """Finalise and initialise the library; tell whether that was done. All sessions of the process end by it.
+        """Finalise and initialise the library; tell whether it is fresh now. All sessions of the process end by it.
 
-        Some libraries see a token that came back only then. Not done while another user's sessions are good.
+        Some libraries see a token that came back only then. A library that serves another user is left as it is.
         """
         with self._loading:
+            if self._initialize():
+                return True
             if self._connected:
                 return False
             self._native.C_Finalize(None)
-            self._initialize()
-            return True
+            return self._initialize()
 
     def find_token(self, label: str) -> pkcs11.Token:
         """Return the token with a label. Raises `TokenNotPresent` or `MultipleTokensReturned`."""
@@ -161,13 +176,25 @@ class Pkcs11Module:
         """Close a session without logging out the others. That it is gone already is no error."""
         self._native.C_CloseSession(_handle(session))
 
-    def _initialize(self) -> None:
+    def is_logged_in(self, session: pkcs11.Session) -> bool:
+        """Tell whether a session is open and its user logged in (C_GetSessionInfo).
+
+        A search for keys wants to know first: where nobody is logged in it finds nothing and says nothing, and where
+        the session is gone python-pkcs11 prints a trace.
+        """
+        info = _SessionInfo()
+        result = self._native.C_GetSessionInfo(_handle(session), ctypes.byref(info))
+        return result == _OK and info.state in _USER_STATES
+
+    def _initialize(self) -> bool:
+        """Initialise the library for several threads; tell whether it was not so yet."""
         arguments = _InitializeArguments(flags=_OS_LOCKING_OK)
         result = self._native.C_Initialize(ctypes.byref(arguments))
         if result == _CANT_LOCK:
             raise PKCS11Error("the library can't serve several threads")
         if result not in (_OK, _ALREADY_INITIALISED):
             raise PKCS11Error(f"C_Initialize: {result:#x}")
+        return bool(result == _OK)
 
 
 def _handle(session: pkcs11.Session) -> ctypes.c_ulong:

@@ -138,7 +138,7 @@ class Pkcs11Provider:
             for _ in range(2):
                 found = keys.find(session, material, self._mechanisms)
                 if found is None:
-                    # No key is shown without a login either: gone is only what a serving token lacks.
+                    # A token whose store is away shows no keys either: gone is only what a serving token lacks.
                     if self._connection.serves(session):
                         raise material_missing(material)
                     raise TokenLostError
@@ -164,7 +164,7 @@ class Pkcs11Provider:
         # All that work, for keys that were made under another choice stay readable.
         self._mechanisms = {mechanism.code: mechanism for mechanism in offer.usable}
         self._chosen = chosen
-        keys.ensure_probe_key(session.session, chosen)
+        keys.ensure_probe_key(session, chosen)
         self._description = ProviderDescription(
             self._name, ProviderKind.PKCS11, chosen.name, development_only=token.manufacturer_id.startswith("SoftHSM")
         )
