@@ -92,13 +92,12 @@ def test_transit_decides_on_every_vector_as_wycheproof_does(openbao: OpenBao, im
                 "ciphertext": transit.dress(vector.wrapped),
                 "associated_data": base64.b64encode(vector.aad).decode(),
             }
+            outcome: Cause | bytes
             try:
-                answer = provider._data.call(lambda client: client.write_data(path, data=body))  # noqa: B023
+                data = provider._data.call(lambda client: client.write_data(path, data=body))["data"]  # noqa: B023
             except RefusedError as refused:
-                assert not vector.valid, vector.number
-                assert refused.cause is Cause.NOT_AUTHENTIC, vector.number
+                outcome = refused.cause
             else:
-                assert vector.valid, vector.number
-                data = answer["data"]
                 assert isinstance(data, dict)
-                assert base64.b64decode(data["plaintext"]) == vector.message, vector.number
+                outcome = base64.b64decode(data["plaintext"])
+            assert outcome == (vector.message if vector.valid else Cause.NOT_AUTHENTIC), vector.number

@@ -18,7 +18,7 @@ WRAPPED_BYTES = 12 + DATA_KEY_BYTES + 16
 
 _HEAD = struct.Struct(">BII")
 _FORMAT = 1
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,126}[A-Za-z0-9_]\Z")
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9_])?\Z")
 
 
 def is_transit_name(text: str) -> bool:

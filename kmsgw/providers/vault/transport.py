@@ -158,6 +158,31 @@ def send(client: hvac.Client, request: Request) -> Answer:
     raise failure
 
 
+def get(path: str) -> Request:
+    """Return the request that reads a path."""
+    # Not hvac's `client.read`: that makes None of a missing key and of a missing mount alike.
+    return lambda client: client.adapter.get(f"/v1/{path}")
+
+
+def payload(answer: Answer) -> Answer:
+    """Return the ``data`` of an answer, empty where there is none."""
+    found = answer.get("data")
+    return found if isinstance(found, dict) else {}
+
+
+def explain(refused: RefusedError, path: str, capability: str) -> ProviderUnavailable:
+    """Return the error for a refusal that only an operator can lift."""
+    if refused.cause is Cause.FORBIDDEN:
+        return misconfigured(
+            "OpenBao's policy does not allow the gateway what it needs.",
+            f"Give the provider's login the capability {capability} on {path} (docs/openbao.md).",
+        )
+    return misconfigured(
+        f"OpenBao refuses a request of the gateway (status {refused.status}).",
+        f"Check that the provider names the right mount, and OpenBao's own log on {path}.",
+    )
+
+
 def _of_status(error: VaultError) -> ProviderUnavailable | RefusedError:
     for kind, make in _AWAY.items():
         if isinstance(error, kind):

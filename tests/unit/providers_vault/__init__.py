@@ -1,0 +1,1 @@
+"""The parts of the provider `vault` that need no server."""
