@@ -80,3 +80,7 @@ def _forget_stdout() -> None:
 def main() -> NoReturn:
     """Run the process's command line and exit with its code."""
     sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

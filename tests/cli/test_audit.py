@@ -36,7 +36,11 @@ def test_tail_merges_the_logs_of_a_folder_by_time(tmp_path: Path) -> None:
     shown = kmsgw("audit", "tail", str(tmp_path), "-n", "3", "-o", "json")
 
     places = [(line["log"], line["index"]) for line in map(json.loads, shown.text.splitlines())]
-    assert places == [("worker-0", 299), ("worker-1", 299), ("worker-1", 300)]
+    assert places == [
+        ("kmsgw.example/log/worker-0", 299),
+        ("kmsgw.example/log/worker-1", 299),
+        ("kmsgw.example/log/worker-1", 300),
+    ]
 
 
 def test_tail_gives_the_whole_entry_to_programs(tmp_path: Path) -> None:
@@ -44,7 +48,7 @@ def test_tail_gives_the_whole_entry_to_programs(tmp_path: Path) -> None:
 
     shown = kmsgw("audit", "tail", str(log.folder), "-o", "json")
 
-    assert json.loads(shown.text) == {"log": "worker-0", "index": 0, "entry": json.loads(record(0))}
+    assert json.loads(shown.text) == {"log": log.key.name, "index": 0, "entry": json.loads(record(0))}
 
 
 def test_tail_follows_and_ends_quietly_on_ctrl_c(tmp_path: Path) -> None:
@@ -60,6 +64,29 @@ def test_tail_follows_and_ends_quietly_on_ctrl_c(tmp_path: Path) -> None:
         running.send_signal(signal.SIGINT)
         assert running.wait(10) == 130
         assert running.stderr.read() == b""
+
+
+def test_a_log_that_shrinks_while_it_is_followed_is_damaged(tmp_path: Path) -> None:
+    sample_log(tmp_path, 5)
+
+    with process(["audit", "tail", str(tmp_path), "-f", "-n", "1"]) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert b"request-4" in running.stdout.readline()
+        sample_log(tmp_path, 4)
+        assert running.wait(10) == 5
+        assert b"the log had 5 entries and now has 4" in running.stderr.read()
+
+
+def test_the_log_of_a_worker_that_starts_is_followed_too(tmp_path: Path) -> None:
+    sample_log(tmp_path, 1)
+
+    with process(["audit", "tail", str(tmp_path), "-f"]) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        sample_log(tmp_path / "elsewhere", 1, "worker-1").folder.rename(tmp_path / "worker-1")
+        assert b"worker-1/0" in running.stdout.readline()
+        running.kill()
 
 
 def test_a_reader_that_goes_away_ends_it_without_a_traceback(tmp_path: Path) -> None:
@@ -80,11 +107,13 @@ def test_a_reader_that_goes_away_ends_it_without_a_traceback(tmp_path: Path) -> 
         (["--request-id", "request-3"], [3]),
         (["--principal", "billing"], [2, 5, 8]),
         (["--reason", "access_denied", "--limit", "1"], [8]),
-        (["--method", "decrypt", "--until", "2026-01-31T08:00:05Z"], [2]),
+        (["--method", "Decrypt", "--until", "2026-01-31T08:00:05Z"], [2]),
         (["--method", "/kmsgw.v1.CryptoService/Encrypt", "--since", "2026-01-31T08:00:07Z"], [7, 9]),
         (["--since", "2026-01-31T09:00:08+01:00", "--outcome", "ok"], [9]),
         (["--key", "ehr", "--outcome", "refused"], [2, 5, 8]),
         (["--key", "other"], []),
+        (["--key", "alias/patients"], []),
+        (["--purpose", "care"], []),
     ],
 )
 def test_search_shows_what_matches_every_option(tmp_path: Path, options: list[str], expected: list[int]) -> None:
