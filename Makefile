@@ -1,0 +1,81 @@
+# kmsgw: every task of a developer. `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROTOS := $(wildcard proto/kmsgw/v1/*.proto)
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults soak lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.runs ## tell the whole story on the embedded store; its state stays in build/demo
+	$(BIN)/python docs/demo/story.py
+
+run: $(VENV)/.runs ## start a gateway for trying things, in build/run; Ctrl-C ends it
+	$(BIN)/python docs/demo/run.py
+
+test: services $(VENV)/.develops ## install what the tests need, and run every check and test
+	$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.develops lint types imports proto-check policies ## run every static check
+
+lint: $(VENV)/.develops ## check style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.develops ## check types
+	$(BIN)/mypy
+
+imports: $(VENV)/.develops ## check who imports whom
+	$(BIN)/lint-imports --no-logo
+
+proto: $(VENV)/.develops ## generate kmsgw/v1 from proto/
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --grpc_python_out=. --pyi_out=. $(PROTOS)
+
+proto-check: $(VENV)/.develops ## lint the contract, and fail where kmsgw/v1 is not what proto/ generates
+	$(BIN)/buf lint proto
+	rm -rf build/proto && mkdir -p build/proto
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=build/proto --grpc_python_out=build/proto --pyi_out=build/proto $(PROTOS)
+	@for made in build/proto/kmsgw/v1/*; do \
+	  cmp "$$made" "kmsgw/v1/$$(basename "$$made")" || { echo 'kmsgw/v1 is stale: run `make proto`'; exit 1; }; done
+
+policies: $(VENV)/.develops ## validate the shipped policies and run their cases
+	$(BIN)/kmsgw policy validate policies
+	$(BIN)/kmsgw policy test policies
+
+services: ## install the servers that the tests use (as root): SoftHSM2, PostgreSQL, strace
+	@.ci/services
+
+fuzz: services $(VENV)/.develops ## send 100,000 generated inputs to every RPC
+	KMSGW_FUZZ_INPUTS=100000 $(BIN)/python -m pytest tests/faults/test_fuzz.py --timeout 7200
+
+faults: services $(VENV)/.develops ## kill workers, fill disks, stop servers: the long form
+	KMSGW_FAULTS=long $(BIN)/python -m pytest tests/faults --timeout 7200
+
+lock: $(VENV)/.develops ## pin the newest versions that pyproject.toml allows, with hashes
+	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-trusted-host --strip-extras --allow-unsafe --no-header --upgrade -o requirements.lock pyproject.toml
+	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-trusted-host --strip-extras --allow-unsafe --no-header --upgrade -c requirements.lock --extra demo -o requirements-demo.lock pyproject.toml
+	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-trusted-host --strip-extras --allow-unsafe --no-header --upgrade -c requirements-demo.lock --extra demo --extra dev -o requirements-dev.lock pyproject.toml
+
+clean: ## remove what was built; the virtual environment stays
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'kmsgw needs Python 3.11 or newer'; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); .ci/services venv && $(PYTHON) -m venv $(VENV); }
+
+# What runs the product and its demonstration.
+$(VENV)/.runs: requirements-demo.lock pyproject.toml | $(VENV)/bin/python
+	@test -e $(VENV)/.develops || $(BIN)/pip install -q --no-compile --require-hashes -r requirements-demo.lock
+	@$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+# What checks and tests it, besides.
+$(VENV)/.develops: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	@$(BIN)/pip install -q --require-hashes -r requirements-dev.lock
+	@$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/.runs

@@ -1,0 +1,36 @@
+"""`make run`: a gateway for trying things, in build/run, until Ctrl-C."""
+
+import signal
+import sys
+
+from stage import ROOT, new_gateway_folder, start_gateway
+
+FOLDER = ROOT / "build" / "run"
+
+
+def main() -> None:
+    """Start the gateway, print what to try, and wait."""
+    if not (FOLDER / "kmsgwd.toml").exists():
+        new_gateway_folder(FOLDER, "127.0.0.1:8443")
+    daemon, address = start_gateway(FOLDER)
+    # The gateway gets the terminal's Ctrl-C as well and drains; this program waits for it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    kmsgw = ".venv/bin/kmsgw --config build/run/config.toml --profile"
+    print(f"""kmsgw serves on {address}. Its log is build/run/kmsgwd.log. In another terminal, try:
+
+  {kmsgw} key-officer key create ehr
+  {kmsgw} ehr-writer encrypt --key ehr --context patient=P-1001 -i README.md -O /tmp/readme.kms
+  {kmsgw} ehr-reader decrypt --context patient=P-1001 --purpose care -i /tmp/readme.kms
+  {kmsgw} billing decrypt --context patient=P-1001 -i /tmp/readme.kms
+  {kmsgw} auditor policy explain REQUEST_ID
+  {kmsgw} key-officer key rotate ehr --reason 'trying it out'
+  {kmsgw} auditor status
+  .venv/bin/kmsgw audit tail build/run/audit
+  .venv/bin/kmsgw audit verify build/run/audit
+
+Ctrl-C stops it. `rm -r build/run` forgets its keys, and with them everything encrypted under them.""", flush=True)  # fmt: skip
+    sys.exit(daemon.wait())
+
+
+if __name__ == "__main__":
+    main()

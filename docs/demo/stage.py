@@ -1,0 +1,31 @@
+"""What the demonstration and `make run` share: a gateway of `kmsgw init` in a folder below build/."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+
+
+def new_gateway_folder(folder: Path, listen: str) -> None:
+    """Make `folder` anew with certificates, policies and configuration for development."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(exist_ok=True)
+    subprocess.run([BIN / "kmsgw", "--quiet", "init", folder, "--listen", listen, "--workers", "2"], check=True)
+
+
+def start_gateway(folder: Path) -> tuple[subprocess.Popen[str], str]:
+    """Start `kmsgwd` and return it with the address it serves on; its log goes to kmsgwd.log in the folder."""
+    with (folder / "kmsgwd.log").open("ab") as log:
+        daemon = subprocess.Popen(
+            [BIN / "kmsgwd", "--config", folder / "kmsgwd.toml"], stdout=subprocess.PIPE, stderr=log, text=True
+        )
+    assert daemon.stdout is not None
+    line = daemon.stdout.readline()
+    match = re.match(r"kmsgwd: serving on (\S+)", line)
+    if match is None:
+        sys.exit(f"The gateway does not start:\n{(folder / 'kmsgwd.log').read_text()}")
+    return daemon, match[1]
