@@ -1,0 +1,58 @@
+"""Entries as a reader sees them: any JSON object is taken, and what is missing or of another type reads as empty."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEntry:
+    """One entry of one log. ``record`` is empty where the entry is not a JSON object; ``raw`` is what is signed for."""
+
+    origin: str
+    index: int
+    raw: bytes
+    record: Mapping[str, object] = field(repr=False)
+    time: datetime | None = None
+
+    @classmethod
+    def parse(cls, origin: str, index: int, raw: bytes) -> "LoggedEntry":
+        """Read an entry. Never fails: the log must stay readable whatever was written to it."""
+        try:
+            value: object = json.loads(raw)
+        except (ValueError, RecursionError):
+            value = None
+        record = value if isinstance(value, dict) else {}
+        return cls(origin, index, raw, record, _time_of(record.get("time")))
+
+    def text(self, name: str) -> str:
+        """Return a field that holds text; empty otherwise."""
+        value = self.record.get(name)
+        return value if isinstance(value, str) else ""
+
+    def number(self, name: str) -> int:
+        """Return a field that holds an integer; 0 otherwise."""
+        value = self.record.get(name)
+        return value if isinstance(value, int) else 0
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a field that holds a list of texts; empty otherwise."""
+        value = self.record.get(name)
+        return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
+
+    def principal(self, name: str = "id") -> str:
+        """Return a text of the principal, by default its id; empty where nobody was authenticated."""
+        value = self.record.get("principal")
+        found = value.get(name) if isinstance(value, dict) else None
+        return found if isinstance(found, str) else ""
+
+
+def _time_of(value: object) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return time.astimezone(UTC) if time.tzinfo else None

@@ -1,0 +1,153 @@
+"""Searching logs: by time range, principal, key, outcome, method and request id, merged by time across logs.
+
+An operation is recorded when it ends, so entries of a log are in order of time but for some seconds. That is enough
+to find a place by halving: a search reads the bundles of its time range and a few more, not the log.
+"""
+
+import heapq
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from kmsgw.tlog.entry import LoggedEntry
+from kmsgw.tlog.hashing import TILE_HASHES
+from kmsgw.tlog.reader import LogReader
+
+ORDER_SLACK = timedelta(seconds=60)
+"""How far an entry may be from its place in the order of time for a search by time to find it."""
+
+_REORDERED = 4096
+_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFilter:
+    """What is looked for; empty means any. ``since`` is included, ``until`` is not; both have a time zone."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    principal: str = ""
+    key_id: str = ""
+    outcome: str = ""
+    method: str = ""
+    request_id: str = ""
+
+    def matches(self, entry: LoggedEntry) -> bool:
+        """Tell whether an entry is looked for. ``method`` is the full name, or what is after its last slash."""
+        time = entry.time
+        if self.since is not None and (time is None or time < self.since):
+            return False
+        if self.until is not None and (time is None or time >= self.until):
+            return False
+        method = entry.text("method")
+        return (
+            (not self.request_id or entry.text("request_id") == self.request_id)
+            and (not self.principal or entry.principal() == self.principal)
+            and (not self.key_id or entry.text("key_id") == self.key_id)
+            and (not self.outcome or entry.text("outcome") == self.outcome)
+            and (not self.method or self.method in (method, method.rpartition("/")[2]))
+        )
+
+
+def search(
+    readers: Sequence[LogReader], wanted: EntryFilter, *, slack: timedelta | None = ORDER_SLACK
+) -> Iterator[LoggedEntry]:
+    """Yield the entries looked for, of all logs, by time. Each reader must have read its checkpoint.
+
+    Every bundle read is checked against the signed tree. `slack` says how much disorder of time to allow for; None
+    reads every entry, for logs whose clock jumped. Raises `AuditDamaged`.
+    """
+    return heapq.merge(*(_in_order(_found(reader, wanted, slack)) for reader in readers), key=_place)
+
+
+def newest(readers: Sequence[LogReader], count: int) -> list[LoggedEntry]:
+    """Return the last `count` entries of all logs, by time. Raises `AuditDamaged`."""
+    found = [
+        LoggedEntry.parse(reader.origin, index, raw)
+        for reader in readers
+        for index, raw in reader.entries(reader.size - count)
+    ]
+    found.sort(key=_place)
+    return found[len(found) - count :] if count < len(found) else found
+
+
+def request_time(request_id: str) -> datetime | None:
+    """Return the time in a request id that is a UUID of version 7 (RFC 9562, 5.7), or None."""
+    try:
+        parsed = uuid.UUID(request_id)
+    except ValueError:
+        return None
+    if parsed.variant != uuid.RFC_4122 or parsed.version != 7 or str(parsed) != request_id:
+        return None
+    try:
+        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=parsed.int >> 80)
+    except OverflowError:
+        return None
+
+
+def find_request(
+    readers: Sequence[LogReader], request_id: str, *, slack: timedelta | None = ORDER_SLACK
+) -> list[LoggedEntry]:
+    """Return the entries of a request, by time. Raises `AuditDamaged`.
+
+    The time in the id says where to look, `slack` how far around; None, or an id without a time, reads all.
+    """
+    made = request_time(request_id)
+    if made is None or slack is None:
+        return list(search(readers, EntryFilter(request_id=request_id), slack=None))
+    wanted = EntryFilter(since=made - slack, until=made + slack, request_id=request_id)
+    return list(search(readers, wanted, slack=slack))
+
+
+def _place(entry: LoggedEntry) -> tuple[datetime, str, int]:
+    return entry.time or _BEFORE_ALL, entry.origin, entry.index
+
+
+def _found(reader: LogReader, wanted: EntryFilter, slack: timedelta | None) -> Iterator[LoggedEntry]:
+    start = 0
+    stop: datetime | None = None
+    if slack is not None:
+        if wanted.since is not None:
+            start = _first_bundle(reader, _shifted(wanted.since, -slack)) * TILE_HASHES
+        if wanted.until is not None:
+            stop = _shifted(wanted.until, slack)
+    for index, raw in reader.entries(start):
+        entry = LoggedEntry.parse(reader.origin, index, raw)
+        if stop is not None and entry.time is not None and entry.time >= stop:
+            return
+        if wanted.matches(entry):
+            yield entry
+
+
+def _shifted(time: datetime, by: timedelta) -> datetime:
+    try:
+        return time + by
+    except OverflowError:
+        return time
+
+
+def _first_bundle(reader: LogReader, time: datetime) -> int:
+    """Return the last bundle that begins before a time: the first that can hold an entry of that time."""
+    low, high = 0, -(-reader.size // TILE_HASHES)
+    while high - low > 1:
+        middle = (low + high) // 2
+        entries = (LoggedEntry.parse("", 0, raw) for raw in reader.bundle(middle))
+        begins = next((entry.time for entry in entries if entry.time is not None), None)
+        # A bundle without any time tells nothing: go on to the left, where nothing can be missed.
+        if begins is not None and begins < time:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _in_order(entries: Iterator[LoggedEntry]) -> Iterator[LoggedEntry]:
+    """Yield nearly ordered entries in order, holding a bounded number of them."""
+    held: list[tuple[tuple[datetime, str, int], LoggedEntry]] = []
+    for entry in entries:
+        heapq.heappush(held, (_place(entry), entry))
+        if len(held) > _REORDERED:
+            yield heapq.heappop(held)[1]
+    while held:
+        yield heapq.heappop(held)[1]
