@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -32,9 +32,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class CaseResult:
     """What became of one case for one action.
 
-    ``expected`` and ``actual`` read ``allow`` or ``deny``, followed by ``by`` and policy ids: in ``expected`` where the
-    case names policies, in ``actual`` where any decided. ``policies`` are the ids that decided. ``file`` is relative
-    to the policy folder.
+    ``expected`` and ``actual`` read ``allow by ID, ID``, ``deny by ID`` or ``deny by no policy``; ``expected`` is the
+    first word alone where the case names no policies. ``policies`` are the ids that decided. ``file`` is relative to
+    the policy folder.
     """
 
     name: str
@@ -94,7 +94,7 @@ class _Situation(_Part):
 
 
 class _Case(_Situation):
-    action: Action | tuple[Action, ...]
+    action: Action | Annotated[tuple[Action, ...], Field(min_length=1)]
     expect: Literal["allow", "deny"]
     policies: tuple[str, ...] | None = None
 
@@ -191,12 +191,15 @@ def _result(
         name=name,
         file=file,
         passed=passed,
-        expected=_verdict(allowed) if named is None else _verdict(allowed, named),
+        expected=_word(allowed) if named is None else _verdict(allowed, named),
         actual=_verdict(decision.allowed, decision.policy_ids),
         policies=decision.policy_ids,
     )
 
 
-def _verdict(allowed: bool, policies: Sequence[str] = ()) -> str:
-    word = _ALLOW if allowed else _DENY
-    return f"{word} by {', '.join(policies)}" if policies else word
+def _word(allowed: bool) -> str:
+    return _ALLOW if allowed else _DENY
+
+
+def _verdict(allowed: bool, policies: Sequence[str]) -> str:
+    return f"{_word(allowed)} by {', '.join(policies) or 'no policy'}"

@@ -82,7 +82,7 @@ class CedarAuthorizer:
         principal = request.principal
         key = request.key
         labels: _Values = ()
-        if key is None:
+        if key is None or not exposure.on_key:
             key_id, tenant, provider = None, request.tenant, ""
         else:
             key_id, tenant, provider = key.key_id, key.tenant, key.provider
@@ -123,6 +123,8 @@ class CedarAuthorizer:
 
     def _evaluate(self, view: _View) -> Decision:
         exposure, kind, principal_id, _, roles, key_id, owner, _, _, purpose, end_user, data = view
+        if exposure.on_key and key_id is None:
+            return _DENIED
         principal: Uid = (kind, principal_id)
         tenant: Uid = (TENANT, owner)
         resource: Uid = tenant if key_id is None else (KEY, key_id)

@@ -16,7 +16,7 @@ import cedarpy
 from cedarpy import pst
 
 from kmsgw.authz.misspelling import undeclared_names
-from kmsgw.authz.schema import Exposure, read_exposure, validation_faults
+from kmsgw.authz.schema import Exposure, read_schema, validation_faults
 from kmsgw.authz.scope import Scope, ScopeReader
 from kmsgw.authz.source import PolicySource, split_policies
 from kmsgw.errors import ConfigurationError, Reason
@@ -88,7 +88,7 @@ def load_policies(folder: Path) -> PolicyBundle:
     reader = ScopeReader(schema)
     policies = [LoadedPolicy(_described(each), each.source.line, reader.read(each.node)) for each in parsed]
     policies.sort(key=lambda policy: policy.text.policy_id)
-    return PolicyBundle(folder, schema, MappingProxyType(dict(exposures)), tuple(policies), digest_of(files))
+    return PolicyBundle(folder, schema, exposures, tuple(policies), digest_of(files))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +139,10 @@ def _read_schema(
     if text is None:
         return None, {}
     try:
-        schema = cedarpy.Schema.from_str(text)
+        schema, exposures, found = read_schema(text)
     except ValueError as error:
         faults.append(f"{folder / SCHEMA_FILE}: {error}")
         return None, {}
-    exposures, found = read_exposure(schema)
     faults += [f"{folder / SCHEMA_FILE}: {fault}" for fault in found]
     return schema, exposures
 
