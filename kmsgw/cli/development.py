@@ -101,6 +101,13 @@ class DevelopmentCa:
         )
         return cls(certificate, key, clock)
 
+    @classmethod
+    def load(cls, certificate: bytes, private_key: bytes, clock: Clock = SYSTEM_CLOCK) -> Self:
+        """Return the CA of a certificate and a private key in PEM, as `kmsgw init` wrote them."""
+        key = serialization.load_pem_private_key(private_key, None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return cls(x509.load_pem_x509_certificate(certificate), key, clock)
+
     @property
     def certificate(self) -> bytes:
         """The CA's certificate, PEM."""

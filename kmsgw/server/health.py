@@ -22,6 +22,23 @@ STATE_SERVICE = "kmsgw.state"
 PROVIDER_SERVICE_PREFIX = "kmsgw.provider."
 
 
+class _Servicer(health.HealthServicer):  # type: ignore[misc]  # the package has no types
+    """grpcio's health service, with the List that it leaves out."""
+
+    def __init__(self, statuses: Callable[[], Mapping[str, "health_pb2.HealthCheckResponse.ServingStatus"]]) -> None:
+        super().__init__()
+        self._statuses = statuses
+
+    def List(  # noqa: N802  the name is the contract's
+        self,
+        request: health_pb2.HealthListRequest,  # noqa: ARG002
+        context: grpc.ServicerContext,  # noqa: ARG002
+    ) -> health_pb2.HealthListResponse:
+        """Return the status of every service."""
+        found = {name: health_pb2.HealthCheckResponse(status=status) for name, status in self._statuses().items()}
+        return health_pb2.HealthListResponse(statuses=found)
+
+
 class HealthMonitor:
     """Probes in threads of its own, one a part, so that a provider that hangs hides no other's fault."""
 
@@ -40,7 +57,7 @@ class HealthMonitor:
         self._probes[STATE_SERVICE] = probe_state
         self._interval = interval_seconds
         self._faults: dict[str, str] = dict.fromkeys(self._probes, "not probed yet")
-        self._servicer = health.HealthServicer()
+        self._servicer = _Servicer(self._all_statuses)
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._threads = [
@@ -72,6 +89,14 @@ class HealthMonitor:
     def serving(self) -> bool:
         """Whether all parts serve."""
         return not any(self._faults.values())
+
+    def _all_statuses(self) -> dict[str, "health_pb2.HealthCheckResponse.ServingStatus"]:
+        with self._lock:
+            overall = _status("" if self.serving else "a part does not serve")
+            return {
+                **dict.fromkeys(("", *SERVICES), overall),
+                **{name: _status(fault) for name, fault in self._faults.items()},
+            }
 
     def _watch(self, name: str, probe: Callable[[], None]) -> None:
         while not self._stopped.wait(self._interval):
