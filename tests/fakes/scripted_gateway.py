@@ -76,12 +76,23 @@ class ScriptedGateway(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     """Serves scripts on a free port of localhost. Use it as a context manager."""
 
     def __init__(
-        self, *, request_id: str = "", client_ca: bytes | None = None, server: IssuedCertificate | None = None
+        self,
+        *,
+        request_id: str = "",
+        client_ca: bytes | None = None,
+        server: IssuedCertificate | None = None,
+        max_connection_age_ms: int = 3_600_000,
     ):
         self.ca = DevelopmentCa.create()
         self._request_id = request_id
         self._scripts: dict[str, Script] = {}
-        self._server = grpc.server(ThreadPoolExecutor(8))
+        self._server = grpc.server(
+            ThreadPoolExecutor(8),
+            options=(
+                ("grpc.max_connection_age_ms", max_connection_age_ms),
+                ("grpc.max_connection_age_grace_ms", 60_000),
+            ),
+        )
         self._server.add_generic_rpc_handlers((self,))
         served = server or self.ca.issue_server()
         pair = (served.private_key, served.certificate)

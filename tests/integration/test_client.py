@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,12 +23,14 @@ from kmsgw.client import (
     Health,
     InvalidRequest,
     KeyState,
+    NotFound,
     Reason,
     Unauthenticated,
     Unavailable,
 )
 from tests.support.gateway import Gateway, eventually
 
+GUIDE = Path(__file__).parents[2] / "docs" / "python-sdk.md"
 CONTEXT = {"patient": "P-1001", "kind": "image"}
 VALUE = b"systolic 120"
 
@@ -113,11 +117,21 @@ def test_a_refusal_names_the_request_and_the_policies_explain_it(gateway: Gatewa
     assert caught.value.reason is Reason.ACCESS_DENIED
     assert "kmsgw policy explain" in caught.value.advice
 
-    explained = gateway.client("auditor").policy.explain_request(caught.value.request_id)
+    auditor = gateway.client("auditor")
+    assert eventually(lambda: recorded(auditor, caught.value.request_id))
+    explained = auditor.policy.explain_request(caught.value.request_id)
 
     assert not explained.allowed
     assert (explained.principal_id, explained.action, explained.key_id) == ("ehr-writer", Action.DECRYPT, key)
     assert explained.time is not None
+
+
+def recorded(auditor: Client, request_id: str) -> bool:
+    """Tell whether the worker that answers knows of the request yet: each worker writes a log of its own."""
+    try:
+        return auditor.policy.explain_request(request_id).reason == Reason.ACCESS_DENIED
+    except NotFound:
+        return False
 
 
 def test_a_hypothetical_request_is_explained(gateway: Gateway, key: str) -> None:
@@ -292,13 +306,27 @@ def test_status_and_health_tell_who_and_how(gateway: Gateway, writer: Client) ->
 
 
 def test_a_certificate_of_no_principal_is_unauthenticated(gateway: Gateway) -> None:
-    """The CA's key is beside the certificate that `kmsgw init` made, so that a stranger of the same CA can be made."""
+    tls = gateway.folder / "tls"
+    ca = DevelopmentCa.load((tls / "ca.pem").read_bytes(), (tls / "ca.key").read_bytes())
+    nobody = ca.issue_client("nobody")
+
+    with (
+        Client(gateway.address, Credentials.from_pem(ca.certificate, nobody.certificate, nobody.private_key)) as client,
+        pytest.raises(Unauthenticated) as caught,
+    ):
+        client.random_bytes(1)
+
+    assert caught.value.reason is Reason.PRINCIPAL_UNKNOWN
+    assert caught.value.request_id
+
+
+def test_a_certificate_of_another_ca_is_said_to_be_the_reason(gateway: Gateway) -> None:
     stranger = DevelopmentCa.create().issue_client("stranger")
     ca = (gateway.folder / "tls" / "ca.pem").read_bytes()
 
     with (
         Client(gateway.address, Credentials.from_pem(ca, stranger.certificate, stranger.private_key)) as client,
-        pytest.raises((Unauthenticated, Unavailable), match="certificate"),
+        pytest.raises(Unavailable, match="Check that your certificate is of a CA that the gateway trusts"),
     ):
         client.random_bytes(1)
 
@@ -347,6 +375,24 @@ def test_threads_share_a_client(writer: Client, reader: Client, key: str) -> Non
         thread.join()
 
     assert not faults
+
+
+def test_the_programs_of_the_guide_run(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("kms").symlink_to(gateway.folder)
+    programs = re.findall(r"^```python\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(programs) >= 7
+
+    namespace: dict[str, object] = {}
+    for program in programs:
+        exec(compile(program.replace("localhost:8443", gateway.address), GUIDE.name, "exec"), namespace)
+
+    printed = capsys.readouterr().out
+    assert printed.startswith("b'systolic 120'\n10 envelopes\nask an officer for: kmsgw policy explain ")
+    assert "ENABLED" in printed.upper()
+    assert printed.endswith("True SERVING\n")
 
 
 def test_a_restart_of_the_gateway_is_survived(new_gateway: Gateway) -> None:

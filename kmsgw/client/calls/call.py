@@ -9,7 +9,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from kmsgw.errors import InternalError, InvalidRequest
+from kmsgw.errors import InternalError, InvalidRequest, Reason
 from kmsgw.model.context import EMPTY_CONTEXT, AccessDeclaration, EncryptionContext
 from kmsgw.v1.common_pb2 import AccessDeclaration as AccessDeclarationMessage
 from kmsgw.v1.common_pb2 import ContextPair
@@ -73,6 +73,12 @@ def bound_context(context: GivenContext) -> EncryptionContext:
     """Return the checked context. Raises `InvalidRequest` where a limit or a rule is broken."""
     if context is None:
         return EMPTY_CONTEXT
+    if isinstance(context, Mapping) and not all(isinstance(each, str) for pair in context.items() for each in pair):
+        raise InvalidRequest(
+            "The context has a key or value that is no text.",
+            reason=Reason.CONTEXT_INVALID,
+            advice="Turn each into str first.",
+        )
     return context if isinstance(context, EncryptionContext) else EncryptionContext.of(context)
 
 

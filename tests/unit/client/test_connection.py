@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -280,6 +281,26 @@ def test_one_client_serves_many_threads(gateway: ScriptedGateway) -> None:
 
     assert not wrong
     assert len(script.requests) == 200
+
+
+def test_no_change_is_lost_while_the_gateway_renews_aged_connections() -> None:
+    with ScriptedGateway(max_connection_age_ms=100) as gateway:
+        script = gateway.script("KeyService/RotateKey", key_wire.RotateKeyResponse())
+        done: list[int] = []
+
+        with Client(gateway.address, gateway.credentials(), retry=NO_RETRY) as client:
+
+            def work() -> None:
+                end = time.monotonic() + 1.5
+                while time.monotonic() < end:
+                    client.keys.rotate("ehr")
+                    done.append(1)
+
+            with ThreadPoolExecutor(8) as threads:
+                for future in [threads.submit(work) for _ in range(8)]:
+                    future.result()
+
+    assert len(script.requests) == len(done) > 100
 
 
 def test_the_user_agent_names_the_sdk(gateway: ScriptedGateway) -> None:

@@ -106,6 +106,7 @@ def test_random_bytes_are_asked_by_length(gateway: ScriptedGateway, drive: Drive
         (lambda client: client.encrypt("ehr", "canary-text"), Reason.FIELD_INVALID),
         (lambda client: client.encrypt("ehr", b"", {"": "value"}), Reason.CONTEXT_INVALID),
         (lambda client: client.encrypt("ehr", b"", {"a": "tab\t"}), Reason.CONTEXT_INVALID),
+        (lambda client: client.encrypt("ehr", b"", {"patient": 4711}), Reason.CONTEXT_INVALID),
         (lambda client: client.encrypt("ehr", b"", purpose="Not a purpose"), Reason.FIELD_INVALID),
         (lambda client: client.decrypt(bytes(66_817)), Reason.FIELD_INVALID),
         (lambda client: client.random_bytes(0), Reason.FIELD_INVALID),
