@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cedarpy
@@ -135,6 +136,29 @@ def test_everything_exposed_is_part_of_the_cache_key(
     for request in (ask(Action.DECRYPT), other, ask(Action.DECRYPT), other):
         authorizer.decide(request)
     assert len(evaluations) == 2
+
+
+def test_a_decision_follows_a_key_whose_labels_or_provider_change(tmp_path: Path) -> None:
+    authorizer = authorizer_of(
+        tmp_path,
+        ANYTHING
+        + """@id("label") forbid (principal, action, resource is Kmsgw::Key)
+        when { resource.labels has confidentiality && resource.labels.confidentiality == "restricted" };
+        @id("provider") forbid (principal, action, resource is Kmsgw::Key) when { resource.provider == "usb" };""",
+    )
+    plain, labelled = key_of(), key_of(labels={"confidentiality": "restricted"})
+    moved = replace(plain, provider="usb")
+    for _ in range(2):
+        assert authorizer.decide(ask(Action.ENCRYPT, key=plain)).policy_ids == ("anything",)
+        assert authorizer.decide(ask(Action.ENCRYPT, key=labelled)).policy_ids == ("label",)
+        assert authorizer.decide(ask(Action.ENCRYPT, key=moved)).policy_ids == ("provider",)
+
+
+def test_a_decision_follows_a_principal_whose_roles_change(tmp_path: Path) -> None:
+    authorizer = authorizer_of(tmp_path, '@id("x") permit (principal in Kmsgw::Role::"writer", action, resource);')
+    for _ in range(2):
+        assert authorizer.decide(ask(Action.ENCRYPT, roles=["writer"])).allowed
+        assert not authorizer.decide(ask(Action.ENCRYPT, roles=[])).allowed
 
 
 def test_a_flood_of_requests_leaves_the_cache_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
