@@ -13,7 +13,7 @@ from kmsgw.model.key import KeyState
 class Encrypted:
     """A sealed value. Store ``envelope``. ``key_version`` counts from 1. ``request_id`` finds the audit entry."""
 
-    envelope: bytes
+    envelope: bytes = field(repr=False)
     key_id: str
     key_version: int
     request_id: str = field(default="", compare=False)
@@ -33,7 +33,7 @@ class Decrypted:
 class ReEncrypted:
     """A value sealed anew, and the key that opened the source."""
 
-    envelope: bytes
+    envelope: bytes = field(repr=False)
     source_key_id: str
     source_key_version: int
     key_id: str
@@ -45,7 +45,7 @@ class ReEncrypted:
 class Rewrapped:
     """The same envelope with its data key under the newest version."""
 
-    envelope: bytes
+    envelope: bytes = field(repr=False)
     key_id: str
     source_key_version: int
     key_version: int
@@ -62,7 +62,7 @@ class DataKey:
     """A data key: 32 bytes to use and forget, never printed, and the same wrapped, to store."""
 
     plaintext: bytes = field(repr=False)
-    wrapped: bytes
+    wrapped: bytes = field(repr=False)
     key_id: str
     key_version: int
     request_id: str = field(default="", compare=False)
@@ -72,7 +72,7 @@ class DataKey:
 class WrappedDataKey:
     """A data key that nobody has seen: `decrypt` answers it later."""
 
-    wrapped: bytes
+    wrapped: bytes = field(repr=False)
     key_id: str
     key_version: int
     request_id: str = field(default="", compare=False)
