@@ -1,0 +1,63 @@
+"""Opening and reading logs in tests."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from kmsgw.audit.log import WAL_LIMIT, DurableLog
+from kmsgw.tlog.note import VerifierKey
+from kmsgw.tlog.reader import LogReader
+from kmsgw.tlog.verification import verify_log
+
+ORIGIN = "example.com/log/node1/w0"
+
+
+def open_log(
+    base: Path,
+    *,
+    origin: str = ORIGIN,
+    on_fatal: Callable[[str], None] | None = None,
+    interval: float | None = None,
+    wal_limit: int = WAL_LIMIT,
+    sync: Callable[[int], None] = os.fdatasync,
+) -> DurableLog:
+    """Open the log in ``base/log``; without an interval nothing is integrated but by `integrate` and `close`."""
+
+    def unexpected(reason: str) -> None:
+        raise AssertionError(reason)
+
+    return DurableLog.open(
+        base / "log",
+        origin=origin,
+        key_file=base / "keys" / "w0.seed",
+        on_fatal=on_fatal or unexpected,
+        interval=interval,
+        wal_limit=wal_limit,
+        sync=sync,
+    )
+
+
+def verifier(base: Path) -> VerifierKey:
+    return VerifierKey.parse((base / "log" / "verifier.key").read_text())
+
+
+def fetch(base: Path) -> Callable[[str], bytes]:
+    return lambda path: (base / "log" / path).read_bytes()
+
+
+def verified_entries(base: Path) -> list[bytes]:
+    """Return all entries up to the checkpoint, after the whole log was verified."""
+    assert verify_log(fetch(base), verifier(base)).origin == ORIGIN
+    reader = LogReader(fetch(base))
+    reader.checkpoint(verifier(base))
+    return [raw for _, raw in reader.entries()]
+
+
+def append_all(log: DurableLog, entries: list[bytes]) -> None:
+    for entry in entries:
+        log.append(entry)
+    log.flush()
+
+
+def numbered(start: int, end: int) -> list[bytes]:
+    return [b'{"n":%d}' % n for n in range(start, end)]
