@@ -20,7 +20,7 @@ from kmsgw.authz.schema import Exposure, entity_json, tenant_json
 from kmsgw.model.access import AccessRequest, DecidingPolicy, Decision, PolicyText, PrincipalKind
 
 CACHED_DECISIONS: Final = 8192
-"""Decisions in one of the two generations of the cache: about 4 MiB each."""
+"""Decisions in one of the two generations of the cache: at most about 6 MiB each."""
 CACHED_GRAPHS: Final = 1024
 """Pairs of a principal and a key kept as parsed entities, in one of the two generations."""
 CACHED_SUBSETS: Final = 1024
