@@ -1,11 +1,13 @@
 """The tree of commands as a whole: every command holds to the conventions."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 
-from kmsgw.cli.command import Command, Group
+from kmsgw.cli.command import Command, Group, shared_options
+from kmsgw.cli.failure import ExitCode
 from kmsgw.cli.main import cli
 
 
@@ -19,6 +21,7 @@ def _walk(command: click.Command, path: str) -> Iterator[tuple[str, click.Comman
             yield from _walk(found, f"{path} {name}")
 
 
+MANUAL = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
 EVERYTHING = dict(_walk(cli, "kmsgw"))
 
 
@@ -42,6 +45,18 @@ def test_every_option_is_explained(path: str) -> None:
     for parameter in EVERYTHING[path].params:
         if isinstance(parameter, click.Option):
             assert parameter.help, parameter.opts
+
+
+@pytest.mark.parametrize("path", [path for path, each in EVERYTHING.items() if isinstance(each, Command)])
+def test_every_command_is_in_the_manual(path: str) -> None:
+    assert f"`{path}" in MANUAL
+
+
+def test_every_shared_option_and_exit_code_is_in_the_manual() -> None:
+    for parameter in shared_options():
+        assert f"`{parameter.opts[-1]}" in MANUAL
+    for code in ExitCode:
+        assert f"\n| {code.value} | " in MANUAL
 
 
 def test_no_option_takes_a_secret() -> None:
