@@ -123,6 +123,15 @@ class GroupCommit:
             start, self._flushed = self._flushed, max(self._flushed, target)
             self._require_durable(start, target)
 
+    def drain(self) -> None:
+        """Settle what is queued now; raise `AuditUnavailable` where any of that was not durable."""
+        with self._lock:
+            start, target = self._settled, self._next
+        if start < target:
+            self._settle(target - 1)
+            with self._lock:
+                self._require_durable(start, target)
+
     def _settle(self, ticket: int) -> None:
         with self._lock:
             if ticket >= self._next:

@@ -41,10 +41,11 @@ class DurableLog:
         self._origin = origin
         self._clock = clock
         self._on_fatal = on_fatal
-        self._commit = GroupCommit(opened.wal.append, opened.integrator.size, clock, on_fatal, waiting=opened.waiting)
+        self._commit = GroupCommit(opened.wal.append, opened.integrator.size, clock, self._end, waiting=opened.waiting)
         self._wal_limit = WAL_LIMIT
         self._integrating = threading.Lock()
         self._integration_fault = ""
+        self._ended = False
         self._reported = 0
         self._stopping = threading.Event()
         self._closed = False
@@ -146,6 +147,8 @@ class DurableLog:
         A full disk leaves them for the next time, and `probe` says so. Any other fault ends the log.
         """
         with self._integrating:
+            if self._ended:
+                return
             try:
                 self._integrate()
                 self._integration_fault = ""
@@ -156,7 +159,7 @@ class DurableLog:
                 if not may_pass(error):
                     reason = f"The tiles of the audit log could not be written: {self._integration_fault}."
                     self._commit.stop(reason)
-                    self._on_fatal(reason)
+                    self._end(reason)
 
     def _integrate(self) -> None:
         entries = self._commit.durable()
@@ -167,6 +170,11 @@ class DurableLog:
         if self._wal.length > self._wal_limit:
             with self._commit.alone():
                 self._wal.replace(self._integrator.size, self._commit.durable())
+
+    def _end(self, reason: str) -> None:
+        # Nothing more is written: the next start finds what is durable, and decides.
+        self._ended = True
+        self._on_fatal(reason)
 
     def _report_dropped(self) -> None:
         """Record that entries were dropped while the disk was full; this also finds out whether there is room again.
@@ -211,7 +219,7 @@ class DurableLog:
         if self._thread is not None:
             self._thread.join()
         try:
-            self._commit.flush()
+            self._commit.drain()
             self.integrate()
         finally:
             self._commit.stop("The audit log is closed.")
