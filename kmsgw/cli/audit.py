@@ -20,6 +20,7 @@ from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.search import EntryFilter, find_request, newest
 from kmsgw.tlog.search import search as search_logs
+from kmsgw.tlog.tiles import CHECKPOINT_PATH
 
 _POLL_SECONDS = 0.5  # kmsgwd publishes every second
 
@@ -86,6 +87,8 @@ def _fresh(logs: Sequence[LogFolder], followers: dict[Path, LogFollower]) -> lis
     found: list[LoggedEntry] = []
     for log in logs:
         if log.path not in followers:
+            if not (log.path / CHECKPOINT_PATH).exists():
+                continue  # a worker that starts writes its first checkpoint last
             followers[log.path] = LogFollower(log.fetch, log.verifier, start=0)
         found += followers[log.path].poll()
     return sorted(found, key=lambda entry: (entry.time or datetime.min.replace(tzinfo=UTC), entry.origin, entry.index))

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,11 @@ def test_the_log_of_a_worker_that_starts_is_followed_too(tmp_path: Path) -> None
     with process(["audit", "tail", str(tmp_path), "-f"]) as running:
         assert running.stdout is not None
         running.stdout.readline()
-        sample_log(tmp_path / "elsewhere", 1, "worker-1").folder.rename(tmp_path / "worker-1")
+        starting = sample_log(tmp_path / "elsewhere", 1, "worker-1").folder
+        checkpoint = (starting / "checkpoint").rename(tmp_path / "checkpoint-to-be")
+        starting.rename(tmp_path / "worker-1")
+        time.sleep(1)
+        checkpoint.rename(tmp_path / "worker-1" / "checkpoint")
         assert b"worker-1/0" in running.stdout.readline()
         running.kill()
 
