@@ -23,14 +23,11 @@ def test_a_switch_of_the_environment_is_on_where_it_says_so(text: str, on: bool)
 
 
 def test_the_flag_wins_over_the_environment() -> None:
-    invocation = Invocation({"KMSGW_OUTPUT": "yaml"})
-    assert invocation.output.form is Format.YAML
+    plain, flagged = Invocation({"KMSGW_OUTPUT": "yaml"}), Invocation({"KMSGW_OUTPUT": "yaml"})
+    flagged.flags.output = "json"
 
-    invocation.flags.output = "json"
-    invocation.flags.quiet = True
-
-    assert invocation.output.form is Format.JSON
-    assert invocation.quiet
+    assert plain.output.form is Format.YAML
+    assert flagged.output.form is Format.JSON
 
 
 def test_an_unknown_form_in_the_environment_is_refused() -> None:
