@@ -35,9 +35,9 @@ def create_file(file: SqliteFile) -> None:
 def _check_existing(path: Path) -> None:
     if not path.is_file():
         raise _refused(path, "not a file", "Name a file in [state] url.")
-    if not os.access(path, os.R_OK | os.W_OK):
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
         raise _refused(path, "can't be read and written by this user", "Let kmsgwd's user own it.")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
+    if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
         raise _refused(path, "its folder can't be written by this user", "SQLite keeps its log beside the file.")
 
 
