@@ -219,6 +219,9 @@ class VaultSettings(_Section):
     address: str = Field(description="https://HOST:PORT")
     ca: Path = Field(description="CA of the server.")
     login: Annotated[VaultCertificateLogin | VaultAppRoleLogin, Field(discriminator="method")]
+    control_login: Annotated[VaultCertificateLogin | VaultAppRoleLogin, Field(discriminator="method")] | None = Field(
+        None, description="Used to make and rotate keys, so that the other login can't. Default: the same login."
+    )
     mount: str = Field("transit", description="Mount of the transit engine.")
     key_prefix: str = Field("kmsgw-", description="Put before the key id to name the key in transit.")
     namespace: str = ""

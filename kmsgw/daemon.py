@@ -20,7 +20,7 @@ from pathlib import Path
 from kmsgw import __version__
 from kmsgw.config import Settings, load_settings
 from kmsgw.errors import ConfigurationError
-from kmsgw.launch import Launched, launch, read_secrets
+from kmsgw.launch import Launched, launch, read_secrets, slow_start
 from kmsgw.processes import forbid_dumps
 from kmsgw.telemetry import start_logging
 
@@ -33,16 +33,20 @@ _STEADY_SECONDS = 10.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _STOP_MARGIN_SECONDS = 5.0
+_START_LOOK_SECONDS = 0.05
+_FAILED_START_SECONDS = 1.0
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
+_ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 _FIXED = ("environment", "node", "server", "state", "audit", "cache", "providers", "default_provider")
 
 
 @dataclass(slots=True)
 class _Slot:
-    """A place for a worker process; it outlives the processes that fill it."""
+    """A place for a worker process; it outlives the processes that fill it. ``launched`` is there until it serves."""
 
     name: str
     process: subprocess.Popen[bytes] | None = None
+    launched: Launched | None = None
     started: float = 0.0
     deaths: int = 0
     start_at: float = 0.0
@@ -54,6 +58,9 @@ class _Slot:
         self.deaths = 0 if now - self.started > _STEADY_SECONDS else self.deaths + 1
         self.start_at = now + (min(_FIRST_PAUSE * 2**self.deaths, _LONGEST_PAUSE) if self.deaths else 0.0)
         self.process = None
+        if self.launched is not None:
+            self.launched.close()
+            self.launched = None
         return status
 
 
@@ -77,42 +84,67 @@ class Supervisor:
         """Serve until a signal says otherwise; return the exit status."""
         self.slots = [_Slot(f"worker-{index}") for index in range(self.settings.server.workers)]
         try:
-            starting = [self._start(slot) for slot in self.slots]
-            for launched in starting:
-                launched.await_start(START_SECONDS)
+            for slot in self.slots:
+                self._start(slot)
+            while any(slot.launched is not None for slot in self.slots):
+                if self._wait() in _ENDING:
+                    return self._stop(0.0)
+                for slot in self.slots:
+                    self._look(slot)
         except ConfigurationError as error:
             self._stop(0.0)
             return _refuse(error)
         sys.stdout.write(f"kmsgwd: serving on {self.address} with {len(self.slots)} workers\n")
         sys.stdout.flush()
         while True:
-            now = time.monotonic()
-            pause = min((slot.start_at - now for slot in self.slots if slot.process is None), default=_LONGEST_PAUSE)
-            received = signal.sigtimedwait(_SIGNALS, max(pause, 0.01))
-            number = received.si_signo if received is not None else 0
-            if number in {signal.SIGTERM, signal.SIGINT}:
+            number = self._wait()
+            if number in _ENDING:
                 return self._stop(self.settings.server.drain_seconds)
             if number == signal.SIGHUP:
                 self._reload()
             self._tend()
 
-    def _start(self, slot: _Slot) -> Launched:
-        launched = launch(self.config, self.secrets, "--name", slot.name, "--listen", self.address)
-        slot.process = launched.process
+    def _wait(self) -> int:
+        """Wait for a signal, or until something is to be done; return the signal's number, or 0."""
+        now = time.monotonic()
+        pause = min((slot.start_at - now for slot in self.slots if slot.process is None), default=_LONGEST_PAUSE)
+        # A start is looked after in short steps, and never waited for: a worker that hangs must hold up nothing.
+        if any(slot.launched is not None for slot in self.slots):
+            pause = min(pause, _START_LOOK_SECONDS)
+        received = signal.sigtimedwait(_SIGNALS, max(pause, 0.01))
+        return received.si_signo if received is not None else 0
+
+    def _start(self, slot: _Slot) -> None:
+        slot.launched = launch(self.config, self.secrets, "--name", slot.name, "--listen", self.address)
+        slot.process = slot.launched.process
         slot.started = time.monotonic()
-        return launched
+
+    def _look(self, slot: _Slot) -> bool:
+        """Tell whether a start just ended well. Raises `ConfigurationError` where it failed or takes too long."""
+        if slot.launched is None:
+            return False
+        if slot.launched.hear(0.0):
+            slot.launched = None
+            return True
+        if time.monotonic() - slot.started > START_SECONDS:
+            raise slow_start(START_SECONDS)
+        return False
 
     def _tend(self) -> None:
         """Take note of workers that died, and start those whose pause is over."""
-        now = time.monotonic()
         for slot in self.slots:
+            try:
+                if self._look(slot):
+                    _LOG.info("%s serves again", slot.name)
+            except ConfigurationError as error:
+                _LOG.error("%s does not start: %s", slot.name, error.message)
+                assert slot.process is not None
+                _end(slot.process, _FAILED_START_SECONDS)
+            now = time.monotonic()
             if slot.process is not None and slot.process.poll() is not None:
                 _LOG.error("%s ended with status %d; it is started again", slot.name, slot.bury(now))
             if slot.process is None and now >= slot.start_at:
-                try:
-                    self._start(slot).await_start(START_SECONDS)
-                except ConfigurationError as error:
-                    _LOG.error("%s does not start: %s", slot.name, error.message)
+                self._start(slot)
 
     def _reload(self) -> None:
         """Check the configuration anew, and have the workers take it; keep the old one where it is broken."""
@@ -133,21 +165,27 @@ class Supervisor:
 
     def _stop(self, grace: float) -> int:
         """End the workers: first by asking, and by force what has not ended in time."""
-        alive = [slot.process for slot in self.slots if slot.process is not None]
-        for process in alive:
+        alive = [(slot.process, slot.launched is None) for slot in self.slots if slot.process is not None]
+        for process, _ in alive:
             process.terminate()
         deadline = time.monotonic() + grace + _STOP_MARGIN_SECONDS
         clean = True
-        for process in alive:
-            try:
-                status = process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                _LOG.error("a worker did not end in time and is killed")
-                process.kill()
-                status = process.wait()
-            clean = clean and status == 0
+        for process, serves in alive:
+            ended_well = _end(process, deadline - time.monotonic()) == 0
+            # One that does not serve yet can lose no call, however it ends.
+            clean = clean and (ended_well or not serves)
         self.reservation.close()
         return 0 if clean else 1
+
+
+def _end(process: subprocess.Popen[bytes], seconds: float) -> int:
+    """Wait so long for a process to end, end it by force where it does not, and return its status."""
+    try:
+        return process.wait(max(0.1, seconds))
+    except subprocess.TimeoutExpired:
+        _LOG.error("a worker did not end in time and is killed")
+        process.kill()
+        return process.wait()
 
 
 def _reserve(listen: str) -> socket.socket:
@@ -183,8 +221,10 @@ def _preflight(config: Path, secrets: Mapping[int, bytes], *arguments: str) -> N
     launched = launch(config, secrets, "--name", "preflight", "--check", *arguments)
     try:
         launched.await_start(START_SECONDS)
+    except ConfigurationError:
+        launched.process.kill()
+        raise
     finally:
-        launched.process.terminate()
         launched.process.wait()
 
 

@@ -22,28 +22,53 @@ _MAX_SECRET = 4096
 _ADVICE = "Open the descriptor when starting kmsgwd, for example with 3<FILE."
 
 
+def slow_start(seconds: float) -> ConfigurationError:
+    """Return the error for a worker that takes too long to start."""
+    return ConfigurationError([f"a worker did not start within {seconds:.0f} s; its log says how far"])
+
+
 @dataclass(slots=True)
 class Launched:
     """A worker process that was started, and the descriptor on which it says how its start went."""
 
     process: subprocess.Popen[bytes]
     status: int
+    said: bytes = b""
 
     def await_start(self, seconds: float) -> None:
         """Return when the process says that all is well. Raises `ConfigurationError` with what it says otherwise."""
         deadline = time.monotonic() + seconds
-        said = b""
-        with os.fdopen(self.status, "rb", buffering=0) as pipe:
-            while not said.endswith(b"\n"):
-                if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                    raise ConfigurationError([f"a worker did not start within {seconds:.0f} s; its log says how far"])
-                more = pipe.read(65536)
-                if not more:
-                    raise ConfigurationError(["a worker ended while it started; its log says where"])
-                said += more
-        told = json.loads(said)
+        try:
+            while not self.hear(deadline - time.monotonic()):
+                if time.monotonic() >= deadline:
+                    raise slow_start(seconds)
+        finally:
+            self.close()
+
+    def hear(self, seconds: float) -> bool:
+        """Wait at most so long for the process to say how its start went; tell whether it said that all is well.
+
+        Raises `ConfigurationError` with what it says otherwise, or where it ended without a word.
+        """
+        if not select.select([self.status], [], [], max(0.0, seconds))[0]:
+            return False
+        more = os.read(self.status, 65536)
+        self.said += more
+        if more and not self.said.endswith(b"\n"):
+            return False
+        self.close()
+        if not more:
+            raise ConfigurationError(["a worker ended while it started; its log says where"])
+        told = json.loads(self.said)
         if told["faults"]:
             raise ConfigurationError(told["faults"], advice=told["advice"])
+        return True
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self.status >= 0:
+            os.close(self.status)
+            self.status = -1
 
 
 def read_secrets(settings: Settings) -> dict[int, bytes]:

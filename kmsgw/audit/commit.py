@@ -229,6 +229,11 @@ class GroupCommit:
         with self._lock:
             self._die(fault)
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can be appended any more, ever."""
+        return bool(self._fault)
+
     def require_alive(self) -> None:
         """Raise `AuditUnavailable` where the log is dead, or a write has hung for seconds."""
         with self._lock:

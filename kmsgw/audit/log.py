@@ -104,6 +104,11 @@ class DurableLog:
         """Entries under the newest signed checkpoint."""
         return self._integrator.size
 
+    @property
+    def ended(self) -> bool:
+        """Whether the log refuses entries for good: removed, replaced, not flushed, or closed."""
+        return self._commit.ended
+
     def append(self, entry: bytes) -> int:
         """Queue an entry of 1 to 65,535 bytes and return a number to `wait` for. Does no I/O.
 

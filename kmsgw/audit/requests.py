@@ -1,41 +1,84 @@
 """Finding a request in the audit logs of this node, for `PolicyService.Explain`."""
 
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
-import orjson
-
+from kmsgw.audit.record import Outcome, Phase
+from kmsgw.clock import SYSTEM_CLOCK, Clock
+from kmsgw.errors import AuditDamaged
 from kmsgw.operations.control.policies import RecordedRequest
+from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.reader import LogReader
+from kmsgw.tlog.search import find_request, request_time
+
+_VERIFIER_KEY = "verifier.key"
+_YOUNG = timedelta(seconds=10)
+_WAIT_SECONDS = 3.0
+_PAUSE_SECONDS = 0.1
 
 
 class NodeRequests:
-    """The requests that this node's workers recorded, each in a log below `folder`."""
+    """The requests that this node's workers recorded, each worker in a log below `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._folder = folder
+        self._clock = clock
 
     def find(self, request_id: str) -> RecordedRequest | None:
-        """Return the recorded request, or None."""
-        for log in sorted(self._folder.iterdir()):
-            if not (log / "verifier.key").exists():
-                continue
-            reader = LogReader(lambda path, log=log: (log / path).read_bytes())
-            reader.checkpoint(VerifierKey.parse((log / "verifier.key").read_text()))
-            for _, entry in reader.entries():
-                if request_id.encode() in entry:
-                    found = orjson.loads(entry)
-                    who = found["principal"] or {}
-                    return RecordedRequest(
-                        who.get("id", ""),
-                        who.get("tenant", ""),
-                        tuple(who.get("roles", ())),
-                        found.get("action", ""),
-                        found.get("key_id", ""),
-                        found["reason" if "reason" in found else "status"] not in ("ACCESS_DENIED",),
-                        found.get("reason", ""),
-                        tuple(found.get("policies", ())),
-                        datetime.fromisoformat(found["time"]),
-                    )
-        return None
+        """Return the recorded request, or None. A request so young that it may be in no checkpoint yet is waited for.
+
+        Raises `AuditDamaged` where a log is not what its checkpoint says.
+        """
+        made = request_time(request_id)
+        if made is None:
+            return None
+        give_up = self._clock.monotonic() + _WAIT_SECONDS
+        while True:
+            found = find_request(self._readers(), request_id)
+            if found:
+                return _recorded(found)
+            if self._clock.now() - made > _YOUNG or self._clock.monotonic() > give_up:
+                return None
+            self._clock.sleep(_PAUSE_SECONDS)
+
+    def _readers(self) -> list[LogReader]:
+        readers = []
+        for log in sorted(path.parent for path in self._folder.glob(f"*/{_VERIFIER_KEY}")):
+            reader = LogReader(_reading(log))
+            try:
+                reader.checkpoint(VerifierKey.parse((log / _VERIFIER_KEY).read_text()))
+            except AuditDamaged:
+                # Its worker was replacing tiles meanwhile; the next look sees them. Real damage fails again.
+                reader.checkpoint(VerifierKey.parse((log / _VERIFIER_KEY).read_text()))
+            readers.append(reader)
+        return readers
+
+
+def _reading(log: Path) -> Callable[[str], bytes]:
+    return partial(_read, log)
+
+
+def _read(log: Path, path: str) -> bytes:
+    return (log / path).read_bytes()
+
+
+def _recorded(entries: list[LoggedEntry]) -> RecordedRequest:
+    """Return what the entries of one request say: its intent, if any, and its outcome."""
+    last = next((each for each in reversed(entries) if each.text("phase") != Phase.INTENT), entries[-1])
+    principal = last.record.get("principal")
+    who = principal if isinstance(principal, dict) else {}
+    return RecordedRequest(
+        principal_id=str(who.get("id", "")),
+        tenant=str(who.get("tenant", "")),
+        roles=tuple(map(str, who.get("roles", ()))),
+        action=last.text("action"),
+        key_id=last.text("key_id"),
+        done=last.text("outcome") == Outcome.OK,
+        reason=last.text("reason"),
+        policies=last.texts("policies"),
+        note=last.text("note"),
+        time=last.time or datetime.fromtimestamp(0, UTC),
+    )

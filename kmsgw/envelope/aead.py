@@ -43,19 +43,19 @@ def seal_value(
     key_id: str,
     key_version: int,
     wrapped: bytes,
+    suite: Suite,
     salt: bytes | None = None,
 ) -> bytes:
     """Seal `plaintext` into an envelope and return its bytes.
 
-    `wrapped` is `data_key` as the provider wrapped it. `salt` is for test vectors alone: a salt used twice with one
-    data key gives both messages away.
+    `wrapped` is `data_key` as the provider wrapped it, for the holder that the sealed suite names. `salt` is for test
+    vectors alone: a salt used twice with one data key gives both messages away.
     """
     if salt is None:
         salt = os.urandom(SALT_BYTES)
     message_key, commitment = derive_message_key(data_key, salt)
-    bound = bound_header(Suite.AES_256_GCM_HKDF_SHA256_COMMIT, key_id, salt, commitment)
+    bound = bound_header(suite, key_id, salt, commitment)
     payload = AESGCM(message_key).encrypt(_NONCE, plaintext, bound + context.canonical)
-    suite = Suite.AES_256_GCM_HKDF_SHA256_COMMIT
     return Envelope(suite, key_id, key_version, wrapped, bound, salt, commitment, payload).encode()
 
 

@@ -1,16 +1,28 @@
 """What a wrapped data key is bound to: the AAD that goes to the provider (docs/envelope.md, "Wrapping")."""
 
 import struct
+from enum import IntEnum
 
 from kmsgw.model.context import EncryptionContext
 
 _LABEL = b"kmsgw/wrap/v1"
 
 
-def wrap_aad(key_id: str, version: int, context: EncryptionContext) -> bytes:
-    """Return the AAD that binds a wrapped data key to key id, key version and encryption context.
+class DataKeyHolder(IntEnum):
+    """Who may hold a data key in plaintext.
 
-    ``"kmsgw/wrap/v1" ‖ u8 length ‖ key id ‖ u32 version ‖ canonical context``, integers big-endian.
+    The gateway's own data keys seal many callers' messages. If a caller could have one unwrapped, one who may only
+    decrypt could seal messages too; so the holder is bound, and only a client's data key is ever handed out.
+    """
+
+    GATEWAY = 0x01
+    CLIENT = 0x02
+
+
+def wrap_aad(holder: DataKeyHolder, key_id: str, version: int, context: EncryptionContext) -> bytes:
+    """Return the AAD that binds a wrapped data key to its holder, key id, key version and encryption context.
+
+    ``"kmsgw/wrap/v1" ‖ u8 holder ‖ u8 length ‖ key id ‖ u32 version ‖ canonical context``, integers big-endian.
     """
     raw = key_id.encode("ascii")
-    return _LABEL + struct.pack(">B", len(raw)) + raw + struct.pack(">I", version) + context.canonical
+    return _LABEL + struct.pack(">BB", holder, len(raw)) + raw + struct.pack(">I", version) + context.canonical

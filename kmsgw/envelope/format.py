@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from kmsgw.envelope.binding import DataKeyHolder
 from kmsgw.errors import EnvelopeMalformed, Reason
 from kmsgw.model.names import NAME_LIMIT, is_name
 
@@ -28,10 +29,19 @@ _WRAPPING = struct.Struct(">IH")
 
 
 class Suite(IntEnum):
-    """What the bytes are, and the algorithms in them."""
+    """What the bytes are. Both sealed suites are AES-256-GCM with HKDF-SHA-256 and key commitment.
 
-    AES_256_GCM_HKDF_SHA256_COMMIT = 0x01
+    They differ in who holds the data key: the gateway alone, or the client that sealed.
+    """
+
+    GATEWAY_SEALED = 0x01
     WRAPPED_DATA_KEY = 0x02
+    CLIENT_SEALED = 0x03
+
+    @property
+    def holder(self) -> DataKeyHolder:
+        """Who may hold the data key in plaintext."""
+        return DataKeyHolder.GATEWAY if self is Suite.GATEWAY_SEALED else DataKeyHolder.CLIENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,7 @@ class Envelope:
         )
 
     def wrapped_data_key(self) -> "Envelope":
-        """Return the data key alone, as `Decrypt` takes it to hand out the data key."""
+        """Return the data key alone, as `Decrypt` takes it to hand out a client's data key."""
         return wrapped_data_key(self.key_id, self.key_version, self.wrapped)
 
 
@@ -100,7 +110,7 @@ def parse_envelope(data: bytes, *, payload_optional: bool = False) -> Envelope:
             advice="Use a kmsgw that knows this suite.",
         ) from None
     name_end = _FIXED + data[6]
-    secrets = SALT_BYTES + COMMITMENT_BYTES if suite is Suite.AES_256_GCM_HKDF_SHA256_COMMIT else 0
+    secrets = 0 if suite is Suite.WRAPPED_DATA_KEY else SALT_BYTES + COMMITMENT_BYTES
     bound_end = name_end + secrets
     wrapped_start = bound_end + _WRAPPING.size
     if data[6] > NAME_LIMIT or len(data) < wrapped_start:

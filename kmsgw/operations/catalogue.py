@@ -9,7 +9,7 @@ from kmsgw.operations.control.create_key import CreateKey
 from kmsgw.operations.control.get_status import GetStatus, WorkerState
 from kmsgw.operations.control.key_views import GetKey, ListKeys, ListKeyVersions
 from kmsgw.operations.control.key_writer import KeyWriter
-from kmsgw.operations.control.policies import Explain, Explainer, ListPolicies, PrincipalDirectory, RequestFinder
+from kmsgw.operations.control.policies import Explain, ListPolicies, PrincipalDirectory, RequestFinder
 from kmsgw.operations.control.rotate_key import RotateKey
 from kmsgw.operations.control.update_key import SetVersionState, UpdateKey
 from kmsgw.operations.data.decrypt import Decrypt, EnvelopeOpener
@@ -34,7 +34,6 @@ class World:
     default_provider: str
     data_keys: DataKeys
     authorizer: Authorizer
-    explainer: Explainer
     requests: RequestFinder
     principals: PrincipalDirectory
     observe: Callable[[], WorkerState]
@@ -62,6 +61,6 @@ class Operations:
         self.set_version_state = {state: SetVersionState(writer, state) for state in KeyState}
         self.create_alias = CreateAlias(writer)
         self.delete_alias = DeleteAlias(writer)
-        self.explain = Explain(world.authorizer, world.explainer, world.keyring, world.requests, world.principals)
+        self.explain = Explain(world.authorizer, world.keyring, world.requests, world.principals)
         self.list_policies = ListPolicies(world.authorizer)
         self.get_status = GetStatus(world.observe)

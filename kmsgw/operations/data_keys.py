@@ -18,7 +18,8 @@ from typing import Generic, TypeVar
 
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.envelope.aead import new_data_key
-from kmsgw.envelope.binding import wrap_aad
+from kmsgw.envelope.binding import DataKeyHolder, wrap_aad
+from kmsgw.envelope.format import Envelope
 from kmsgw.errors import DecryptionFailed, FailedPrecondition, Reason
 from kmsgw.model.context import EncryptionContext
 from kmsgw.model.key import Key, KeyVersion
@@ -105,15 +106,15 @@ class DataKeys:
             )
         return provider
 
-    def generate(self, key: Key, context: EncryptionContext) -> WrappedDataKey:
+    def generate(self, key: Key, context: EncryptionContext, holder: DataKeyHolder) -> WrappedDataKey:
         """Make a data key that nobody else gets, wrapped under the key's primary version."""
         plaintext = new_data_key()
-        return WrappedDataKey(plaintext, self.wrap(key, plaintext, context), key.primary.version)
+        return WrappedDataKey(plaintext, self.wrap(key, plaintext, context, holder), key.primary.version)
 
-    def wrap(self, key: Key, data_key: bytes, context: EncryptionContext) -> bytes:
+    def wrap(self, key: Key, data_key: bytes, context: EncryptionContext, holder: DataKeyHolder) -> bytes:
         """Wrap a data key under the key's primary version."""
         version = key.primary
-        aad = wrap_aad(key.key_id, version.version, context)
+        aad = wrap_aad(holder, key.key_id, version.version, context)
         return self.provider_of(key).wrap(_material(key, version), data_key, aad)
 
     def for_sealing(self, key: Key, context: EncryptionContext, size: int) -> WrappedDataKey:
@@ -124,7 +125,7 @@ class DataKeys:
         place = (key.key_id, key.revision, context.canonical)
         self._sealing_flights.do(place, lambda: self._fill_sealing(key, context))
         # Another may have used it up at once, where the limit is small; then this message gets one of its own.
-        return self.cached_for_sealing(key, context, size) or self.generate(key, context)
+        return self.cached_for_sealing(key, context, size) or self.generate(key, context, DataKeyHolder.GATEWAY)
 
     def cached_for_sealing(self, key: Key, context: EncryptionContext, size: int) -> WrappedDataKey | None:
         """Return a cached data key for one message of `size` bytes and count it, or None. Never waits."""
@@ -141,19 +142,17 @@ class DataKeys:
             self._sealing.move_to_end(place)
             return entry
 
-    def unwrap(self, key: Key, version: KeyVersion, wrapped: bytes, context: EncryptionContext) -> bytes:
-        """Return an unwrapped data key, cached or from the provider. Raises `DecryptionFailed`."""
-        found = self.cached_for_opening(key, version, wrapped, context)
+    def unwrap(self, key: Key, version: KeyVersion, envelope: Envelope, context: EncryptionContext) -> bytes:
+        """Return an envelope's data key, cached or from the provider. Raises `DecryptionFailed`."""
+        aad = wrap_aad(envelope.suite.holder, key.key_id, version.version, context)
+        place = _opening_place(key, envelope.wrapped, aad)
+        found = self._cached_for_opening(place)
         if found is not None:
             return found
-        place = _opening_place(key, version, wrapped, context)
-        return self._opening_flights.do(place, lambda: self._fill_opening(place, key, version, wrapped, context))
+        material = _material(key, version)
+        return self._opening_flights.do(place, lambda: self._fill_opening(place, key, material, envelope.wrapped, aad))
 
-    def cached_for_opening(
-        self, key: Key, version: KeyVersion, wrapped: bytes, context: EncryptionContext
-    ) -> bytes | None:
-        """Return a cached unwrapped data key, or None. Never waits."""
-        place = _opening_place(key, version, wrapped, context)
+    def _cached_for_opening(self, place: tuple[str, bytes]) -> bytes | None:
         with self._lock:
             entry = self._opening.get(place)
             if entry is None:
@@ -173,7 +172,7 @@ class DataKeys:
                 del self._opening[opening_place]
 
     def _fill_sealing(self, key: Key, context: EncryptionContext) -> WrappedDataKey:
-        made = self.generate(key, context)
+        made = self.generate(key, context, DataKeyHolder.GATEWAY)
         made.expires = self._clock.monotonic() + self._limits.max_age_seconds
         made.messages_left = self._limits.max_messages
         made.bytes_left = self._limits.max_bytes
@@ -184,10 +183,9 @@ class DataKeys:
         return made
 
     def _fill_opening(
-        self, place: tuple[str, bytes], key: Key, version: KeyVersion, wrapped: bytes, context: EncryptionContext
+        self, place: tuple[str, bytes], key: Key, material: MaterialRef, wrapped: bytes, aad: bytes
     ) -> bytes:
-        aad = wrap_aad(key.key_id, version.version, context)
-        data_key = self.provider_of(key).unwrap(_material(key, version), wrapped, aad)
+        data_key = self.provider_of(key).unwrap(material, wrapped, aad)
         if self._limits.max_age_seconds:
             with self._lock:
                 self._opening[place] = (self._clock.monotonic() + self._limits.max_age_seconds, data_key)
@@ -208,10 +206,10 @@ def _material(key: Key, version: KeyVersion) -> MaterialRef:
     return MaterialRef(key.key_id, version.version, version.material)
 
 
-def _opening_place(key: Key, version: KeyVersion, wrapped: bytes, context: EncryptionContext) -> tuple[str, bytes]:
+def _opening_place(key: Key, wrapped: bytes, aad: bytes) -> tuple[str, bytes]:
     # The revision is part of it: what was unwrapped before a change of the key is never found after it, not even
     # where the unwrap was under way during the change.
-    digest = hashlib.sha256(wrap_aad(key.key_id, version.version, context))
-    digest.update(b"%d|%d|" % (key.revision, len(wrapped)))
+    digest = hashlib.sha256(b"%d|%d|" % (key.revision, len(aad)))
+    digest.update(aad)
     digest.update(wrapped)
     return key.key_id, digest.digest()

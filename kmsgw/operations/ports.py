@@ -66,6 +66,9 @@ class Authorizer(Protocol):
     def policies(self) -> Sequence[PolicyText]:
         """Return the policies in force, by id."""
 
+    def explain(self, request: AccessRequest, decision: Decision) -> str:
+        """Return a decision in words; they hold no context value."""
+
 
 class AuditLog(Protocol):
     """One worker's durable log. Appending and waiting are apart, so that many entries share one flush."""

@@ -22,7 +22,7 @@ STATE_SERVICE = "kmsgw.state"
 PROVIDER_SERVICE_PREFIX = "kmsgw.provider."
 
 
-class _Servicer(health.HealthServicer):  # type: ignore[misc]  # the package has no types
+class _Servicer(health.HealthServicer):
     """grpcio's health service, with the List that it leaves out."""
 
     def __init__(self, statuses: Callable[[], Mapping[str, "health_pb2.HealthCheckResponse.ServingStatus"]]) -> None:

@@ -1,5 +1,6 @@
 """Brings the schema up to date, safely with several processes and nodes starting at once."""
 
+import os
 from typing import Final
 
 from alembic import command
@@ -12,9 +13,9 @@ from sqlalchemy import Connection, text
 from kmsgw.errors import ConfigurationError
 from kmsgw.storage.access import Access, with_access
 from kmsgw.storage.connections import single_use_engine
-from kmsgw.storage.database import MIGRATING, Database, SqliteFile, Timeouts
+from kmsgw.storage.database import MIGRATING, SERVING, Database, SqliteFile, Timeouts
 from kmsgw.storage.faults import database_faults
-from kmsgw.storage.sqlite import create_file
+from kmsgw.storage.sqlite import create_file, require_folder
 
 _LOCK: Final = 0x6B6D736777
 """Number of the advisory lock on PostgreSQL: "kmsgw" in ASCII."""
@@ -37,9 +38,27 @@ def migrate(database: Database, timeouts: Timeouts = MIGRATING) -> None:
         _upgrade(connection)
 
 
-def _upgrade(connection: Connection) -> None:
+def examine(database: Database, timeouts: Timeouts = SERVING) -> None:
+    """Find out whether `migrate` can do its work; change and make nothing. Raises what it raises."""
+    place = database.place
+    if isinstance(place, SqliteFile):
+        if not os.path.lexists(place.path):
+            require_folder(place)
+            return
+        create_file(place)  # it is there: this looks at it and no more
+    engine = single_use_engine(database, timeouts)
+    with database_faults(), engine.connect() as connection, with_access(connection, Access.READ).begin():
+        _require_known(connection, ScriptDirectory.from_config(_configuration()))
+
+
+def _configuration() -> Config:
     config = Config()
     config.set_main_option("script_location", "kmsgw.storage:migrations")
+    return config
+
+
+def _upgrade(connection: Connection) -> None:
+    config = _configuration()
     config.attributes["connection"] = connection
     _require_known(connection, ScriptDirectory.from_config(config))
     command.upgrade(config, "head")

@@ -32,6 +32,15 @@ def create_file(file: SqliteFile) -> None:
         raise _refused(path, f"can't be made: {error.strerror}", "Let kmsgwd's user write its folder.") from None
 
 
+def require_folder(file: SqliteFile) -> None:
+    """Raise `ConfigurationError` where `create_file` could not make the file."""
+    path = file.path
+    if not path.parent.is_dir():
+        raise _refused(path, "its folder does not exist", f"Make the folder {path.parent}.")
+    if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
+        raise _refused(path, "can't be made: its folder is not writable", "Let kmsgwd's user write its folder.")
+
+
 def _check_existing(path: Path) -> None:
     if not path.is_file():
         raise _refused(path, "not a file", "Name a file in [state] url.")

@@ -1,7 +1,7 @@
 """The verbs that work on the envelope here, so that values of any size need only their data key from the gateway.
 
-What `seal` makes, `open` opens, and the gateway reads it too as long as it is at most 66,816 bytes; `open` opens what
-the gateway made. Format: docs/envelope.md.
+What `seal` makes, `open` opens, and the gateway reads it too as long as it is at most 66,816 bytes; `open` has the
+gateway open what the gateway sealed. Format: docs/envelope.md.
 """
 
 from kmsgw.client.calls import crypto
@@ -60,6 +60,7 @@ def seal(
             key_id=wrapping.key_id,
             key_version=wrapping.key_version,
             wrapped=wrapping.wrapped,
+            suite=Suite.CLIENT_SEALED,
         )
         return Encrypted(sealed, wrapping.key_id, wrapping.key_version, answer.request_id)
 
@@ -76,24 +77,28 @@ def open_sealed(
     end_user: str | None = None,
     timeout: float | None = None,
 ) -> Call[Decrypted]:
-    """Open an envelope of any size here: the gateway unwraps its data key, the payload does not travel.
+    """Open an envelope of any size. One that a client sealed is opened here, and its payload does not travel.
 
-    Raises `DecryptionFailed` where context, key or bytes are not those of the encryption, whichever it is, and
+    One that the gateway sealed is opened by the gateway, which hands its own data keys to nobody. Raises
+    `DecryptionFailed` where context, key or bytes are not those of the encryption, whichever it is, and
     `EnvelopeMalformed` where the bytes are no envelope with a payload.
     """
     bound = bound_context(context)
     parsed = parse_envelope(require_bytes(envelope, "envelope", _MAX_SEALED_ENVELOPE, _TOO_LONG))
     if parsed.suite is Suite.WRAPPED_DATA_KEY:
         raise EnvelopeMalformed("This is a wrapped data key; it has no payload.", advice="Use decrypt().")
+    sealed_here = parsed.suite is Suite.CLIENT_SEALED
     call = crypto.decrypt(
         defaults,
-        parsed.wrapped_data_key().encode(),
+        parsed.wrapped_data_key().encode() if sealed_here else envelope,
         bound,
         expected_key=expected_key,
         purpose=purpose,
         end_user=end_user,
         timeout=timeout,
     )
+    if not sealed_here:
+        return call
 
     def read(answer: Answer) -> Decrypted:
         data_key = call.read(answer)

@@ -1,13 +1,22 @@
 """Verbs on policies: Explain and ListPolicies. They change nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Protocol
 
-from kmsgw.errors import InvalidRequest, NotFound
-from kmsgw.model.access import AccessRequest, Action, DecidingPolicy, Decision, PolicyText, Principal
+from kmsgw.errors import InvalidRequest, NotFound, Reason
+from kmsgw.model.access import (
+    AccessRequest,
+    Action,
+    DecidingPolicy,
+    Decision,
+    PolicyText,
+    Principal,
+    PrincipalKind,
+)
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
+from kmsgw.model.key import Key
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import Authorizer
 from kmsgw.operations.verb import Access, Grant
@@ -17,17 +26,23 @@ _MAX_ROLES = 32
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """What the audit log says of a request. ``policies`` are the ids that decided."""
+    """What the audit log says of a request. ``policies`` are the ids that decided; ``done`` whether it was."""
 
     principal_id: str
     tenant: str
     roles: tuple[str, ...]
     action: str
     key_id: str
-    allowed: bool
+    done: bool
     reason: str
     policies: tuple[str, ...]
+    note: str
     time: datetime
+
+    @property
+    def allowed(self) -> bool:
+        """Whether policy allowed it; it may have been refused for something else after that."""
+        return self.done or (self.reason != Reason.ACCESS_DENIED and bool(self.policies))
 
 
 class RequestFinder(Protocol):
@@ -42,10 +57,6 @@ class PrincipalDirectory(Protocol):
 
     def find(self, principal_id: str) -> Principal | None:
         """Return the principal of this id, or None."""
-
-
-Explainer = Callable[[AccessRequest, Decision], str]
-"""Puts a decision into words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +119,11 @@ class Explain:
     def __init__(
         self,
         authorizer: Authorizer,
-        explainer: Explainer,
         keyring: Keyring,
         finder: RequestFinder,
         directory: PrincipalDirectory,
     ) -> None:
         self._authorizer = authorizer
-        self._explainer = explainer
         self._keyring = keyring
         self._finder = finder
         self._directory = directory
@@ -131,7 +140,9 @@ class Explain:
 
     def _recorded(self, request_id: str, tenant: str) -> Explanation:
         found = self._finder.find(request_id)
-        if found is None or found.tenant not in ("", tenant):
+        key = self._keyring.resolve(found.key_id) if found is not None and found.key_id else None
+        # Who asked, and whose key it was: an officer of either tenant may know why.
+        if found is None or tenant not in {found.tenant or tenant, key.tenant if key is not None else ""}:
             raise NotFound(
                 "This node has no record of the request.", advice="Check the id; ask the node that answered it."
             )
@@ -145,7 +156,7 @@ class Explain:
         return Explanation(
             found.allowed,
             deciding,
-            _recorded_text(found, deciding),
+            self._recorded_text(found, deciding, key),
             found.reason,
             found.principal_id,
             found.roles,
@@ -153,6 +164,18 @@ class Explain:
             found.key_id,
             found.time,
         )
+
+    def _recorded_text(self, found: RecordedRequest, deciding: tuple[DecidingPolicy, ...], key: Key | None) -> str:
+        if found.allowed:
+            named = ", ".join(f"{each.policy_id!r}" for each in deciding)
+            return f"Policy allowed it, by {named}." + (f" It ended with {found.reason}." if found.reason else "")
+        if found.reason != Reason.ACCESS_DENIED:
+            return f"It was refused with {found.reason}, before any policy was asked."
+        if found.note:
+            return f"It was refused: {found.note}. An unknown key is refused like a forbidden one."
+        asked = Principal(found.principal_id, PrincipalKind.SERVICE, found.tenant, frozenset(found.roles))
+        request = AccessRequest(asked, Action(found.action), key.tenant if key else found.tenant, key)
+        return self._authorizer.explain(request, Decision(allowed=False, policies=deciding))
 
     def _hypothetical(self, command: ExplainHypotheticalCommand, caller: Principal) -> Explanation:
         known = self._directory.find(command.principal_id) if command.principal_id else None
@@ -177,7 +200,7 @@ class Explain:
         return Explanation(
             decision.allowed,
             decision.policies,
-            self._explainer(request, decision),
+            self._authorizer.explain(request, decision),
             "",
             imagined.principal_id,
             roles,
@@ -185,19 +208,6 @@ class Explain:
             key.key_id if key else "",
             None,
         )
-
-
-def _recorded_text(found: RecordedRequest, deciding: Sequence[DecidingPolicy]) -> str:
-    named = ", ".join(f"{each.policy_id!r}" for each in deciding)
-    if found.allowed:
-        outcome = f"Policy allowed it, by {named}." if named else "No policy was asked."
-        return outcome if not found.reason else f"{outcome} It was answered {found.reason}."
-    if named:
-        advice = " ".join(each.advice for each in deciding if each.advice)
-        return f"It was refused by {named}. {advice}".strip()
-    if found.reason != "ACCESS_DENIED":
-        return f"It was refused with {found.reason} before any policy was asked."
-    return "No policy permits it to these roles, or the key does not exist; what nothing permits is denied."
 
 
 @dataclass(frozen=True, slots=True)

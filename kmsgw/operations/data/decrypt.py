@@ -45,7 +45,7 @@ class EnvelopeOpener:
         """Return the data key. Raises `DecryptionFailed`, or `FailedPrecondition` for a disabled key or version."""
         key = self._keyring.resolve_version(key, envelope.key_version)
         version = open_version(key, envelope.key_version)
-        return self._data_keys.unwrap(key, version, envelope.wrapped, context)
+        return self._data_keys.unwrap(key, version, envelope, context)
 
     def plaintext(self, envelope: Envelope, key: Key, context: EncryptionContext) -> bytes:
         """Return the plaintext, or the data key of a wrapped data key."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from kmsgw.envelope.aead import seal_value
+from kmsgw.envelope.format import Suite
 from kmsgw.errors import InvalidRequest, Reason
 from kmsgw.model.access import Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
@@ -70,5 +71,6 @@ class Encrypt:
             key_id=key.key_id,
             key_version=data_key.key_version,
             wrapped=data_key.wrapped,
+            suite=Suite.GATEWAY_SEALED,
         )
         return Encrypted(envelope, key.key_id, data_key.key_version)

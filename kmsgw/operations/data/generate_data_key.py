@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from kmsgw.envelope.binding import DataKeyHolder
 from kmsgw.envelope.format import wrapped_data_key
 from kmsgw.model.access import Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
@@ -48,7 +49,7 @@ class GenerateDataKey:
         """Make and wrap. Raises `FailedPrecondition` for a disabled key, `ProviderUnavailable` without provider."""
         key = grant.key()
         key.require_enabled()
-        made = self._data_keys.generate(key, command.context)
+        made = self._data_keys.generate(key, command.context, DataKeyHolder.CLIENT)
         grant.trail.key_version = made.key_version
         wrapped = wrapped_data_key(key.key_id, made.key_version, made.wrapped).encode()
         plaintext = made.plaintext if self._with_plaintext else b""

@@ -63,7 +63,7 @@ class ReEncrypt:
         context = command.destination_context
         if envelope.suite is Suite.WRAPPED_DATA_KEY:
             version = destination.primary.version
-            wrapped = self._data_keys.wrap(destination, plaintext, context)
+            wrapped = self._data_keys.wrap(destination, plaintext, context, envelope.suite.holder)
             made = wrapped_data_key(destination.key_id, version, wrapped).encode()
         else:
             check_size(plaintext)
@@ -76,6 +76,7 @@ class ReEncrypt:
                 key_id=destination.key_id,
                 key_version=version,
                 wrapped=data_key.wrapped,
+                suite=Suite.GATEWAY_SEALED,
             )
         grant.trail.key_version = version
         return ReEncrypted(made, source.key_id, envelope.key_version, destination.key_id, version)

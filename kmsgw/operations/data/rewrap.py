@@ -55,6 +55,6 @@ class Rewrap:
             check_commitment(data_key, envelope)
         trail.key_version = key.primary.version
         if envelope.key_version < key.primary.version:
-            wrapped = self._data_keys.wrap(key, data_key, command.context)
+            wrapped = self._data_keys.wrap(key, data_key, command.context, envelope.suite.holder)
             envelope = envelope.with_wrapping(key.primary.version, wrapped)
         return Rewrapped(envelope.encode(), key.key_id, command.envelope.key_version, envelope.key_version)

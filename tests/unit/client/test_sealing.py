@@ -6,7 +6,7 @@ import pytest
 
 from kmsgw.client import DecryptionFailed, EnvelopeMalformed, InternalError, InvalidRequest, Reason, Rewrapped
 from kmsgw.envelope.aead import open_value, seal_value
-from kmsgw.envelope.format import parse_envelope, wrapped_data_key
+from kmsgw.envelope.format import Suite, parse_envelope, wrapped_data_key
 from kmsgw.model.context import EncryptionContext
 from kmsgw.v1 import crypto_service_pb2 as wire
 from tests.fakes.scripted_gateway import Script, ScriptedGateway
@@ -59,16 +59,31 @@ def test_what_is_sealed_here_is_the_gateways_format(gateway: ScriptedGateway, dr
     assert open_value(DATA_KEY, parsed, BOUND) == b"small"
 
 
-def test_what_the_gateway_sealed_is_opened_here(gateway: ScriptedGateway, drive: Driver) -> None:
+def test_what_a_client_sealed_is_opened_here(gateway: ScriptedGateway, drive: Driver) -> None:
     give_data_keys(gateway)
-    envelope = seal_value(DATA_KEY, b"value", BOUND, key_id="ehr", key_version=3, wrapped=WRAPPED)
+    envelope = seal_value(
+        DATA_KEY, b"value", BOUND, key_id="ehr", key_version=3, wrapped=WRAPPED, suite=Suite.CLIENT_SEALED
+    )
 
     assert drive(gateway, lambda client: client.open(envelope, CONTEXT)).plaintext == b"value"
 
 
+def test_what_the_gateway_sealed_is_opened_by_the_gateway_alone(gateway: ScriptedGateway, drive: Driver) -> None:
+    answer = wire.DecryptResponse(plaintext=b"value", key_id="ehr", key_version=3)
+    opening = gateway.script("CryptoService/Decrypt", answer)
+    envelope = seal_value(
+        DATA_KEY, b"value", BOUND, key_id="ehr", key_version=3, wrapped=WRAPPED, suite=Suite.GATEWAY_SEALED
+    )
+
+    assert drive(gateway, lambda client: client.open(envelope, CONTEXT)).plaintext == b"value"
+    assert wire.DecryptRequest.FromString(opening.requests[0]).envelope == envelope
+
+
 def test_another_context_or_a_changed_byte_does_not_open(gateway: ScriptedGateway, drive: Driver) -> None:
     give_data_keys(gateway)
-    envelope = seal_value(DATA_KEY, b"value", BOUND, key_id="ehr", key_version=3, wrapped=WRAPPED)
+    envelope = seal_value(
+        DATA_KEY, b"value", BOUND, key_id="ehr", key_version=3, wrapped=WRAPPED, suite=Suite.CLIENT_SEALED
+    )
     changed = envelope[:-1] + bytes((envelope[-1] ^ 1,))
 
     with pytest.raises(DecryptionFailed) as other_context:
@@ -82,7 +97,9 @@ def test_another_context_or_a_changed_byte_does_not_open(gateway: ScriptedGatewa
 
 def test_another_data_key_does_not_open(gateway: ScriptedGateway, drive: Driver) -> None:
     gateway.script("CryptoService/Decrypt", wire.DecryptResponse(plaintext=bytes(32)))
-    envelope = seal_value(DATA_KEY, b"value", BOUND, key_id="ehr", key_version=3, wrapped=WRAPPED)
+    envelope = seal_value(
+        DATA_KEY, b"value", BOUND, key_id="ehr", key_version=3, wrapped=WRAPPED, suite=Suite.CLIENT_SEALED
+    )
 
     with pytest.raises(DecryptionFailed):
         drive(gateway, lambda client: client.open(envelope, CONTEXT))
@@ -115,7 +132,9 @@ def test_a_data_key_that_is_not_wrapped_in_our_format_is_the_gateways_fault(
 
 
 def test_rewrap_sends_the_header_alone_and_keeps_the_payload(gateway: ScriptedGateway, drive: Driver) -> None:
-    envelope = seal_value(DATA_KEY, LARGE, BOUND, key_id="ehr", key_version=3, wrapped=WRAPPED)
+    envelope = seal_value(
+        DATA_KEY, LARGE, BOUND, key_id="ehr", key_version=3, wrapped=WRAPPED, suite=Suite.CLIENT_SEALED
+    )
 
     def rewrap(request: bytes) -> wire.RewrapResponse:
         header = parse_envelope(wire.RewrapRequest.FromString(request).envelope, payload_optional=True)
@@ -146,8 +165,10 @@ def test_a_wrapped_data_key_is_rewrapped_too(gateway: ScriptedGateway, drive: Dr
 
 
 def test_a_rewrap_to_another_value_is_refused(gateway: ScriptedGateway, drive: Driver) -> None:
-    envelope = seal_value(DATA_KEY, b"one", BOUND, key_id="ehr", key_version=3, wrapped=WRAPPED)
-    other = seal_value(DATA_KEY, b"two", BOUND, key_id="ehr", key_version=4, wrapped=WRAPPED)
+    envelope = seal_value(
+        DATA_KEY, b"one", BOUND, key_id="ehr", key_version=3, wrapped=WRAPPED, suite=Suite.CLIENT_SEALED
+    )
+    other = seal_value(DATA_KEY, b"two", BOUND, key_id="ehr", key_version=4, wrapped=WRAPPED, suite=Suite.CLIENT_SEALED)
     gateway.script("CryptoService/Rewrap", wire.RewrapResponse(envelope=other, key_id="ehr"))
 
     with pytest.raises(InternalError, match="does not fit"):
@@ -155,7 +176,9 @@ def test_a_rewrap_to_another_value_is_refused(gateway: ScriptedGateway, drive: D
 
 
 def test_an_envelope_of_an_unknown_format_is_named_so(gateway: ScriptedGateway, drive: Driver) -> None:
-    envelope = bytearray(seal_value(DATA_KEY, b"x", BOUND, key_id="ehr", key_version=3, wrapped=WRAPPED))
+    envelope = bytearray(
+        seal_value(DATA_KEY, b"x", BOUND, key_id="ehr", key_version=3, wrapped=WRAPPED, suite=Suite.CLIENT_SEALED)
+    )
     envelope[4] = 9
 
     with pytest.raises(EnvelopeMalformed) as caught:

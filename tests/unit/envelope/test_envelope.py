@@ -17,7 +17,9 @@ REFUSALS = (EnvelopeMalformed, DecryptionFailed)
 
 
 def sealed(plaintext: bytes = b"temperature 38.2", key_id: str = "ehr") -> bytes:
-    return seal_value(DATA_KEY, plaintext, CONTEXT, key_id=key_id, key_version=3, wrapped=WRAPPED)
+    return seal_value(
+        DATA_KEY, plaintext, CONTEXT, key_id=key_id, key_version=3, wrapped=WRAPPED, suite=Suite.GATEWAY_SEALED
+    )
 
 
 def test_the_overhead_stays_under_200_bytes_for_the_longest_key_id() -> None:
@@ -74,7 +76,7 @@ def test_a_payload_that_opens_under_another_key_is_refused_by_the_commitment() -
     salt, attacker = os.urandom(32), os.urandom(32)
     message_key, _ = derive_message_key(attacker, salt)
     _, honest = derive_message_key(DATA_KEY, salt)
-    bound = bound_header(Suite.AES_256_GCM_HKDF_SHA256_COMMIT, "ehr", salt, honest)
+    bound = bound_header(Suite.GATEWAY_SEALED, "ehr", salt, honest)
     payload = AESGCM(message_key).encrypt(bytes(12), b"forged", bound)
     forged = parse_envelope(bound + (1).to_bytes(4) + len(WRAPPED).to_bytes(2) + WRAPPED + payload)
     with pytest.raises(DecryptionFailed):

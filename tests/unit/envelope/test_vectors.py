@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kmsgw.envelope.aead import open_value, seal_value
 from kmsgw.envelope.binding import wrap_aad
-from kmsgw.envelope.format import parse_envelope
+from kmsgw.envelope.format import Suite, parse_envelope
 from kmsgw.model.context import EncryptionContext
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "envelope.json").read_text("utf-8"))["vectors"]
@@ -24,7 +24,9 @@ def read_by_the_document(vector: dict[str, object], envelope: bytes) -> bytes:
     canonical = b""
     for key, value in sorted((key.encode(), value.encode()) for key, value in pairs.items()):
         canonical += struct.pack(">I", len(key)) + key + struct.pack(">I", len(value)) + value
-    assert envelope[:6] == b"KMGW\x01\x01"
+    suite = envelope[5]
+    assert envelope[:5] == b"KMGW\x01"
+    assert suite == vector["suite"]
     name_end = 7 + envelope[6]
     key_id = envelope[7:name_end]
     salt, commitment = envelope[name_end : name_end + 32], envelope[name_end + 32 : name_end + 64]
@@ -33,7 +35,8 @@ def read_by_the_document(vector: dict[str, object], envelope: bytes) -> bytes:
     wrapped = envelope[len(bound) + 6 : len(bound) + 6 + length]
     payload = envelope[len(bound) + 6 + length :]
 
-    aad = b"kmsgw/wrap/v1" + bytes([len(key_id)]) + key_id + struct.pack(">I", version) + canonical
+    holder = {1: b"\x01", 3: b"\x02"}[suite]
+    aad = b"kmsgw/wrap/v1" + holder + bytes([len(key_id)]) + key_id + struct.pack(">I", version) + canonical
     kek = bytes.fromhex(str(vector["key_encryption_key"]))
     data_key = AESGCM(kek).decrypt(wrapped[:12], wrapped[12:], aad)
 
@@ -58,7 +61,8 @@ def test_kmsgw_makes_and_opens_the_envelope(vector: dict[str, object]) -> None:
     key_id, version = str(vector["key_id"]), int(str(vector["key_version"]))
     hexadecimal = {name: str(value) for name, value in vector.items()}
     assert context.canonical.hex() == hexadecimal["canonical_context"]
-    assert wrap_aad(key_id, version, context).hex() == hexadecimal["wrap_aad"]
+    suite = Suite(int(str(vector["suite"])))
+    assert wrap_aad(suite.holder, key_id, version, context).hex() == hexadecimal["wrap_aad"]
     data_key, plaintext = bytes.fromhex(hexadecimal["data_key"]), bytes.fromhex(hexadecimal["plaintext"])
     made = seal_value(
         data_key,
@@ -67,9 +71,11 @@ def test_kmsgw_makes_and_opens_the_envelope(vector: dict[str, object]) -> None:
         key_id=key_id,
         key_version=version,
         wrapped=bytes.fromhex(hexadecimal["wrapped"]),
+        suite=suite,
         salt=bytes.fromhex(hexadecimal["salt"]),
     )
     assert made.hex() == hexadecimal["envelope"]
     parsed = parse_envelope(made)
     assert open_value(data_key, parsed, context) == plaintext
-    assert parsed.wrapped_data_key().encode().hex() == hexadecimal["wrapped_data_key"]
+    if suite is Suite.CLIENT_SEALED:
+        assert parsed.wrapped_data_key().encode().hex() == hexadecimal["wrapped_data_key"]

@@ -1,0 +1,114 @@
+"""What a start finds on disk, looked at without making anything: a start that is refused leaves nothing behind."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kmsgw.audit.secret_files import load_secret
+from kmsgw.audit.wal import WAL_NAME
+from kmsgw.config import AuditSettings, ProviderSettings, Settings, SoftwareSettings
+from kmsgw.errors import ConfigurationError, KmsgwError
+from kmsgw.providers.root_key import CHECK_SUFFIX
+from kmsgw.tlog.tiles import CHECKPOINT_PATH
+
+CONTEXT_KEY = "context.key"
+"""File in ``audit.keys`` with the key that encryption contexts are digested under."""
+
+
+@dataclass(slots=True)
+class FoundFaults:
+    """Faults as they are found, each with what to do about it, to be told together."""
+
+    found: list[tuple[str, str]] = field(default_factory=list)
+
+    def attempt(self, place: str, work: Callable[[], object]) -> None:
+        """Do something, and note what it raises. `place` is the field that the fault is of."""
+        try:
+            work()
+        except ConfigurationError as error:
+            self.found += [(fault, "") for fault in error.faults[:-1]] + [(error.faults[-1], error.advice)]
+        except KmsgwError as error:
+            self.found.append((f"{place}: {error.message}", error.advice))
+
+    def __bool__(self) -> bool:
+        return bool(self.found)
+
+    def require_none(self) -> None:
+        """Raise `ConfigurationError` with all of them. The advice of a fault among several follows in its own line."""
+        if len(self.found) == 1:
+            raise ConfigurationError([self.found[0][0]], advice=self.found[0][1])
+        if self.found:
+            raise ConfigurationError(
+                [f"{fault.removesuffix('.')}. {advice}" if advice else fault for fault, advice in self.found]
+            )
+
+
+def examine_audit(settings: Settings) -> None:
+    """Raise `ConfigurationError` where the audit's folders can't be used or made, or its secrets can't be read."""
+    faults = FoundFaults()
+    faults.attempt("audit.folder", lambda: _require_folder("audit.folder", settings.audit.folder))
+    faults.attempt("audit.keys", lambda: _require_folder("audit.keys", settings.audit.keys))
+    if not faults:
+        secrets = [signing_key_file(settings.audit, f"worker-{index}") for index in range(settings.server.workers)]
+        for path in (settings.audit.keys / CONTEXT_KEY, *secrets):
+            if os.path.lexists(path):
+                faults.attempt("audit.keys", lambda path=path: load_secret(path))  # type: ignore[misc]
+        for index in range(settings.server.workers):
+            faults.attempt("audit", lambda index=index: require_log(settings.audit, f"worker-{index}"))  # type: ignore[misc]
+    faults.require_none()
+
+
+def signing_key_file(settings: AuditSettings, worker: str) -> Path:
+    """Return the file with the key that signs the log of a worker."""
+    return settings.keys / f"{worker}.key"
+
+
+def require_log(settings: AuditSettings, worker: str) -> None:
+    """Raise `ConfigurationError` where the key of a worker's log is there and the log is gone.
+
+    A log is made with its key. To begin it anew under the same key would hide that entries are missing (threat 13).
+    """
+    folder, key = settings.folder / worker, signing_key_file(settings, worker)
+    if key.exists() and not (folder / CHECKPOINT_PATH).exists() and not (folder / WAL_NAME).exists():
+        raise ConfigurationError(
+            [f"audit.folder: {folder}: the log is gone, and its signing key {key} is there"],
+            advice=f"Put the log back from a copy. To begin a new one, knowing that the old is lost, remove {key}.",
+        )
+
+
+def makes_root_key(settings: ProviderSettings) -> bool:
+    """Tell whether opening a provider would make a file: the root key, or the salt of the passphrase."""
+    if not isinstance(settings, SoftwareSettings) or settings.root_key_fd is not None:
+        return False
+    if settings.root_key_file is None:
+        return not os.path.lexists(settings.salt_file)
+    # A check value without its key is no fresh start, but a key that was lost: opening says so.
+    check = settings.root_key_file.with_name(settings.root_key_file.name + CHECK_SUFFIX)
+    return not os.path.lexists(settings.root_key_file) and not os.path.lexists(check)
+
+
+def examine_root_key(name: str, settings: SoftwareSettings) -> None:
+    """Raise `ConfigurationError` where the file that opening this provider would make can't be made."""
+    field_name, path = "salt_file", settings.salt_file
+    if settings.root_key_file is not None:
+        field_name, path = "root_key_file", settings.root_key_file
+    place = f"providers.{name}.{field_name}"
+    if not path.parent.is_dir():
+        raise ConfigurationError([f"{place}: {path}: its folder does not exist"], advice=f"Make {path.parent}.")
+    _require_writable(place, path.parent)
+
+
+def _require_folder(place: str, folder: Path) -> None:
+    """Raise `ConfigurationError` unless a folder can be written, or be made."""
+    at = folder
+    while not os.path.lexists(at):
+        at = at.parent
+    if not at.is_dir():
+        raise ConfigurationError([f"{place}: {at}: not a folder"], advice="Name a folder, or a place for a new one.")
+    _require_writable(place, at)
+
+
+def _require_writable(place: str, folder: Path) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        raise ConfigurationError([f"{place}: {folder}: not writable"], advice="Give it to the gateway's user.")

@@ -1,0 +1,260 @@
+"""Generated inputs to every RPC: whatever comes, an answer that is documented, and never a crash.
+
+Short in CI; `make fuzz` sends 100,000 to each RPC. KMSGW_FUZZ_SEED repeats a run.
+"""
+
+import os
+import random
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from kmsgw.cli.development import DevelopmentCa
+from kmsgw.tlog.note import VerifierKey
+from kmsgw.tlog.verification import verify_log
+from kmsgw.v1 import common_pb2, crypto_service_pb2, key_service_pb2, policy_service_pb2, system_service_pb2
+from tests.support.gateway import Gateway, make_folder
+
+INPUTS = int(os.environ.get("KMSGW_FUZZ_INPUTS", "400"))
+SEED = int(os.environ.get("KMSGW_FUZZ_SEED", str(secrets.randbits(32))))
+IN_FLIGHT = 32
+DOCUMENTED = {
+    grpc.StatusCode.OK,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.ABORTED,
+}
+SERVICES = {
+    "CryptoService": crypto_service_pb2,
+    "KeyService": key_service_pb2,
+    "PolicyService": policy_service_pb2,
+    "SystemService": system_service_pb2,
+}
+RPCS = [
+    f"{service}/{method.name}"
+    for service, module in SERVICES.items()
+    for method in module.DESCRIPTOR.services_by_name[service].methods
+]
+NASTY_TEXTS = (
+    "", "ehr", "alias/ehr", "EHR", "ehr ", "../etc", "a" * 41, "a" * 5000, "\x00", "é", "é", "𝕖𝕙𝕣", "ehr\n", "-",
+    "a--b", "%s%n", "'; DROP TABLE keys; --", "{{7*7}}", "0", "-1", "99999999999999999999", "encrypt", "rotateKey",
+    "\u202e",
+)  # fmt: skip
+NASTY_NUMBERS = (0, 1, 2, 2**31 - 1, 2**32 - 1, 1001, 10_001)
+
+
+@dataclass(frozen=True)
+class Target:
+    gateway: Gateway
+    data: grpc.Channel
+    control: grpc.Channel
+    envelopes: tuple[bytes, ...]
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A gateway with one service and one officer that may do everything their kind may."""
+    gateway = make_folder(tmp_path_factory.mktemp("fuzz") / "kms")
+    tls, clients = gateway.folder / "tls", gateway.folder / "clients"
+    ca = DevelopmentCa.load((tls / "ca.pem").read_bytes(), (tls / "ca.key").read_bytes())
+    roles = {
+        "service": ("writer", "reader", "data-key-user", "rewrapper"),
+        "officer": ("key-officer", "auditor", "administrator"),
+    }
+    channels = {}
+    for kind, names in roles.items():
+        issued = ca.issue_client(f"fuzz-{kind}", spiffe=f"spiffe://kmsgw.development/fuzz-{kind}")
+        (clients / f"fuzz-{kind}.pem").write_bytes(issued.certificate)
+        (clients / f"fuzz-{kind}.key").write_bytes(issued.private_key)
+        listed = ", ".join(f'"{name}"' for name in names)
+        gateway.append(
+            f'[[principals]]\nid = "fuzz-{kind}"\nkind = "{kind}"\ntenant = "hospital"\nroles = [{listed}]\n'
+            f'match = {{ spiffe = "spiffe://kmsgw.development/fuzz-{kind}" }}\n'
+        )
+        channels[kind] = (issued.certificate, issued.private_key)
+    gateway.start()
+    root = (tls / "ca.pem").read_bytes()
+    opened = {
+        kind: grpc.secure_channel(gateway.address, grpc.ssl_channel_credentials(root, key, certificate))
+        for kind, (certificate, key) in channels.items()
+    }
+    officer = gateway.client("fuzz-officer").keys
+    officer.create("ehr")
+    officer.create("control")
+    service = gateway.client("fuzz-service")
+    envelopes = (
+        service.encrypt("ehr", b"record").envelope,
+        service.encrypt("ehr", b"bound", {"patient": "P-1"}).envelope,
+        service.generate_data_key("ehr").wrapped,
+    )
+    yield Target(gateway, opened["service"], opened["officer"], envelopes)
+    for channel in opened.values():
+        channel.close()
+    gateway.stop()
+
+
+def seeds(target: Target) -> dict[str, Message]:
+    """Return a request that works for each RPC that needs more than empty fields."""
+    crypto, keys, policy = crypto_service_pb2, key_service_pb2, policy_service_pb2
+    why = common_pb2.AccessDeclaration(purpose="care", end_user="dr-exemple")
+    pairs = [common_pb2.ContextPair(key="patient", value="P-1")]
+    return {
+        "Encrypt": crypto.EncryptRequest(key="ehr", plaintext=b"x", encryption_context=pairs, declaration=why),
+        "Decrypt": crypto.DecryptRequest(
+            envelope=target.envelopes[1], encryption_context=pairs, declaration=why, expected_key="ehr"
+        ),
+        "ReEncrypt": crypto.ReEncryptRequest(
+            envelope=target.envelopes[0], destination_key="ehr", destination_encryption_context=pairs, declaration=why
+        ),
+        "Rewrap": crypto.RewrapRequest(envelope=target.envelopes[2], declaration=why),
+        "GenerateDataKey": crypto.GenerateDataKeyRequest(key="ehr", encryption_context=pairs),
+        "GenerateDataKeyWithoutPlaintext": crypto.GenerateDataKeyWithoutPlaintextRequest(key="ehr"),
+        "GenerateRandomBytes": crypto.GenerateRandomBytesRequest(length=16),
+        "CreateKey": keys.CreateKeyRequest(key_id="made", labels={"a": "b"}, description="d", dry_run=True),
+        "GetKey": keys.GetKeyRequest(key="control"),
+        "ListKeys": keys.ListKeysRequest(page_size=2, page_token="c"),
+        "UpdateKey": keys.UpdateKeyRequest(
+            key="control",
+            new_values=keys.Key(labels={"x": "y"}, state=keys.KEY_STATE_ENABLED),
+            update_mask={"paths": ["labels", "state"]},
+        ),
+        "RotateKey": keys.RotateKeyRequest(key="control", reason="fuzz", dry_run=True),
+        "ListKeyVersions": keys.ListKeyVersionsRequest(key="control", page_size=1, page_token="1"),
+        "EnableKeyVersion": keys.EnableKeyVersionRequest(key="control", version=1),
+        "DisableKeyVersion": keys.DisableKeyVersionRequest(key="control", version=1),
+        "CreateAlias": keys.CreateAliasRequest(alias="alias/other", key="control"),
+        "DeleteAlias": keys.DeleteAliasRequest(alias="alias/other"),
+        "Explain": policy.ExplainRequest(
+            hypothetical=policy.HypotheticalRequest(
+                roles=["reader"], action="decrypt", key="ehr", encryption_context=pairs, declaration=why
+            )
+        ),
+        "ListPolicies": policy.ListPoliciesRequest(page_size=1),
+        "GetStatus": system_service_pb2.GetStatusRequest(),
+    }
+
+
+def mutate_bytes(raw: bytes, chance: random.Random) -> bytes:
+    """Return bytes that are a little, or wholly, other than `raw`."""
+    changed = bytearray(raw)
+    match chance.randrange(6):
+        case 0:
+            return chance.randbytes(chance.randrange(200))
+        case 1 if changed:
+            del changed[chance.randrange(len(changed)) :]
+        case 2:
+            changed += chance.randbytes(chance.randrange(1, 40))
+        case 3 if changed:
+            start = chance.randrange(len(changed))
+            changed[start : start + chance.randrange(1, 8)] = chance.randbytes(chance.randrange(8))
+        case _ if changed:
+            for _ in range(chance.randrange(1, 4)):
+                changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
+        case _:
+            pass
+    return bytes(changed)
+
+
+def nasty_value(field: Any, chance: random.Random, target: Target) -> object:
+    """Return a value for a scalar field that somebody may not have thought of."""
+    match field.type:
+        case FieldDescriptor.TYPE_STRING:
+            return chance.choice(NASTY_TEXTS)
+        case FieldDescriptor.TYPE_BYTES:
+            return mutate_bytes(chance.choice(target.envelopes), chance)
+        case FieldDescriptor.TYPE_BOOL:
+            return chance.random() < 0.5
+        case FieldDescriptor.TYPE_ENUM:
+            return chance.choice((0, 1, 2, 7))
+    return min(chance.choice(NASTY_NUMBERS), 2**31 - 1)
+
+
+def mutate_message(message: Message, field: Any, chance: random.Random, target: Target) -> None:
+    """Mutate a field that is a message, a list of messages, or a map of texts."""
+    assert field.message_type is not None
+    value = getattr(message, field.name)
+    if field.message_type.GetOptions().map_entry:
+        value[chance.choice(NASTY_TEXTS)[:100]] = chance.choice(NASTY_TEXTS)[:100]
+    elif field.is_repeated:
+        for _ in range(chance.choice((0, 1, 2, 17))):
+            mutate_fields(value.add(), chance, target)
+    else:
+        mutate_fields(value, chance, target)
+
+
+def mutate_fields(message: Message, chance: random.Random, target: Target) -> None:
+    """Put a nasty value into about half of the fields of a message, at any depth."""
+    for field in message.DESCRIPTOR.fields:
+        if chance.random() < 0.5:
+            continue
+        if field.message_type is not None:
+            mutate_message(message, field, chance, target)
+        elif field.is_repeated:
+            getattr(message, field.name).append(nasty_value(field, chance, target))
+        else:
+            setattr(message, field.name, nasty_value(field, chance, target))
+
+
+def generated(seed: Message, chance: random.Random, target: Target) -> bytes:
+    """Return one input: a working request with nasty fields, broken bytes, or both."""
+    message = type(seed)()
+    message.CopyFrom(seed)
+    kind = chance.randrange(4)
+    if kind:
+        mutate_fields(message, chance, target)
+    raw = message.SerializeToString()
+    return mutate_bytes(raw, chance) if kind in {0, 1} else raw
+
+
+def storm(call: Callable[..., grpc.Future], inputs: Iterator[bytes]) -> Counter[grpc.StatusCode]:  # type: ignore[type-arg]
+    """Send all inputs, a bounded number in flight, and count how they ended."""
+    seen: Counter[grpc.StatusCode] = Counter()
+    flights: list[grpc.Future] = []  # type: ignore[type-arg]
+
+    def land() -> None:
+        flight = flights.pop(0)
+        error = flight.exception()
+        assert error is None or isinstance(error, grpc.Call)
+        seen[grpc.StatusCode.OK if error is None else error.code()] += 1
+
+    for each in inputs:
+        flights.append(call(each, timeout=60))
+        if len(flights) >= IN_FLIGHT:
+            land()
+    while flights:
+        land()
+    return seen
+
+
+@pytest.mark.parametrize("rpc", RPCS)
+def test_generated_inputs_get_documented_answers(rpc: str, target: Target) -> None:
+    chance = random.Random(f"{SEED}/{rpc}")
+    seed = seeds(target)[rpc.rpartition("/")[2]]
+    channel = target.data if rpc.startswith("CryptoService") else target.control
+    before = target.gateway.workers()
+    seen = storm(
+        channel.unary_unary(f"/kmsgw.v1.{rpc}", bytes, bytes).future,
+        (generated(seed, chance, target) for _ in range(INPUTS)),
+    )
+    print(f"{rpc}: {dict(seen)} (KMSGW_FUZZ_SEED={SEED})")
+    assert set(seen) <= DOCUMENTED, f"{seen} with KMSGW_FUZZ_SEED={SEED}"
+    assert sum(seen.values()) == INPUTS
+    assert target.gateway.workers() == before, "a worker died"
+
+
+def test_after_the_storm_the_logs_verify_and_no_fault_was_logged(target: Target) -> None:
+    assert target.gateway.stop() == 0
+    assert '"exception"' not in target.gateway.log.read_text()
+    for log in sorted((target.gateway.folder / "audit").iterdir()):
+        key = VerifierKey.parse((log / "verifier.key").read_text())
+        verify_log(lambda path, log=log: (log / path).read_bytes(), key)  # type: ignore[misc]
