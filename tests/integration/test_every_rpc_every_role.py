@@ -56,7 +56,7 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "KeyService/DeleteAlias": frozenset({OFFICER}),
     "PolicyService/Explain": frozenset({AUDITOR, ADMINISTRATOR}),
     "PolicyService/ListPolicies": frozenset({AUDITOR, ADMINISTRATOR}),
-    "SystemService/GetStatus": EVERYBODY - {OFFICER},
+    "SystemService/GetStatus": EVERYBODY,
     "grpc.health.v1.Health/Check": EVERYBODY,
     "grpc.health.v1.Health/List": EVERYBODY,
     "grpc.health.v1.Health/Watch": EVERYBODY,

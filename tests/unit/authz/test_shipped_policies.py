@@ -33,7 +33,7 @@ EXPECTED = {
     (SERVICE, "auditor"): EVERY_SERVICE,
     (SERVICE, "administrator"): EVERY_SERVICE,
     (SERVICE, "unheard-of"): EVERY_SERVICE,
-    (OFFICER, "key-officer"): CHANGES | {A.GET_KEY, A.LIST_KEYS, A.LIST_KEY_VERSIONS},
+    (OFFICER, "key-officer"): CHANGES | {A.GET_KEY, A.LIST_KEYS, A.LIST_KEY_VERSIONS, A.GET_STATUS},
     (OFFICER, "auditor"): {
         A.GET_KEY,
         A.LIST_KEYS,
@@ -43,11 +43,11 @@ EXPECTED = {
         A.GET_STATUS,
     },
     (OFFICER, "administrator"): {A.EXPLAIN_POLICY, A.LIST_POLICIES, A.GET_STATUS},
-    (OFFICER, "writer"): set(),
-    (OFFICER, "reader"): set(),
-    (OFFICER, "data-key-user"): set(),
-    (OFFICER, "rewrapper"): set(),
-    (OFFICER, "unheard-of"): set(),
+    (OFFICER, "writer"): {A.GET_STATUS},
+    (OFFICER, "reader"): {A.GET_STATUS},
+    (OFFICER, "data-key-user"): {A.GET_STATUS},
+    (OFFICER, "rewrapper"): {A.GET_STATUS},
+    (OFFICER, "unheard-of"): {A.GET_STATUS},
 }
 ROLES = sorted({role for _, role in EXPECTED})
 
