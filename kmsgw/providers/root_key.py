@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import stat
+import threading
 from pathlib import Path
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -34,6 +35,9 @@ ARGON2_ITERATIONS = 3
 ARGON2_LANES = 4
 ARGON2_MEMORY_KIB = 64 * 1024
 """RFC 9106, section 4, second recommended option: t = 3, p = 4, m = 64 MiB."""
+
+_STRETCHING = threading.Lock()
+"""One derivation at a time: with several lanes, two at once wait for each other for ever (OpenSSL's thread pool)."""
 
 _SALT_BYTES = 16
 _CHECK_BYTES = 16
@@ -133,7 +137,8 @@ def _stretch(passphrase: bytes, salt: bytes) -> bytearray:
         lanes=ARGON2_LANES,
         memory_cost=ARGON2_MEMORY_KIB,
     )
-    return bytearray(argon2.derive(passphrase))
+    with _STRETCHING:
+        return bytearray(argon2.derive(passphrase))
 
 
 def _check_value(root_key: bytes | bytearray) -> bytes:
@@ -152,18 +157,24 @@ def _read_private(path: Path) -> bytearray | None:
         if path.is_symlink():
             raise _refuse(f"{path}: is a symbolic link", "Name the file itself.") from None
         raise _refuse(f"{path}: {error.strerror}", "Let the gateway's user, and only it, read the file.") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise _refuse(f"{path}: not a plain file", "Name a plain file.")
-        if status.st_uid != os.geteuid():
-            raise _refuse(f"{path}: belongs to another user", f"Run `chown` on it, for user id {os.geteuid()}.")
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            raise _refuse(
-                f"{path}: other users can read or change it (mode {stat.S_IMODE(status.st_mode):04o})",
-                f"Run `chmod 600 {path}`; if others may have read it, treat its keys as known.",
-            )
-        return bytearray(file.read(_READ_LIMIT))
+    try:
+        _require_private(path, os.fstat(descriptor))
+        return bytearray(os.read(descriptor, _READ_LIMIT))
+    finally:
+        os.close(descriptor)
+
+
+def _require_private(path: Path, status: os.stat_result) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISREG(status.st_mode):
+        raise _refuse(f"{path}: not a plain file", "Name a plain file.")
+    if status.st_uid != os.geteuid():
+        raise _refuse(f"{path}: belongs to another user", f"Run `chown` on it, for user id {os.geteuid()}.")
+    if mode & 0o077:
+        raise _refuse(
+            f"{path}: other users can read or change it (mode {mode:04o})",
+            f"Run `chmod 600 {path}`; if others may have read it, treat its keys as known.",
+        )
 
 
 def _write_once(path: Path, content: bytes) -> None:

@@ -1,0 +1,1 @@
+"""Key providers, below the contract."""
