@@ -30,7 +30,7 @@ from kmsgw.config import (
     VaultAppRoleLogin,
     VaultCertificateLogin,
 )
-from kmsgw.errors import ConfigurationError, KmsgwError
+from kmsgw.errors import AuditUnavailable, ConfigurationError
 from kmsgw.model.access import Principal
 from kmsgw.operations.catalogue import Operations, World
 from kmsgw.operations.control.get_status import ProviderState, WorkerState
@@ -46,10 +46,20 @@ from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, HealthMo
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.rpcs import SERVICES, rpc_table
 from kmsgw.server.tls import ServerCredentials, check_tls_files
-from kmsgw.storage import Database, migrate, open_store
+from kmsgw.storage import Database, examine, migrate, open_store
+from kmsgw.surroundings import (
+    CONTEXT_KEY,
+    FoundFaults,
+    examine_audit,
+    examine_root_key,
+    makes_root_key,
+    require_log,
+    signing_key_file,
+)
 
 _LOG = logging.getLogger(__name__)
 _WATCH_SECONDS = 1.0
+_PROBE_SECONDS = 1.0
 _MAX_SECRET = 4096
 
 
@@ -110,9 +120,14 @@ class Gateway:
         self.stopped.set()
         self.health.stop()
         self.server.stop(grace)
+        self.health.join(_PROBE_SECONDS)
         self.keyring.stop()
         # After the last answer, so that the last checkpoint holds all of them.
-        self.audit.close()
+        try:
+            self.audit.close()
+        except AuditUnavailable as error:
+            # Entries were refused for want of room or by a fault. Their callers were told, each in its call.
+            _LOG.warning("the audit log was closed without every entry: %s", error.message)
         for provider in self.providers.values():
             provider.close()
         self.close_store()
@@ -126,36 +141,29 @@ class Gateway:
 
 
 def check(settings: Settings, *, prepare: bool) -> None:
-    """Try everything that serving needs. Raises `ConfigurationError` with every fault at once.
+    """Try everything that serving needs, and make nothing. Raises `ConfigurationError` with every fault at once.
 
-    With `prepare`, bring the database's schema up to date and make what is missing, where nothing is wrong.
+    With `prepare`, where nothing is wrong, bring the database's schema up to date and make what is missing.
     """
-    faults = check_tls_files(settings.tls, settings.environment)
-    advice = ""
-
-    def attempt(place: str, work: Callable[[], object]) -> None:
-        nonlocal advice
-        try:
-            work()
-        except ConfigurationError as error:
-            faults.extend(error.faults)
-            advice = advice or error.advice
-        except KmsgwError as error:
-            faults.append(f"{place}: {error.message}")
-            advice = advice or error.advice
-
-    attempt("policy", lambda: CurrentPolicies(settings.policy.folder))
-    attempt("principals", lambda: PrincipalRules(settings.principals))
-    attempt("audit", lambda: _prepare_audit(settings))
+    faults = FoundFaults([(fault, "") for fault in check_tls_files(settings.tls, settings.environment)])
+    faults.attempt("policy", lambda: CurrentPolicies(settings.policy.folder))
+    faults.attempt("principals", lambda: PrincipalRules(settings.principals))
+    faults.attempt("audit", lambda: examine_audit(settings))
+    faults.attempt("state", lambda: examine(Database.of_settings(settings.state)))
+    fresh = {name: each for name, each in settings.providers.items() if makes_root_key(each)}
     for name, provider in settings.providers.items():
-        attempt(f"providers.{name}", partial(_try_provider, name, provider))
-    # Last, and only where all else is right: a start that is refused leaves nothing half-made. And here, in the one
-    # process that runs before the workers: two of them would each make a key.
+        examination = _examine_fresh if name in fresh else _try_provider
+        faults.attempt(f"providers.{name}", partial(examination, name, provider))
+    # Only where all is right: a start that is refused leaves nothing half-made. And here, in the one process that
+    # runs before the workers: two of them would each make a key.
     if prepare and not faults:
-        attempt("audit", lambda: _context_key(settings))
-        attempt("state", lambda: migrate(Database.of_settings(settings.state)))
-    if faults:
-        raise ConfigurationError(faults, advice=advice)
+        for name, provider in fresh.items():
+            faults.attempt(f"providers.{name}", partial(_try_provider, name, provider))
+        if not faults:
+            faults.attempt("audit", lambda: _prepare_audit(settings))
+        if not faults:
+            faults.attempt("state", lambda: migrate(Database.of_settings(settings.state)))
+    faults.require_none()
 
 
 def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[], None]) -> Gateway:
@@ -175,14 +183,15 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
     limits = CacheLimits(cache.max_messages, cache.max_bytes, cache.max_age_seconds, cache.entries)
     data_keys = DataKeys(providers, limits)
     keyring.on_change(data_keys.forget)
+    require_log(settings.audit, worker)
     audit = DurableLog.open(
         settings.audit.folder / worker,
         origin=f"{settings.audit.origin}/{settings.node}/{worker}",
-        key_file=settings.audit.keys / f"{worker}.key",
+        key_file=signing_key_file(settings.audit, worker),
         on_fatal=lambda why: _end(why, on_fatal),
     )
     digest = ContextDigest(_context_key(settings))
-    health = HealthMonitor(providers, audit.probe, keyring.require_fresh)
+    health = HealthMonitor(providers, lambda: _probe_audit(audit, on_fatal), keyring.require_fresh)
 
     def observe() -> WorkerState:
         return WorkerState(
@@ -245,7 +254,7 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
 def open_provider(name: str, settings: ProviderSettings) -> KeyProvider:
     """Return the provider that a section configures. Raises `ConfigurationError` where it can't ever serve."""
     if isinstance(settings, SoftwareSettings):
-        return SoftwareProvider(name, _root_key(settings), development_only=not settings.allow_production)
+        return SoftwareProvider(name, _root_key(name, settings), development_only=not settings.allow_production)
     if isinstance(settings, Pkcs11Settings):
         return Pkcs11Provider(
             name,
@@ -269,6 +278,14 @@ def open_provider(name: str, settings: ProviderSettings) -> KeyProvider:
     )
 
 
+def _examine_fresh(name: str, settings: ProviderSettings) -> None:
+    """Examine a software provider that has not made its root key yet. Its descriptors can be read only once."""
+    assert isinstance(settings, SoftwareSettings)
+    examine_root_key(name, settings)
+    if settings.passphrase_file is not None:
+        _secret(f"providers.{name}.passphrase_file", settings.passphrase_file, None)
+
+
 def _try_provider(name: str, settings: ProviderSettings) -> None:
     open_provider(name, settings).close()
 
@@ -279,12 +296,12 @@ def _vault_login(settings: VaultCertificateLogin | VaultAppRoleLogin) -> Login:
     return AppRoleLogin(settings.role_id_file, settings.secret_id_file, settings.mount)
 
 
-def _root_key(settings: SoftwareSettings) -> bytearray:
+def _root_key(name: str, settings: SoftwareSettings) -> bytearray:
     if settings.root_key_file is not None:
         return load_root_key_from_file(settings.root_key_file)
     if settings.root_key_fd is not None:
         return root_key_from_bytes(_read_descriptor(settings.root_key_fd), f"descriptor {settings.root_key_fd}")
-    passphrase = _secret("passphrase", settings.passphrase_file, settings.passphrase_fd)
+    passphrase = _secret(f"providers.{name}.passphrase", settings.passphrase_file, settings.passphrase_fd)
     return root_key_from_passphrase(passphrase, settings.salt_file)
 
 
@@ -305,8 +322,14 @@ def _secret(place: str, path: Path | None, descriptor: int | None) -> bytes:
 
 
 def _read_descriptor(descriptor: int) -> bytes:
-    with os.fdopen(descriptor, "rb") as stream:
-        return stream.read(_MAX_SECRET)
+    try:
+        with os.fdopen(descriptor, "rb") as stream:
+            return stream.read(_MAX_SECRET)
+    except OSError as error:
+        raise ConfigurationError(
+            [f"descriptor {descriptor}: {error.strerror}"],
+            advice="Secrets are taken over at a start of kmsgwd: start it anew with the descriptor open.",
+        ) from None
 
 
 def _end(why: str, on_fatal: Callable[[], None]) -> None:
@@ -314,23 +337,31 @@ def _end(why: str, on_fatal: Callable[[], None]) -> None:
     on_fatal()
 
 
+def _probe_audit(audit: DurableLog, on_fatal: Callable[[], None]) -> None:
+    """Probe the log. Where it has ended for good, so does the worker: its callers find another that records."""
+    try:
+        audit.probe()
+    except AuditUnavailable as error:
+        if audit.ended:
+            _end(error.message, on_fatal)
+        raise
+
+
 def _context_key(settings: Settings) -> bytes:
     """Return the key that contexts are digested under: one for all workers, so that equal contexts can be found."""
-    return load_or_create_secret(settings.audit.keys / "context.key")
+    return load_or_create_secret(settings.audit.keys / CONTEXT_KEY)
 
 
 def _prepare_audit(settings: Settings) -> None:
-    """Make the audit folders. The keys' folder is the gateway's alone."""
+    """Make the audit folders and the key for contexts. The keys' folder is the gateway's alone."""
     for place, folder, mode in (("folder", settings.audit.folder, 0o755), ("keys", settings.audit.keys, 0o700)):
         try:
             folder.mkdir(mode=mode, parents=True, exist_ok=True)
-            writable = os.access(folder, os.W_OK | os.X_OK)
         except OSError as error:
-            raise ConfigurationError([f"audit.{place}: {folder}: {error.strerror}"]) from None
-        if not writable:
             raise ConfigurationError(
-                [f"audit.{place}: {folder}: not writable"], advice="Give it to the gateway's user."
-            )
+                [f"audit.{place}: {folder}: {error.strerror}"], advice="Name a folder that can be made."
+            ) from None
+    _context_key(settings)
 
 
 def _register_reflection(server: grpc.Server) -> None:

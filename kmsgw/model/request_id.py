@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from datetime import UTC, datetime
+from datetime import datetime
 
 
 def new_request_id(now: datetime) -> str:
@@ -11,14 +11,3 @@ def new_request_id(now: datetime) -> str:
     rest = int.from_bytes(os.urandom(10))
     number = milliseconds << 80 | 0x7 << 76 | (rest >> 4 & 0xFFF) << 64 | 0b10 << 62 | (rest >> 16 & (1 << 62) - 1)
     return str(uuid.UUID(int=number))
-
-
-def request_time(request_id: str) -> datetime | None:
-    """Return the time in an id to the millisecond, or None where the text is no UUID version 7."""
-    try:
-        parsed = uuid.UUID(request_id)
-    except ValueError:
-        return None
-    if parsed.version != 7:
-        return None
-    return datetime.fromtimestamp((parsed.int >> 80) / 1000, UTC)

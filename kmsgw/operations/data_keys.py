@@ -20,7 +20,7 @@ from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.envelope.aead import new_data_key
 from kmsgw.envelope.binding import DataKeyHolder, wrap_aad
 from kmsgw.envelope.format import Envelope
-from kmsgw.errors import DecryptionFailed, FailedPrecondition, Reason
+from kmsgw.errors import DecryptionFailed, FailedPrecondition, ProviderUnavailable, Reason
 from kmsgw.model.context import EncryptionContext
 from kmsgw.model.key import Key, KeyVersion
 from kmsgw.providers.base import KeyProvider, MaterialRef
@@ -66,7 +66,10 @@ class _SingleFlight(Generic[EntryT]):
             if flight is None:
                 flight = self._flights[what] = Future()
         if not leads:
-            return flight.result(timeout=_WAIT_SECONDS)
+            try:
+                return flight.result(timeout=_WAIT_SECONDS)
+            except TimeoutError:
+                raise ProviderUnavailable("The key provider is slow to answer.") from None
         try:
             made = make()
         except BaseException as error:

@@ -118,6 +118,12 @@ class Keyring:
         if self._epoch >= 0 and self._store.epoch() == self._epoch:
             return frozenset()
         changes = self._store.changes_since(self._epoch)
+        if changes.epoch < self._epoch:
+            # Restored from a backup under a running worker: what was disabled since may be enabled again (threat 11).
+            raise StateUnavailable(
+                "The database is older than what this worker has seen.",
+                advice="Put the newest state back, or restart the gateway to go on from the older one.",
+            )
         for key in changes.keys:
             before = self._keys.get(key.key_id)
             for alias in () if before is None else before.aliases:

@@ -81,6 +81,11 @@ class HealthMonitor:
         self._stopped.set()
         self._servicer.enter_graceful_shutdown()
 
+    def join(self, seconds: float) -> None:
+        """Wait until the probes have ended, at most so long: they use what is closed next."""
+        for thread in self._threads:
+            thread.join(seconds)
+
     def fault(self, service: str) -> str:
         """Return what is wrong with a part, or an empty text."""
         return self._faults[service]
