@@ -18,9 +18,6 @@ from kmsgw.operations.ports import KeyStore
 MAX_AGE_SECONDS: Final = 1.0
 """Oldest state that is answered from."""
 
-_MISS_AGE_SECONDS: Final = 0.02
-"""An unknown name is looked up again, but no more often than this: a flood of them must not reach the database."""
-
 _RETRY_SECONDS: Final = 0.2
 _LOCK_SECONDS: Final = 0.5
 
@@ -63,17 +60,19 @@ class Keyring:
 
     def resolve(self, name: str) -> Key | None:
         """Return the key of an id or an ``alias/NAME``, or None. Raises `StateUnavailable` where that isn't known."""
+        asked = self._clock.monotonic()
         self.require_fresh()
         key = self._find(name)
-        if key is None and self._clock.monotonic() - self._seen > _MISS_AGE_SECONDS:
-            self.refresh(older_than=_MISS_AGE_SECONDS)
+        if key is None:
+            # It may have been made elsewhere a moment ago: a key that was created can be used at once, everywhere.
+            self.refresh(unless_since=asked)
             key = self._find(name)
         return key
 
     def resolve_version(self, key: Key, version: int) -> Key:
         """Return the key, read again where it is not known to have `version`: it may have been rotated elsewhere."""
-        if key.find_version(version) is None and self._clock.monotonic() - self._seen > _MISS_AGE_SECONDS:
-            self.refresh(older_than=_MISS_AGE_SECONDS)
+        if key.find_version(version) is None:
+            self.refresh(unless_since=self._clock.monotonic())
             return self._keys.get(key.key_id, key)
         return key
 
@@ -87,18 +86,23 @@ class Keyring:
 
     def require_fresh(self) -> None:
         """Raise `StateUnavailable` where the state can't be brought to at most one second of age."""
-        if self._clock.monotonic() - self._seen > MAX_AGE_SECONDS:
-            self.refresh(older_than=MAX_AGE_SECONDS)
+        now = self._clock.monotonic()
+        if now - self._seen > MAX_AGE_SECONDS:
+            self.refresh(unless_since=now - MAX_AGE_SECONDS)
 
-    def refresh(self, older_than: float = 0.0) -> None:
-        """Load what changed, unless somebody did within `older_than` seconds."""
+    def refresh(self, unless_since: float | None = None) -> None:
+        """Load what changed, unless somebody began to do so after `unless_since`, a time of the monotonic clock.
+
+        Callers wait for each other: however many ask at once, as a flood of unknown names does, the database gets one
+        query at a time, and who waited while one began needs none of its own.
+        """
         if not self._lock.acquire(timeout=_LOCK_SECONDS):
             raise StateUnavailable("The database is slow to answer.")
         try:
             before = self._clock.monotonic()
-            if older_than and before - self._seen <= older_than:
+            if unless_since is not None and self._seen >= unless_since:
                 return
-            if older_than and before - self._failed < _RETRY_SECONDS:
+            if unless_since is not None and before - self._failed < _RETRY_SECONDS:
                 # One caller waits for a database that is down; the others need not queue behind it.
                 raise StateUnavailable("The database does not answer.")
             try:

@@ -1,0 +1,222 @@
+"""Data keys: reused within their limits, found by all that they are bound to, forgotten with any change of the key."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from kmsgw.envelope.binding import DataKeyHolder
+from kmsgw.envelope.format import Envelope, Suite, bound_header, wrapped_data_key
+from kmsgw.errors import DecryptionFailed, FailedPrecondition, ProviderUnavailable, Reason
+from kmsgw.model.context import EMPTY_CONTEXT, EncryptionContext
+from kmsgw.model.key import Key, KeyVersion
+from kmsgw.operations.data_keys import CacheLimits, DataKeys
+from kmsgw.providers.base import MaterialRef
+from kmsgw.providers.software import SoftwareProvider
+from tests.fakes.clock import SetClock
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+PATIENT = EncryptionContext.of({"patient": "P-1001"})
+
+
+class CountingProvider(SoftwareProvider):
+    """The software provider, which counts its calls and can be slow or down."""
+
+    def __init__(self) -> None:
+        super().__init__("software", bytes(32))
+        self.wraps = self.unwraps = 0
+        self.pause = 0.0
+        self.down = False
+
+    def wrap(self, material: MaterialRef, data_key: bytes, aad: bytes) -> bytes:
+        self._answer()
+        self.wraps += 1
+        return super().wrap(material, data_key, aad)
+
+    def unwrap(self, material: MaterialRef, wrapped: bytes, aad: bytes) -> bytes:
+        self._answer()
+        self.unwraps += 1
+        return super().unwrap(material, wrapped, aad)
+
+    def _answer(self) -> None:
+        time.sleep(self.pause)
+        if self.down:
+            raise ProviderUnavailable("down")
+
+
+class Bench:
+    """Data keys over one key, with a clock that stands still."""
+
+    def __init__(self, **limits: float) -> None:
+        self.provider = CountingProvider()
+        self.clock = SetClock()
+        given = {"max_messages": 3, "max_bytes": 1000, "max_age_seconds": 60, "entries": 10, **limits}
+        self.data_keys = DataKeys(
+            {"software": self.provider},
+            CacheLimits(
+                int(given["max_messages"]), int(given["max_bytes"]), given["max_age_seconds"], int(given["entries"])
+            ),
+            clock=self.clock,
+        )
+        material = self.provider.create("ehr", 1)
+        self.key = Key("ehr", "hospital", "software", (KeyVersion(1, material, NOW),), NOW, NOW, revision=1)
+
+    def an_envelope(self, suite: Suite = Suite.GATEWAY_SEALED, context: EncryptionContext = PATIENT) -> Envelope:
+        made = self.data_keys.generate(self.key, context, suite.holder)
+        if suite is Suite.WRAPPED_DATA_KEY:
+            return wrapped_data_key("ehr", 1, made.wrapped)
+        return Envelope(suite, "ehr", 1, made.wrapped, bound_header(suite, "ehr", bytes(32), bytes(32)))
+
+    def unwrap(self, envelope: Envelope, context: EncryptionContext = PATIENT) -> bytes:
+        return self.data_keys.unwrap(self.key, self.key.primary, envelope, context)
+
+
+def test_a_data_key_is_reused_up_to_its_messages() -> None:
+    bench = Bench()
+    wrapped = [bench.data_keys.for_sealing(bench.key, PATIENT, 10).wrapped for _ in range(7)]
+    assert [wrapped.count(each) for each in dict.fromkeys(wrapped)] == [3, 3, 1]
+
+
+def test_a_data_key_is_reused_up_to_its_bytes_and_its_age() -> None:
+    bench = Bench()
+    first = bench.data_keys.for_sealing(bench.key, PATIENT, 900)
+    assert bench.data_keys.for_sealing(bench.key, PATIENT, 101) is not first
+    second = bench.data_keys.for_sealing(bench.key, PATIENT, 1)
+    bench.clock.move(timedelta(seconds=60))
+    assert bench.data_keys.for_sealing(bench.key, PATIENT, 1) is not second
+
+
+def test_a_message_larger_than_the_limit_gets_a_data_key_of_its_own() -> None:
+    bench = Bench()
+    made = bench.data_keys.for_sealing(bench.key, PATIENT, 5000)
+    assert bench.data_keys.for_sealing(bench.key, PATIENT, 5000).wrapped != made.wrapped
+
+
+def test_two_contexts_never_share_a_data_key() -> None:
+    bench = Bench()
+    one = bench.data_keys.for_sealing(bench.key, PATIENT, 1)
+    other = bench.data_keys.for_sealing(bench.key, EMPTY_CONTEXT, 1)
+    assert one.plaintext != other.plaintext
+
+
+def test_generated_data_keys_are_never_handed_out_twice() -> None:
+    bench = Bench()
+    made = {bench.data_keys.generate(bench.key, PATIENT, DataKeyHolder.CLIENT).plaintext for _ in range(50)}
+    assert len(made) == 50
+
+
+def test_an_unwrapped_data_key_is_found_again_until_it_is_old() -> None:
+    bench = Bench()
+    envelope = bench.an_envelope()
+    assert bench.unwrap(envelope) == bench.unwrap(envelope)
+    assert bench.provider.unwraps == 1
+    bench.clock.move(timedelta(seconds=60))
+    bench.unwrap(envelope)
+    assert bench.provider.unwraps == 2
+
+
+def test_a_cached_data_key_is_not_found_with_another_context_holder_or_wrapping() -> None:
+    bench = Bench()
+    envelope = bench.an_envelope()
+    bench.unwrap(envelope)
+    with pytest.raises(DecryptionFailed):
+        bench.unwrap(envelope, EMPTY_CONTEXT)
+    with pytest.raises(DecryptionFailed):
+        bench.unwrap(wrapped_data_key("ehr", 1, envelope.wrapped))
+    with pytest.raises(DecryptionFailed):
+        bench.unwrap(replace(envelope, wrapped=envelope.wrapped[:-1] + b"\0"))
+
+
+def test_a_client_sealed_envelope_and_its_wrapped_data_key_have_the_same_data_key() -> None:
+    bench = Bench()
+    envelope = bench.an_envelope(Suite.CLIENT_SEALED)
+    assert bench.unwrap(envelope) == bench.unwrap(envelope.wrapped_data_key())
+
+
+def test_what_did_not_open_is_not_cached() -> None:
+    bench = Bench()
+    envelope = replace(bench.an_envelope(), wrapped=bytes(60))
+    for _ in range(2):
+        with pytest.raises(DecryptionFailed):
+            bench.unwrap(envelope)
+    assert bench.provider.unwraps == 2
+
+
+@pytest.mark.parametrize("forget", [True, False], ids=["by the listener", "by the revision"])
+def test_any_change_of_the_key_forgets_its_data_keys(forget: bool) -> None:
+    bench = Bench()
+    envelope = bench.an_envelope()
+    bench.unwrap(envelope)
+    sealing = bench.data_keys.for_sealing(bench.key, PATIENT, 1)
+    if forget:
+        bench.data_keys.forget(frozenset({"ehr"}))
+    else:
+        bench.key = replace(bench.key, revision=2)
+    bench.unwrap(envelope)
+    assert bench.provider.unwraps == 2
+    assert bench.data_keys.for_sealing(bench.key, PATIENT, 1).wrapped != sealing.wrapped
+
+
+def test_the_caches_are_bounded() -> None:
+    bench = Bench(entries=2)
+    envelopes = [bench.an_envelope() for _ in range(3)]
+    for envelope in (*envelopes, envelopes[0]):
+        bench.unwrap(envelope)
+    assert bench.provider.unwraps == 4
+
+
+def test_an_age_of_zero_turns_reuse_off() -> None:
+    bench = Bench(max_age_seconds=0)
+    envelope = bench.an_envelope()
+    bench.unwrap(envelope)
+    bench.unwrap(envelope)
+    assert bench.provider.unwraps == 2
+    assert (
+        bench.data_keys.for_sealing(bench.key, PATIENT, 1).wrapped
+        != bench.data_keys.for_sealing(bench.key, PATIENT, 1).wrapped
+    )
+
+
+def test_many_callers_who_miss_the_same_data_key_make_one_provider_call() -> None:
+    bench = Bench()
+    envelope = bench.an_envelope()
+    bench.provider.pause = 0.2
+    start = threading.Barrier(16)
+
+    def miss() -> bytes:
+        start.wait()
+        return bench.unwrap(envelope)
+
+    with ThreadPoolExecutor(16) as pool:
+        found = {task.result() for task in [pool.submit(miss) for _ in range(16)]}
+    assert len(found) == 1
+    assert bench.provider.unwraps == 1
+
+
+def test_a_failed_call_fails_for_all_who_wait_and_for_nobody_after() -> None:
+    bench = Bench()
+    envelope = bench.an_envelope()
+    bench.provider.pause, bench.provider.down = 0.2, True
+    start = threading.Barrier(4)
+
+    def miss() -> bytes:
+        start.wait()
+        return bench.unwrap(envelope)
+
+    with ThreadPoolExecutor(4) as pool:
+        for task in [pool.submit(miss) for _ in range(4)]:
+            with pytest.raises(ProviderUnavailable):
+                task.result()
+    bench.provider.down = False
+    assert len(bench.unwrap(envelope)) == 32
+
+
+def test_a_provider_that_is_not_configured_here_is_named() -> None:
+    bench = Bench()
+    bench.key = replace(bench.key, provider="elsewhere")
+    with pytest.raises(FailedPrecondition) as refusal:
+        bench.data_keys.for_sealing(bench.key, PATIENT, 1)
+    assert refusal.value.reason is Reason.PROVIDER_UNKNOWN
