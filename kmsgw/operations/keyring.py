@@ -91,7 +91,7 @@ class Keyring:
             self.refresh(unless_since=now - MAX_AGE_SECONDS)
 
     def refresh(self, unless_since: float | None = None) -> None:
-        """Load what changed, unless somebody began to do so after `unless_since`, a time of the monotonic clock.
+        """Load what changed, unless somebody began to do so since `unless_since`, a time of the monotonic clock.
 
         Callers wait for each other: however many ask at once, as a flood of unknown names does, the database gets one
         query at a time, and who waited while one began needs none of its own.

@@ -84,6 +84,14 @@ def test_an_unknown_name_is_looked_up_at_once_but_not_by_every_caller() -> None:
     assert store.looks == looks
 
 
+def test_a_key_that_was_made_a_moment_after_the_last_look_is_found_at_once() -> None:
+    keyring, store, clock = a_keyring()
+    for number in range(5):
+        store.put(f"new-{number}")
+        clock.move(timedelta(milliseconds=1))
+        assert keyring.resolve(f"new-{number}") is not None
+
+
 def test_a_state_that_can_not_be_read_is_refused_after_a_second_and_not_before() -> None:
     keyring, store, clock = a_keyring()
     store.down = True

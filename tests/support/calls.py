@@ -1,0 +1,120 @@
+"""Raw calls to a gateway, and the whole of what it answers: the SDK keeps some of that to itself."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Self, cast
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from kmsgw.server.status import DETAILS_METADATA, REQUEST_ID_METADATA
+from kmsgw.v1 import common_pb2, crypto_service_pb2, key_service_pb2, policy_service_pb2, system_service_pb2
+from tests.support.gateway import Gateway
+
+METHODS = {
+    method.name: f"/{service.full_name}/{method.name}"
+    for module in (crypto_service_pb2, key_service_pb2, policy_service_pb2, system_service_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
+"""Path of each method of kmsgw, by its name alone."""
+
+_OPTIONS = (("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1))
+_IN_FLIGHT = 24
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Everything that a caller can see of one answer."""
+
+    code: grpc.StatusCode
+    body: bytes = field(default=b"", repr=False)
+    text: str = ""
+    reason: str = ""
+    details: bytes = b""
+    metadata: tuple[tuple[str, str | bytes], ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return self.code is grpc.StatusCode.OK
+
+    @property
+    def request_id(self) -> str:
+        """Id under which the request is recorded, from the trailing metadata."""
+        return next((str(value) for key, value in self.metadata if key == REQUEST_ID_METADATA), "")
+
+    @property
+    def error(self) -> tuple[str, str]:
+        """Names of status and reason: what the documentation promises of an error."""
+        return self.code.name, self.reason
+
+    def without_request_id(self) -> tuple[object, ...]:
+        """Return all of it, with a fixed text in place of the request id: what must not differ."""
+        own, none = self.request_id, "-" * 36
+        assert len(own) == len(none)
+
+        def plain(value: str | bytes) -> str | bytes:
+            if isinstance(value, bytes):
+                return value.replace(own.encode(), none.encode())
+            return value.replace(own, none)
+
+        metadata = tuple((key, plain(value)) for key, value in self.metadata)
+        return self.code, self.body, self.text, metadata
+
+
+class Caller:
+    """One connection of a principal; a new one may reach another worker. Close it."""
+
+    def __init__(self, gateway: Gateway, principal: str) -> None:
+        credentials = gateway.credentials(principal)
+        self._channel = grpc.secure_channel(
+            gateway.address,
+            grpc.ssl_channel_credentials(credentials.ca, credentials.private_key, credentials.certificate),
+            options=_OPTIONS,
+        )
+
+    def call(self, method: str, request: Message | bytes, timeout: float = 20.0) -> Answer:
+        """Make one call, once. `method` is a name of `METHODS`, or a path."""
+        return self.calls(method, [request], timeout)[0]
+
+    def calls(self, method: str, requests: Iterable[Message | bytes], timeout: float = 20.0) -> list[Answer]:
+        """Make many calls, a bounded number of them at a time, and return their answers in order."""
+        send = self._channel.unary_unary(METHODS.get(method, method), None, None)
+        pending: list[grpc.CallFuture[bytes]] = []
+        answers: list[Answer] = []
+        for request in requests:
+            body = request if isinstance(request, bytes) else request.SerializeToString()
+            pending.append(send.future(body, timeout=timeout))
+            if len(pending) == _IN_FLIGHT:
+                answers.append(_answer(pending.pop(0)))
+        return answers + [_answer(each) for each in pending]
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _answer(future: "grpc.CallFuture[bytes]") -> Answer:
+    code = future.code()
+    metadata = cast("Sequence[tuple[str, str | bytes]]", future.trailing_metadata() or ())
+    pairs = tuple((key, value) for key, value in metadata)
+    if code is grpc.StatusCode.OK:
+        return Answer(code, future.result(), metadata=pairs)
+    details = next((cast("bytes", value) for key, value in pairs if key == DETAILS_METADATA), b"")
+    reason = ""
+    for packed in status_pb2.Status.FromString(details).details:
+        info = error_details_pb2.ErrorInfo()
+        if packed.Unpack(info):
+            reason = info.reason
+    return Answer(code, b"", future.details() or "", reason, details, pairs)
+
+
+def pairs(**context: str) -> list[common_pb2.ContextPair]:
+    """Return an encryption context as the wire has it."""
+    return [common_pb2.ContextPair(key=key, value=value) for key, value in context.items()]
