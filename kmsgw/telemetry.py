@@ -20,7 +20,7 @@ class JsonFormatter(logging.Formatter):
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line. Control characters are escaped, so that no message can forge a line."""
+        """Return the line. All but ASCII is escaped, so that no message can forge a line."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -31,7 +31,7 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = record.exc_info[0].__qualname__
             line["at"] = " < ".join(frames(record.exc_info[2]))
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line)
 
 
 def frames(traceback: TracebackType | None) -> list[str]:
