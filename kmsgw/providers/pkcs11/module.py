@@ -91,6 +91,8 @@ class Pkcs11Module:
         except PKCS11Error:
             self._native.C_Finalize(None)
             raise
+        # Never deallocated: at the interpreter's end python-pkcs11 fails to unload the library and prints a trace.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._library))
 
     @classmethod
     def acquire(cls, path: Path, user: object) -> "Pkcs11Module":
