@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,12 +18,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from sqlalchemy import Connection
 
-from kmsgw.errors import ConfigurationError, StateUnavailable
+from kmsgw.errors import ConfigurationError, Conflict, StateUnavailable
+from kmsgw.model.key import Key
 from kmsgw.operations.ports import KeyStore
-from kmsgw.storage import Database, migrate, open_store
+from kmsgw.storage import Database, keys, migrate, open_store, unit
+from kmsgw.storage.access import Access
+from kmsgw.storage.connections import Connections
 from kmsgw.storage.database import SERVING, PostgresqlServer, Timeouts
-from tests.contract.key_store_examples import plain_key
+from tests.contract.key_store_examples import plain_key, rotated
 from tests.support.postgres import PostgresDatabase, PostgresServer
 
 
@@ -223,6 +228,63 @@ def test_the_error_of_the_block_outlives_a_broken_connection(postgres_server: Po
     postgres_server.start()
 
     assert store.epoch() == 0
+
+
+# Reading and sharing
+
+
+def test_a_key_that_changes_between_the_statements_that_read_it_is_read_again(
+    database: Database, store: KeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.unit_of_work() as work:
+        made = work.add(plain_key("one"))
+    read_aliases = keys._aliases_of
+    saved: list[Key] = []
+
+    def change_then_read(connection: Connection, key_ids: list[str]) -> defaultdict[str, list[str]]:
+        if not saved:
+            saved.append(made)
+            other = open_store(database)
+            with other.unit_of_work() as writing:
+                saved[0] = writing.save(replace(rotated(made), aliases=("alias/one",)))
+            other.close()
+        return read_aliases(connection, key_ids)
+
+    with store.unit_of_work() as work:
+        monkeypatch.setattr(keys, "_aliases_of", change_then_read)
+        assert work.get("one") == saved[0]
+
+
+def test_a_key_that_changes_without_a_pause_is_a_conflict(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    with store.unit_of_work() as work:
+        work.add(plain_key("one"))
+    monkeypatch.setattr(unit, "stored_revision", lambda *_: -5)
+
+    with pytest.raises(Conflict), store.unit_of_work() as work:
+        work.get("one")
+
+
+def test_a_forked_process_does_not_speak_on_its_parents_connection(database: Database) -> None:
+    connections = Connections(database, SERVING)
+
+    def session() -> object:
+        with connections.transaction(Access.READ) as connection:
+            return connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+
+    ours = session()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if session() != ours else 2
+            connections.close()
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert session() == ours
+    connections.close()
 
 
 # TLS

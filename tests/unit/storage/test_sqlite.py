@@ -5,6 +5,7 @@ import pwd
 import shutil
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -212,3 +213,18 @@ def test_a_full_disk_is_an_outage_that_leaves_the_state_whole(place: Place) -> N
     again = open_store(place.database)
     assert again.changes_since(-1).keys == (made,)
     again.close()
+
+
+def test_a_process_that_starts_waits_for_another_that_writes_the_first_page(place: Place) -> None:
+    place.file.touch()
+    with closing(sqlite3.connect(place.file, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.3, other.execute, ["COMMIT"])
+        release.start()
+
+        migrate(place.database)
+
+        release.join()
+    store = open_store(place.database)
+    assert store.epoch() == 0
+    store.close()
