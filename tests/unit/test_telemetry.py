@@ -29,7 +29,7 @@ def logged(message: str, *, error: ValueError | None = None) -> dict[str, str]:
 def test_a_record_is_one_line_whatever_it_holds() -> None:
     line = logged("first\nsecond \u2028 \x1b[31m")
     assert line["message"] == "first\nsecond \u2028 \x1b[31m"
-    assert (line["process"], line["level"], line["logger"]) == ("worker-0", "warning", "kmsgw.test")
+    assert (line["process"], line["level"], line["logger"]) == ("worker-0", "warning", "kmsgw.test.telemetry")
 
 
 def test_the_text_of_an_exception_stays_out() -> None:
