@@ -12,6 +12,9 @@ import pytest
 from google.protobuf.message import Message
 
 from kmsgw.client import Client, KeyState
+from kmsgw.envelope.aead import seal_value
+from kmsgw.envelope.format import Suite, parse_envelope
+from kmsgw.model.context import EncryptionContext
 from kmsgw.model.names import is_name
 from kmsgw.v1 import common_pb2, crypto_service_pb2
 from tests.support.calls import Answer, Caller, pairs
@@ -295,10 +298,6 @@ class TestConfusedSuites:
 
     def test_a_clients_data_key_seals_nothing_that_passes_for_the_gateways(self, caller: Caller, key: str) -> None:
         """Whoever was handed a data key could else make envelopes that look as if the gateway had sealed them."""
-        from kmsgw.envelope.aead import seal_value
-        from kmsgw.envelope.format import Suite, parse_envelope
-        from kmsgw.model.context import EncryptionContext
-
         data_key, wrapped = wrapped_data_key(caller, key)
         parsed = parse_envelope(wrapped)
         context = EncryptionContext.of_pairs((pair.key, pair.value) for pair in CONTEXT)
