@@ -33,6 +33,14 @@ TAG_BYTES = 16
 DIGEST_BYTES = 24
 
 
+def vendor_mechanism(name: str, number: int) -> Mechanism:
+    """Return a mechanism that python-pkcs11 has no name for; it takes nothing but members of its enumeration."""
+    made = int.__new__(Mechanism, number)
+    made._name_ = name
+    made._value_ = number
+    return made
+
+
 class TokenKey(Protocol):
     """What is used of a key object of python-pkcs11. The object is bound to the session that it was found in."""
 

@@ -11,12 +11,29 @@ from pkcs11.exceptions import PKCS11Error
 from kmsgw.errors import DecryptionFailed, ProviderUnavailable
 from kmsgw.providers.base import DATA_KEY_BYTES
 from kmsgw.providers.pkcs11.keys import OBJECT_ID_BYTES, generate
-from kmsgw.providers.pkcs11.mechanism import NONCE_BYTES, AesGcm, AesKeyWrapPad, TokenKey, WrapMechanism, gcm_encrypt
+from kmsgw.providers.pkcs11.mechanism import (
+    NONCE_BYTES,
+    AesGcm,
+    AesKeyWrapPad,
+    TokenKey,
+    WrapMechanism,
+    gcm_encrypt,
+    vendor_mechanism,
+)
 
 _AAD = b"kmsgw/pkcs11/trial"
 
-_KWP_NUMBERS = (Mechanism.AES_KEY_WRAP_KWP, Mechanism.AES_KEY_WRAP_PAD)
-"""PKCS#11 3.1 names RFC 5649 unmistakably; under the older number some tokens do it, and others PKCS #7 padding."""
+KWP_NUMBERS = (
+    Mechanism.AES_KEY_WRAP_KWP,
+    vendor_mechanism("CLOUDHSM_AES_KEY_WRAP_ZERO_PAD", 0x8000216F),
+    vendor_mechanism("LUNA_AES_KWP", 0x80000171),
+    Mechanism.AES_KEY_WRAP_PAD,
+)
+"""The numbers under which tokens do RFC 5649, the unmistakable ones first.
+
+PKCS#11 3.1 gave it a number of its own, since under the older one some tokens do it and others PKCS #7 padding; AWS
+and Thales have one each. What a token does under a number is tried before it is used.
+"""
 
 
 class MechanismChoice(StrEnum):
@@ -51,7 +68,7 @@ def try_mechanisms(token: pkcs11.Token, session: pkcs11.Session) -> Offer:
         faults.append("AES_GCM is not offered")
     else:
         _sort(AesGcm(), session, usable, faults)
-    numbers = [number for number in _KWP_NUMBERS if number in listed]
+    numbers = [number for number in KWP_NUMBERS if number in listed]
     if not numbers:
         faults.append("AES_KEY_WRAP_PAD is not offered")
     for number in numbers:

@@ -21,6 +21,7 @@ from pkcs11.exceptions import EncryptedDataInvalid, MechanismParamInvalid, Wrapp
 from pkcs11.mechanisms import GCMParams
 from pkcs11.types import DecryptMixin, EncryptMixin, UnwrapMixin, WrapMixin
 
+from kmsgw.providers.pkcs11.mechanism import vendor_mechanism
 from kmsgw.providers.pkcs11.selection import MechanismChoice, Offer, try_mechanisms
 
 
@@ -35,6 +36,7 @@ class Vendor:
     checks_aad: bool = True
     pad: Callable[[bytes], bytes] = bytes
     extractable: bool = False
+    appended: int = 0
     used: list[Mechanism] = field(default_factory=list)
     alive: int = 0
 
@@ -80,7 +82,8 @@ class Key(EncryptMixin, DecryptMixin, WrapMixin, UnwrapMixin):
             own = os.urandom(len(nonce))
             # A C library writes through the pointer, whatever Python thinks of bytes.
             ctypes.memmove(ctypes.c_char_p(nonce), own, len(own))
-        return AESGCM(self.value).encrypt(nonce, data, mechanism_param.aad if self.vendor.checks_aad else b"")
+        aad = mechanism_param.aad if self.vendor.checks_aad else b""
+        return AESGCM(self.value).encrypt(nonce, data, aad) + os.urandom(self.vendor.appended)
 
     def decrypt(self, data: bytes, *, mechanism: Mechanism, mechanism_param: GCMParams) -> bytes:  # type: ignore[override]
         aad = mechanism_param.aad if self.vendor.checks_aad else b""
@@ -187,3 +190,17 @@ def test_a_token_that_makes_extractable_keys_is_refused() -> None:
     offer = offer_of(Vendor(frozenset({GCM, PAD}), extractable=True))
     assert chosen(offer) == ""
     assert len(offer.faults) == 2
+
+
+@pytest.mark.parametrize("number", [0x8000216F, 0x80000171], ids=["AWS CloudHSM", "Thales Luna"])
+def test_the_vendors_own_numbers_of_rfc_5649_are_known(number: int) -> None:
+    vendor = Vendor(frozenset({GCM, vendor_mechanism("LISTED", number)}), own_nonce=True)
+    assert chosen(offer_of(vendor)) == "AES_KEY_WRAP_PAD"
+    assert number in [int(used) for used in vendor.used]
+
+
+def test_a_nonce_that_is_put_at_the_end_is_noticed() -> None:
+    """Thales Luna in FIPS mode returns its own nonce of 16 bytes behind the tag."""
+    offer = offer_of(Vendor(frozenset({GCM, PAD}), appended=16))
+    assert chosen(offer) == "AES_KEY_WRAP_PAD"
+    assert "AES_GCM gives 76 bytes instead of 60" in offer.faults

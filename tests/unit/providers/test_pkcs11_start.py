@@ -157,7 +157,8 @@ def test_the_pin_of_the_caller_may_be_overwritten(softhsm: SoftHsm) -> None:
 def test_a_process_that_ends_with_an_open_provider_is_silent(softhsm: SoftHsm) -> None:
     script = (
         "import sys, pathlib; from kmsgw.providers.pkcs11 import Pkcs11Provider;"
-        "opened = Pkcs11Provider('hsm', pathlib.Path(sys.argv[1]), sys.argv[2], sys.stdin.buffer.read()); opened.probe()"
+        "opened = Pkcs11Provider('hsm', pathlib.Path(sys.argv[1]), sys.argv[2], sys.stdin.buffer.read());"
+        "opened.probe()"
     )
     ended = subprocess.run(
         [sys.executable, "-c", script, str(softhsm.module), softhsm.label],
