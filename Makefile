@@ -71,11 +71,11 @@ $(VENV)/bin/python:
 # What runs the product and its demonstration.
 $(VENV)/.runs: requirements-demo.lock pyproject.toml | $(VENV)/bin/python
 	@test -e $(VENV)/.develops || $(BIN)/pip install -q --no-compile --require-hashes -r requirements-demo.lock
-	@$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
 # What checks and tests it, besides.
 $(VENV)/.develops: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/pip install -q --require-hashes -r requirements-dev.lock
-	@$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.runs
