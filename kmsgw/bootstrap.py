@@ -41,6 +41,7 @@ from kmsgw.providers.pkcs11 import MechanismChoice, Pkcs11Provider
 from kmsgw.providers.root_key import load_root_key_from_file, root_key_from_bytes, root_key_from_passphrase
 from kmsgw.providers.software import SoftwareProvider
 from kmsgw.providers.vault import AppRoleLogin, CertificateLogin, Login, VaultProvider
+from kmsgw.refusal import FoundFaults
 from kmsgw.server.grpc_server import GrpcServer
 from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, HealthMonitor
 from kmsgw.server.pipeline import Pipeline
@@ -49,7 +50,6 @@ from kmsgw.server.tls import ServerCredentials, check_tls_files
 from kmsgw.storage import Database, examine, migrate, open_store
 from kmsgw.surroundings import (
     CONTEXT_KEY,
-    FoundFaults,
     examine_audit,
     examine_root_key,
     makes_root_key,

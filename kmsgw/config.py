@@ -335,4 +335,9 @@ def load_settings(path: Path) -> Settings:
         ) from None
     except UnicodeDecodeError:
         raise ConfigurationError([f"{path}: not UTF-8 text"]) from None
-    return parse_settings(text, path.absolute().parent)
+    try:
+        return parse_settings(text, path.absolute().parent)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            list(error.faults), advice=f"Correct {path}; docs/operations.md describes every field."
+        ) from None

@@ -22,6 +22,7 @@ from kmsgw.config import Settings, load_settings
 from kmsgw.errors import ConfigurationError
 from kmsgw.launch import Launched, launch, read_secrets, slow_start
 from kmsgw.processes import forbid_dumps
+from kmsgw.refusal import FoundFaults
 from kmsgw.telemetry import start_logging
 
 _LOG = logging.getLogger("kmsgw.daemon")
@@ -249,8 +250,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(config)
         secrets = read_secrets(settings)
-        reservation = _reserve(settings.server.listen)
-        _preflight(config, secrets, *([] if options.check else ["--prepare"]))
+        faults = FoundFaults()
+        reservations: list[socket.socket] = []
+        faults.attempt("server.listen", lambda: reservations.append(_reserve(settings.server.listen)))
+        # Nothing is made while the port is another's: it may be this very gateway, running.
+        prepare = [] if options.check or faults else ["--prepare"]
+        faults.attempt("start", lambda: _preflight(config, secrets, *prepare))
+        faults.require_none()
     except ConfigurationError as error:
         return _refuse(error)
     if options.check:
@@ -258,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     # Blocked, so that they wait to be taken in the loop; the workers unblock them for themselves.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    return Supervisor(settings, config, secrets, reservation).run()
+    return Supervisor(settings, config, secrets, reservations[0]).run()
 
 
 if __name__ == "__main__":

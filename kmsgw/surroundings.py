@@ -1,47 +1,18 @@
 """What a start finds on disk, looked at without making anything: a start that is refused leaves nothing behind."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from kmsgw.audit.secret_files import load_secret
 from kmsgw.audit.wal import WAL_NAME
 from kmsgw.config import AuditSettings, ProviderSettings, Settings, SoftwareSettings
-from kmsgw.errors import ConfigurationError, KmsgwError
+from kmsgw.errors import ConfigurationError
 from kmsgw.providers.root_key import CHECK_SUFFIX
+from kmsgw.refusal import FoundFaults
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
 
 CONTEXT_KEY = "context.key"
 """File in ``audit.keys`` with the key that encryption contexts are digested under."""
-
-
-@dataclass(slots=True)
-class FoundFaults:
-    """Faults as they are found, each with what to do about it, to be told together."""
-
-    found: list[tuple[str, str]] = field(default_factory=list)
-
-    def attempt(self, place: str, work: Callable[[], object]) -> None:
-        """Do something, and note what it raises. `place` is the field that the fault is of."""
-        try:
-            work()
-        except ConfigurationError as error:
-            self.found += [(fault, "") for fault in error.faults[:-1]] + [(error.faults[-1], error.advice)]
-        except KmsgwError as error:
-            self.found.append((f"{place}: {error.message}", error.advice))
-
-    def __bool__(self) -> bool:
-        return bool(self.found)
-
-    def require_none(self) -> None:
-        """Raise `ConfigurationError` with all of them. The advice of a fault among several follows in its own line."""
-        if len(self.found) == 1:
-            raise ConfigurationError([self.found[0][0]], advice=self.found[0][1])
-        if self.found:
-            raise ConfigurationError(
-                [f"{fault.removesuffix('.')}. {advice}" if advice else fault for fault, advice in self.found]
-            )
 
 
 def examine_audit(settings: Settings) -> None:

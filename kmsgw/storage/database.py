@@ -114,7 +114,9 @@ def _read_password(path: Path) -> str:
     try:
         password = path.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
-        raise ConfigurationError([f"state.password_file: {path}: {error.strerror}"]) from None
+        raise ConfigurationError(
+            [f"state.password_file: {path}: {error.strerror}"], advice="Give a file that kmsgwd's user may read."
+        ) from None
     except UnicodeDecodeError:
         raise ConfigurationError([f"state.password_file: {path}: not UTF-8 text"]) from None
     if not password:
