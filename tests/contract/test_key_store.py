@@ -17,8 +17,8 @@ from alembic.migration import MigrationContext
 from kmsgw.errors import AlreadyExists, ConfigurationError, Conflict, InternalError, Reason, StateUnavailable
 from kmsgw.model.key import Key, KeyState
 from kmsgw.operations.ports import KeyStore
+from kmsgw.storage import examine, migrate
 from kmsgw.storage import keys as stored_keys
-from kmsgw.storage import migrate
 from kmsgw.storage.connections import single_use_engine
 from kmsgw.storage.database import SERVING, SqliteFile
 from kmsgw.storage.tables import metadata
@@ -416,6 +416,7 @@ def test_nodes_that_start_at_once_migrate_once(empty: Backend) -> None:
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(start, range(6))) == [0] * 6
     assert empty.execute("SELECT version_num FROM alembic_version") == [("0001",)]
+    assert empty.execute("SELECT id, value FROM state_epoch") == [(1, 0)]
 
 
 def test_a_newer_schema_is_refused_and_left_alone(backend: Backend) -> None:
@@ -426,6 +427,19 @@ def test_a_newer_schema_is_refused_and_left_alone(backend: Backend) -> None:
 
     assert "Run the version of kmsgw" in refused.value.advice
     assert backend.execute("SELECT version_num FROM alembic_version") == [("0999",)]
+
+
+def test_examining_makes_nothing_and_refuses_what_migrating_would(empty: Backend) -> None:
+    examine(empty.database)
+    if isinstance(empty.database.place, SqliteFile):
+        assert not empty.database.place.path.exists()
+
+    backend = empty.migrated()
+    examine(backend.database)
+    backend.execute("UPDATE alembic_version SET version_num = '0999'")
+
+    with pytest.raises(ConfigurationError, match="schema '0999', newer than '0001'"):
+        examine(backend.database)
 
 
 def test_the_migrations_make_what_the_tables_say(backend: Backend) -> None:
