@@ -74,6 +74,12 @@ class StateSettings(_Section):
     ca: Path | None = Field(None, description="CA of the PostgreSQL server; TLS is then required.")
     poll_ms: int = Field(200, ge=10, le=1000, description="How often each worker looks for changes.")
 
+    @property
+    def leaves_the_machine(self) -> bool:
+        """Whether the database is reached over a network."""
+        host = urlsplit(self.url).hostname
+        return host is not None and host not in {"localhost", "127.0.0.1", "::1"}
+
     @field_validator("url")
     @classmethod
     def _known_url(cls, value: str) -> str:
@@ -266,6 +272,8 @@ class Settings(_Section):
         if self.environment is Environment.PRODUCTION:
             if self.tls.crl is None:
                 faults.append("tls.crl: required in production")
+            if self.state.leaves_the_machine and self.state.ca is None:
+                faults.append("state.ca: required in production for a PostgreSQL server on another machine")
             faults += [
                 f"providers.{name}: a software provider in production wants allow_production = true"
                 for name, provider in self.providers.items()

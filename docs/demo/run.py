@@ -28,7 +28,8 @@ def main() -> None:
   .venv/bin/kmsgw audit tail build/run/audit
   .venv/bin/kmsgw audit verify build/run/audit
 
-Ctrl-C stops it. `rm -r build/run` forgets its keys, and with them everything encrypted under them.""", flush=True)  # fmt: skip
+Ctrl-C stops it. `rm -r build/run` forgets its keys, and with them
+everything that was encrypted under them.""", flush=True)  # fmt: skip
     sys.exit(daemon.wait())
 
 

@@ -38,7 +38,7 @@ class Story:
         """Run `kmsgw` as a principal, show command and answer, and insist on the exit status."""
         who = ["--profile", profile] if profile else []
         print(f"   {DIM}$ {shlex.join(['kmsgw', *who, *arguments])}{PLAIN}", flush=True)
-        command = [BIN / "kmsgw", "--config", FOLDER / "config.toml", *who, *arguments]
+        command = [str(BIN / "kmsgw"), "--config", str(FOLDER / "config.toml"), *who, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER, timeout=60, check=False)
         for line in (done.stdout + done.stderr).rstrip().splitlines():
             print(f"     {line}")

@@ -77,9 +77,11 @@ def test_a_password_in_a_url_is_not_repeated() -> None:
 
 
 def test_production_refuses_what_is_for_development() -> None:
-    faults = faults_of(GOOD.replace('"development"', '"production"'))
+    text = GOOD.replace("[tls]", '[state]\nurl = "postgresql://u@db.example/d"\n[tls]')
+    faults = faults_of(text.replace('"development"', '"production"'))
     assert faults == (
         "tls.crl: required in production",
+        "state.ca: required in production for a PostgreSQL server on another machine",
         "providers.software: a software provider in production wants allow_production = true",
     )
 
