@@ -120,6 +120,9 @@ class OneKey(Keyring):
             return None
         return Key("ehr", "hospital", "software", (KeyVersion(1, b"", NOW),), NOW, NOW)
 
+    def refresh(self, unless_since: float | None = None) -> None:
+        """Do nothing: nothing changes."""
+
 
 class Bench:
     def __init__(self) -> None:
