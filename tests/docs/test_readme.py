@@ -3,7 +3,8 @@
 - `sh` blocks run one after the other in an empty folder that has the virtual environment as `.venv`, each in a bash
   of its own with the variables that the blocks before exported. A `text` block behind one is all that it prints; where
   that begins with "Error:" it must fail, and everywhere else succeed.
-- The block that starts `kmsgwd` is left running until the end; it must print its `text` block and later stop cleanly.
+- A block that ends with `kmsgwd` is left running, until the next such block or the end: then it must stop cleanly. It
+  must say that it serves, in the words of its `text` block where it has one.
 - `python` blocks are programs. A `cedar` block is saved under the path in its first line. `toml` blocks are added to
   the configuration. The `json` block is compared with the entry that the gateway wrote.
 - The port is replaced by a free one, and nothing else.
@@ -26,6 +27,7 @@ import pytest
 from kmsgw.audit.record import RECORD_FIELDS
 from kmsgw.config import load_settings
 from tests.docs.blocks import ROOT, Block, read_blocks, settled
+from tests.support.softhsm import SoftHsm
 
 README = ROOT / "README.md"
 RUN_BY_CI = ("make demo", "make test")
@@ -52,7 +54,7 @@ class Reader:
     def follow(self, block: Block, printed: str | None) -> None:
         text = block.text.replace("8443", self.port)
         expected = None if printed is None else settled(printed.replace("8443", self.port))
-        if block.language == "sh" and text.startswith("kmsgwd "):
+        if block.language == "sh" and text.splitlines()[-1].startswith("kmsgwd "):
             self.start(text, expected)
         elif block.language == "sh":
             if "kmsgw audit " in text:
@@ -90,9 +92,10 @@ class Reader:
             assert settled(finished.stdout) == expected, f"line {block.line}"
 
     def start(self, command: str, expected: str | None) -> None:
-        assert expected is not None
+        if self.daemon is not None:
+            assert self.stop() == 0
         self.daemon = subprocess.Popen(
-            ["bash", "-c", f"exec {command}"],
+            ["bash", "-c", re.sub(r"^kmsgwd ", "exec kmsgwd ", command, flags=re.MULTILINE)],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -100,7 +103,9 @@ class Reader:
             text=True,
         )
         assert self.daemon.stdout is not None
-        assert settled(self.daemon.stdout.readline()) == expected
+        said = settled(self.daemon.stdout.readline())
+        assert said.startswith("kmsgwd: serving on "), (self.folder / "kms" / "kmsgwd.log").read_text()[-2000:]
+        assert expected in {None, said}
 
     def remember(self) -> None:
         kept = self.folder / ".environment"
@@ -145,9 +150,10 @@ def to_follow() -> list[tuple[Block, str | None]]:
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+def reader(softhsm: SoftHsm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     folder = tmp_path_factory.mktemp("readme")
     (folder / ".venv").symlink_to(sys.prefix)
+    (folder / "hsm").symlink_to(ROOT / "hsm")
     environment = {"HOME": str(folder), "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
     reader = Reader(folder, free_port(), environment)
     try:
@@ -209,4 +215,4 @@ def test_every_target_that_the_readme_names_is_there() -> None:
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.read_text("utf-8").splitlines()) <= 230
+    assert len(README.read_text("utf-8").splitlines()) <= 245
