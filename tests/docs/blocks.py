@@ -47,9 +47,9 @@ def settled(text: str) -> str:
 
 
 def tables(text: str) -> list[list[list[str]]]:
-    """Return the tables of a text: rows of cells, without the head and the line below it."""
+    """Return the tables of a text: rows of cells, without the head and the line below it. No cell has a bar in it."""
     found: list[list[list[str]]] = []
     for table in re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE):
-        rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()]
-        found.append([[cell.strip("| ") for cell in row] for row in rows[2:]])
+        rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()]
+        found.append(rows[2:])
     return found

@@ -41,9 +41,9 @@ def test_every_file_and_test_that_is_named_is_there(document: Path) -> None:
     for path, function in _CODE.findall(document.read_text("utf-8")):
         assert (ROOT / path).exists(), path
         if function:
-            assert re.search(rf"^ *(?:async )?def {function}\(", (ROOT / path).read_text("utf-8"), re.MULTILINE), (
-                function
-            )
+            assert re.search(
+                rf"^ *(?:async def|def|class) {function}\b", (ROOT / path).read_text("utf-8"), re.MULTILINE
+            ), function
 
 
 def test_every_document_that_the_code_names_is_there() -> None:
