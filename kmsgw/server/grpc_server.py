@@ -10,13 +10,15 @@ from typing import Any, cast
 
 import grpc
 
-from kmsgw.errors import KmsgwError, Unavailable
+from kmsgw.clock import SYSTEM_CLOCK
+from kmsgw.errors import KmsgwError, Reason, Unavailable
 from kmsgw.server.pipeline import Call, Pipeline, Reply
 from kmsgw.server.status import DETAILS_METADATA, REQUEST_ID_METADATA, grpc_code, status_details
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 """What is longer is refused by the transport itself, before the gateway sees it."""
 
+_QUIET_SECONDS = 0.25
 _OWN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/", "/grpc.reflection.v1.")
 
 
@@ -30,19 +32,27 @@ class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self.draining = False
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any]":
         """Return a handler that takes and gives bytes."""
         method = handler_call_details.method
 
         def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
-            reply = self._pipeline.handle(_call(method, request, context))
+            call = _call(method, request, context)
+            reply = self._pipeline.refuse(call, _stopping()) if self.draining else self._pipeline.handle(call)
             if reply.error is not None:
                 _abort(context, reply)
             context.set_trailing_metadata(((REQUEST_ID_METADATA, reply.request_id),))
             return reply.message
 
         return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def _stopping() -> Unavailable:
+    return Unavailable(
+        "The gateway is stopping.", reason=Reason.SHUTTING_DOWN, advice="Try again: another will answer."
+    )
 
 
 def _abort(context: grpc.ServicerContext, reply: Reply) -> None:
@@ -145,7 +155,8 @@ class GrpcServer:
         )
         for each in register:
             each(self._server)
-        self._server.add_generic_rpc_handlers((_CatchAll(pipeline),))
+        self._calls = _CatchAll(pipeline)
+        self._server.add_generic_rpc_handlers((self._calls,))
         try:
             self.port = self._server.add_secure_port(address, credentials)
         except RuntimeError:
@@ -159,4 +170,9 @@ class GrpcServer:
 
     def stop(self, grace: float) -> None:
         """Take no more calls, and wait at most `grace` seconds for those in flight."""
-        self._server.stop(grace).wait()
+        self._calls.draining = True
+        # grpcio drops the calls that it has received and not handed over yet, and their callers see CANCELLED. Refused
+        # callers wait as they are told; shortly after, nothing is on its way any more.
+        quiet = min(_QUIET_SECONDS, grace)
+        SYSTEM_CLOCK.sleep(quiet)
+        self._server.stop(grace - quiet).wait()

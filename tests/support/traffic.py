@@ -27,6 +27,7 @@ SERVICE = "/kmsgw.v1.CryptoService/"
 CONTEXT = (common_pb2.ContextPair(key="patient", value="P-1001"),)
 PLAINTEXT = b"systolic 120"
 CARE = common_pb2.AccessDeclaration(purpose="care")
+_PAUSE = 0.02
 _OPTIONS = (
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),  # a connection of its own, which may reach another worker
@@ -38,13 +39,13 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer: the message where the status is OK, else the reason and whether a retry is advised."""
+    """One answer: the message where the status is OK, else the reason and when to try again, in seconds; 0: unsaid."""
 
     status: grpc.StatusCode
     message: bytes = b""
     request_id: str = ""
     reason: str = ""
-    retry_advised: bool = False
+    retry_after: float = 0.0
 
     @property
     def ok(self) -> bool:
@@ -104,20 +105,22 @@ def _metadata(metadata: Sequence[tuple[str, str | bytes]], name: str) -> str:
 
 def _failure(status: grpc.StatusCode, metadata: Sequence[tuple[str, str | bytes]]) -> Reply:
     details = next((value for key, value in metadata if key == DETAILS_METADATA), b"")
-    reason, retry = "", False
+    reason, retry = "", error_details_pb2.RetryInfo()
     for packed in status_pb2.Status.FromString(cast("bytes", details)).details:
         info = error_details_pb2.ErrorInfo()
         if packed.Unpack(info):
             reason = info.reason
-        retry = retry or packed.Is(error_details_pb2.RetryInfo.DESCRIPTOR)
-    return Reply(status, b"", _metadata(metadata, REQUEST_ID_METADATA), reason, retry)
+        packed.Unpack(retry)
+    seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+    return Reply(status, b"", _metadata(metadata, REQUEST_ID_METADATA), reason, seconds)
 
 
 @dataclass
 class Traffic:
     """Threads that encrypt as ehr-writer and decrypt as ehr-reader, and what they were told.
 
-    Each opens new connections after a failure: grpc's own waiting would only slow the load down.
+    Each opens new connections after a failure: grpc's own waiting would only slow the load down. Where the gateway
+    says when to come back, they obey.
     """
 
     gateway: Gateway
@@ -132,10 +135,11 @@ class Traffic:
     def work(self) -> None:
         """Make calls until the load ends."""
         while not self._stop.is_set():
+            pause = 0.0
             with Caller.of(self.gateway, "ehr-writer") as writer, Caller.of(self.gateway, "ehr-reader") as reader:
-                while not self._stop.is_set() and self._round(writer, reader):
-                    pass
-            self._stop.wait(0.02)
+                while not self._stop.is_set() and not pause:
+                    pause = self._round(writer, reader)
+            self._stop.wait(pause)
 
     def end(self) -> None:
         """Make no more calls."""
@@ -146,16 +150,17 @@ class Traffic:
         seen = len(self.acknowledged)
         return eventually(lambda: len(self.acknowledged) >= seen + calls, seconds)
 
-    def _round(self, writer: Caller, reader: Caller) -> bool:
+    def _round(self, writer: Caller, reader: Caller) -> float:
+        """Encrypt and decrypt; return the seconds to wait after a failure."""
         encrypted = writer.encrypt(self.key)
         if not self._note(encrypted):
-            return False
+            return encrypted.retry_after or _PAUSE
         decrypted = reader.decrypt(encrypted)
         if not self._note(decrypted):
-            return False
+            return decrypted.retry_after or _PAUSE
         if crypto_service_pb2.DecryptResponse.FromString(decrypted.message).plaintext != PLAINTEXT:
             self.changed += 1
-        return True
+        return 0.0
 
     def _note(self, reply: Reply) -> bool:
         with self._lock:
