@@ -1,0 +1,170 @@
+"""Where the audit can't be written nothing is answered; where its log is touched by others, its worker ends."""
+
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from tests.support.gateway import Gateway, eventually, make_folder
+from tests.support.small_disk import KINDS, Disk, small_disk
+from tests.support.traffic import Caller, Reply, recorded, verified_entries
+
+CALLS = 40
+_Status = health_pb2.HealthCheckResponse
+
+
+def health(caller: Caller, service: str = "") -> str:
+    """Return the health of a service on the worker that a connection leads to."""
+    request = health_pb2.HealthCheckRequest(service=service)
+    reply = caller.call("/grpc.health.v1.Health/Check", request.SerializeToString())
+    assert reply.ok
+    return str(_Status.ServingStatus.Name(_Status.FromString(reply.message).status))
+
+
+@pytest.fixture(params=KINDS)
+def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Gateway, Disk]]:
+    """A running gateway with the key `ehr` and the disk of its audit."""
+    with ExitStack() as stack:
+        gateway = make_folder(tmp_path / "kms")
+        disk = stack.enter_context(small_disk(request.param, gateway))
+        stack.callback(gateway.stop)  # before the disk is taken away
+        gateway.start()
+        gateway.client("key-officer").keys.create("ehr")
+        yield gateway, disk
+
+
+def test_a_full_disk_stops_every_answer_at_once_and_recovers_by_itself(full: tuple[Gateway, Disk]) -> None:
+    gateway, disk = full
+    workers = gateway.workers()
+    with ExitStack() as stack:
+        callers = [stack.enter_context(Caller.of(gateway, "ehr-writer")) for _ in range(8)]
+        assert eventually(lambda: all(caller.encrypt("ehr").ok for caller in callers))
+        acknowledged: list[str] = []
+
+        disk.fill()
+        for caller in callers:  # what fits into the last block may still be written
+            assert eventually(lambda caller=caller: _refused(caller.encrypt("ehr"), acknowledged))  # type: ignore[misc]
+
+        times: list[float] = []
+        refused: list[Reply] = []
+        for number in range(CALLS):
+            started = time.monotonic()
+            refused.append(callers[number % len(callers)].encrypt("ehr"))
+            times.append(time.monotonic() - started)
+        assert {(reply.status, reply.reason, reply.message) for reply in refused} == {
+            (grpc.StatusCode.UNAVAILABLE, "AUDIT_UNAVAILABLE", b"")
+        }
+        assert all(reply.retry_after for reply in refused)
+        assert statistics.median(times) < 0.1
+        with Caller.of(gateway, "key-officer") as officer:
+            made = officer.call("/kmsgw.v1.KeyService/CreateKey", b"\x0a\x04late")
+        assert (made.status, made.reason) == (grpc.StatusCode.UNAVAILABLE, "AUDIT_UNAVAILABLE")
+        for service in ("", "kmsgw.audit", "kmsgw.v1.CryptoService"):
+            assert eventually(
+                lambda service=service: {health(caller, service) for caller in callers} == {"NOT_SERVING"}  # type: ignore[misc]
+            )
+        assert {health(caller, "kmsgw.provider.software") for caller in callers} == {"SERVING"}
+
+        disk.free()
+        freed = time.monotonic()
+        assert eventually(lambda: all(caller.encrypt("ehr").ok for caller in callers), 1.0)
+        assert time.monotonic() - freed < 1.0
+        assert eventually(lambda: {health(caller) for caller in callers} == {"SERVING"})
+        assert [key.key_id for key in gateway.client("key-officer").keys.list()] == ["ehr"]
+        acknowledged += [caller.encrypt("ehr").request_id for caller in callers]
+
+    assert gateway.workers() == workers
+    assert gateway.stop() == 0
+    assert gateway.log.read_text().count("Traceback") == 0
+    done = recorded(gateway.folder / "audit")
+    assert all(done[request] == 1 for request in acknowledged)
+    assert not any(done[reply.request_id] for reply in refused)
+    notes = [str(entry.get("note")) for log in verified_entries(gateway.folder / "audit").values() for entry in log]
+    assert any(note.startswith("the disk was full: ") for note in notes)
+
+
+def _refused(reply: Reply, acknowledged: list[str]) -> bool:
+    if reply.ok:
+        acknowledged.append(reply.request_id)
+    return not reply.ok
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A running gateway with the key `ehr`; each test puts back what it takes away."""
+    made = make_folder(tmp_path_factory.mktemp("log") / "kms").start()
+    made.client("key-officer").keys.create("ehr")
+    yield made
+    assert made.stop() == 0
+
+
+def _take(path: Path, aside: Path) -> None:
+    path.rename(aside)
+
+
+def _put_back(path: Path, aside: Path) -> None:
+    aside.rename(path)
+
+
+def _replace(path: Path, aside: Path) -> None:
+    shutil.copy2(path, aside)
+    aside.rename(path)
+
+
+def _nothing(_path: Path, _aside: Path) -> None:
+    """The copy is sound: the worker goes on with it."""
+
+
+@pytest.mark.parametrize(
+    ("what", "harm", "reason", "repair"),
+    [
+        ("wal", _take, "wal: the file is missing, and other parts of the log are there", _put_back),
+        ("wal", _replace, "", _nothing),
+        (".", _take, "the log is gone, and its signing key", _put_back),
+    ],
+    ids=["removed", "replaced", "folder removed"],
+)
+def test_a_worker_whose_log_is_touched_ends_and_goes_on_only_with_a_sound_log(
+    gateway: Gateway,
+    what: str,
+    harm: Callable[[Path, Path], None],
+    reason: str,
+    repair: Callable[[Path, Path], None],
+) -> None:
+    log = gateway.folder / "audit" / "worker-0"
+    path = (log / what).resolve()
+    with Caller.of(gateway, "ehr-writer") as caller:
+        assert eventually(lambda: (reply := caller.encrypt("ehr")).ok and _is_signed_for(gateway, reply))
+    before = recorded(gateway.folder / "audit")
+    said = gateway.log.read_text()
+
+    harm(path, gateway.folder / "aside")
+    assert eventually(lambda: _since(gateway, said, "The audit log can't be trusted any more"))
+    assert eventually(lambda: _since(gateway, said, "worker-0 ended with status 1; it is started again"), 10)
+    if reason:
+        assert eventually(lambda: _since(gateway, said, "worker-0 does not start: ", str(log), reason), 10)
+        for _ in range(8):  # the other worker goes on
+            with Caller.of(gateway, "ehr-writer") as caller:
+                assert caller.encrypt("ehr").ok
+    repair(path, gateway.folder / "aside")
+
+    assert eventually(lambda: _since(gateway, said, "worker-0 serves again"), 20)
+    assert len(gateway.workers()) == 2
+    assert recorded(gateway.folder / "audit") >= before
+
+
+def _is_signed_for(gateway: Gateway, reply: Reply) -> bool:
+    """Wait until a request is under a checkpoint."""
+    return eventually(lambda: recorded(gateway.folder / "audit")[reply.request_id] == 1)
+
+
+def _since(gateway: Gateway, before: str, *texts: str) -> bool:
+    """Tell whether one line of the log since then holds these texts."""
+    lines = gateway.log.read_text()[len(before) :].splitlines()
+    return any(all(text in line for text in texts) for line in lines)
