@@ -4,6 +4,7 @@ No plaintext, no data key and no context value is ever in it: the context appear
 """
 
 import hmac
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -47,8 +48,8 @@ class AuditRecord(NamedTuple):
     `time` is in UTC. `principal` is None where nobody is authenticated. `method` is the full RPC name. `alias` is the
     one that the caller used, if it did. `status` and `reason` are those of the error tree; `policies` the ids that
     decided. `source_key_id` and `source_key_version` are what a rewrap or re-encryption opened. `context_hmac` comes
-    from `ContextDigest`. `peer` is the caller's address. `note` says what happened to the log itself, in records that
-    no request made.
+    from `ContextDigest`. `change` says what a change of state changed, and why. `peer` is the caller's address. `note`
+    says what happened to the log itself, in records that no request made, or why a name was refused.
     """
 
     time: datetime
@@ -74,6 +75,7 @@ class AuditRecord(NamedTuple):
     note: str = ""
     source_key_id: str = ""
     source_key_version: int = 0
+    change: Mapping[str, object] | None = None
 
     def encode(self) -> bytes:
         """Return the entry: one line without a newline, under 32 KiB whatever the record holds.
@@ -125,7 +127,7 @@ class AuditRecord(NamedTuple):
         return record
 
 
-_RARE = ("phase", "alias", "reason", "end_user", "note", "source_key_id", "source_key_version")
+_RARE = ("phase", "alias", "reason", "end_user", "note", "source_key_id", "source_key_version", "change")
 
 RECORD_FIELDS = frozenset(AuditRecord._fields) | {"truncated"}
 """Every name that an entry can have at its top level."""

@@ -55,7 +55,7 @@ def delete(invocation: Invocation, alias: str, consent: Consent) -> None:
         if not consent.dry_run:
             effect = f"Key {made.key_id}: callers that use {name} will be refused."
             consent.obtain(invocation, effect, made.key_id)
-            made = client.keys.delete_alias(name)
+            made = client.keys.delete_alias(name, reason=consent.reason)
     invocation.output.record(key_record(made))
     if consent.dry_run:
         invocation.note("Dry run: nothing was changed.")

@@ -171,6 +171,6 @@ def disable(invocation: Invocation, key: str, consent: Consent) -> None:
         if not consent.dry_run:
             effect = f"Key {made.key_id} of tenant {made.tenant}: all encryption and decryption will be refused."
             consent.obtain(invocation, effect, made.key_id)
-            made = client.keys.update(made.key_id, state=KeyState.DISABLED, etag=made.etag)
+            made = client.keys.update(made.key_id, state=KeyState.DISABLED, etag=made.etag, reason=consent.reason)
     invocation.output.record(key_record(made))
     _would(invocation, consent.dry_run)

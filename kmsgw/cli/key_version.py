@@ -55,7 +55,7 @@ def disable_version(invocation: Invocation, key: str, version: int, consent: Con
         if not consent.dry_run:
             effect = f"Key {made.key_id}: what is under version {made.version} can't be decrypted any more."
             consent.obtain(invocation, effect, made.key_id)
-            made = client.keys.disable_version(made.key_id, version)
+            made = client.keys.disable_version(made.key_id, version, reason=consent.reason)
     invocation.output.record(version_record(made))
     if consent.dry_run:
         invocation.note("Dry run: nothing was changed.")

@@ -1,6 +1,6 @@
 """The shape that every operation has, so that one pipeline can authorise, record and run them all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar, Protocol, TypeVar
@@ -19,6 +19,8 @@ class Access:
     """One thing that a command wants to do: an action, on a key by id or alias, or on a tenant.
 
     ``key`` is a name as the caller gave it, and None where no key is meant. ``tenant`` defaults to the caller's.
+    ``change`` says what a change of state would change, for the audit record: without it the log would prove that a
+    key was updated and not that it was disabled.
     """
 
     action: Action
@@ -26,6 +28,13 @@ class Access:
     tenant: str | None = None
     context: EncryptionContext = EMPTY_CONTEXT
     declaration: AccessDeclaration = NO_DECLARATION
+    change: Mapping[str, object] = field(default_factory=dict)
+
+
+def change_of(reason: str, *, dry_run: bool, **values: object) -> dict[str, object]:
+    """Return what a change of state says of itself in the audit record; what is empty is left out."""
+    named = {**values, "reason": reason, "dry_run": dry_run}
+    return {name: value for name, value in named.items() if value not in (None, "", False)}
 
 
 @dataclass(slots=True)

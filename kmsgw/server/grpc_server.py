@@ -6,6 +6,7 @@ before the pipeline has seen it. Health and reflection are grpcio's own services
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, cast
 
 import grpc
@@ -13,6 +14,7 @@ import grpc
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import KmsgwError, Reason, Unavailable
 from kmsgw.server.pipeline import Call, Pipeline, Reply
+from kmsgw.server.reception import Reception
 from kmsgw.server.status import DETAILS_METADATA, REQUEST_ID_METADATA, grpc_code, status_details
 
 MAX_MESSAGE_BYTES = 1024 * 1024
@@ -22,31 +24,41 @@ _QUIET_SECONDS = 0.25
 _OWN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/", "/grpc.reflection.v1.")
 
 
-def _call(method: str, request: bytes, context: grpc.ServicerContext) -> Call:
-    certificate = cast("Mapping[str, Sequence[bytes]]", context.auth_context()).get("x509_pem_cert")
-    return Call(method, request, certificate[0] if certificate else None, context.peer())
+def _certificate(context: grpc.ServicerContext) -> bytes | None:
+    found = cast("Mapping[str, Sequence[bytes]]", context.auth_context()).get("x509_pem_cert")
+    return found[0] if found else None
 
 
 class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs alone
     """Answers every method that no other service has."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, reception: Reception) -> None:
         self._pipeline = pipeline
+        self._reception = reception
         self.draining = False
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any]":
-        """Return a handler that takes and gives bytes."""
+        """Return a handler that takes and gives bytes.
+
+        It is one of streams, since grpcio hands those over before their message is there.
+        """
         method = handler_call_details.method
 
-        def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
-            call = _call(method, request, context)
-            reply = self._pipeline.refuse(call, _stopping()) if self.draining else self._pipeline.handle(call)
+        def answer(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+            certificate = _certificate(context)
+            try:
+                request = self._reception.receive(requests, certificate or b"", context.cancel)
+            except KmsgwError as error:
+                reply = self._pipeline.refuse(Call(method, b"", certificate, context.peer()), error)
+            else:
+                call = Call(method, request, certificate, context.peer())
+                reply = self._pipeline.refuse(call, _stopping()) if self.draining else self._pipeline.handle(call)
             if reply.error is not None:
                 _abort(context, reply)
             context.set_trailing_metadata(((REQUEST_ID_METADATA, reply.request_id),))
             return reply.message
 
-        return grpc.unary_unary_rpc_method_handler(answer)
+        return grpc.stream_unary_rpc_method_handler(answer)
 
 
 def _stopping() -> Unavailable:
@@ -73,9 +85,12 @@ class _Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]
     Refusals are recorded. Successes are not: probes come each second, and touch no key.
     """
 
-    def __init__(self, authenticate: Callable[[bytes | None], object], pipeline: Pipeline) -> None:
+    def __init__(
+        self, authenticate: Callable[[bytes | None], object], pipeline: Pipeline, reception: Reception
+    ) -> None:
         self._authenticate = authenticate
         self._pipeline = pipeline
+        self._reception = reception
 
     def intercept_service(
         self,
@@ -85,41 +100,50 @@ class _Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]
         """Wrap the handlers of services other than kmsgw's own."""
         handler = continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith(_OWN_SERVICES):
+        if handler is None or not method.startswith(_OWN_SERVICES) or handler.stream_unary:
             return handler
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(
+            return grpc.stream_unary_rpc_method_handler(
                 self._one(handler.unary_unary, method), handler.request_deserializer, handler.response_serializer
             )
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(
-                self._many(handler.unary_stream, method), handler.request_deserializer, handler.response_serializer
-            )
-        assert handler.stream_stream is not None
+            behaviour = self._many(handler.unary_stream, method, whole=False)
+        else:
+            assert handler.stream_stream is not None
+            behaviour = self._many(handler.stream_stream, method, whole=True)
         return grpc.stream_stream_rpc_method_handler(
-            self._many(handler.stream_stream, method), handler.request_deserializer, handler.response_serializer
+            behaviour, handler.request_deserializer, handler.response_serializer
         )
 
-    def _check(self, method: str, context: grpc.ServicerContext) -> None:
-        call = _call(method, b"", context)
-        try:
-            self._authenticate(call.certificate)
-        except KmsgwError as error:
-            _abort(context, self._pipeline.refuse(call, error))
-
     def _one(self, behaviour: Callable[[Any, grpc.ServicerContext], Any], method: str) -> Callable[..., Any]:
-        def guarded(request: Any, context: grpc.ServicerContext) -> Any:
-            self._check(method, context)
+        def guarded(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+            with self._refusing(method, context) as certificate:
+                self._authenticate(certificate)
+                request = self._reception.receive(requests, certificate or b"", context.cancel)
             return behaviour(request, context)
 
         return guarded
 
-    def _many(self, behaviour: Callable[..., Iterator[Any]], method: str) -> Callable[..., Iterator[Any]]:
-        def guarded(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            self._check(method, context)
-            yield from behaviour(request, context)
+    def _many(self, behaviour: Callable[..., Iterator[Any]], method: str, *, whole: bool) -> Callable[..., Any]:
+        """Guard a method that answers with a stream; with `whole` it takes one as well."""
+
+        def guarded(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+            with self._refusing(method, context) as certificate:
+                self._authenticate(certificate)
+                self._reception.open_stream(context)
+                asked = requests if whole else self._reception.receive(requests, certificate or b"", context.cancel)
+            yield from behaviour(asked, context)
 
         return guarded
+
+    @contextmanager
+    def _refusing(self, method: str, context: grpc.ServicerContext) -> Iterator[bytes | None]:
+        """Give the caller's certificate, and answer and record what is refused meanwhile."""
+        certificate = _certificate(context)
+        try:
+            yield certificate
+        except KmsgwError as error:
+            _abort(context, self._pipeline.refuse(Call(method, b"", certificate, context.peer()), error))
 
 
 class GrpcServer:
@@ -136,9 +160,10 @@ class GrpcServer:
         max_connection_age_seconds: int,
         register: tuple[Callable[[grpc.Server], None], ...] = (),
     ) -> None:
+        self._reception = Reception(threads)
         self._server = grpc.server(
             ThreadPoolExecutor(threads, thread_name_prefix="call"),
-            interceptors=[_Guard(authenticate, pipeline)],
+            interceptors=[_Guard(authenticate, pipeline, self._reception)],
             options=(
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -155,7 +180,7 @@ class GrpcServer:
         )
         for each in register:
             each(self._server)
-        self._calls = _CatchAll(pipeline)
+        self._calls = _CatchAll(pipeline, self._reception)
         self._server.add_generic_rpc_handlers((self._calls,))
         try:
             self.port = self._server.add_secure_port(address, credentials)
@@ -166,6 +191,7 @@ class GrpcServer:
 
     def start(self) -> None:
         """Begin to accept connections."""
+        self._reception.start()
         self._server.start()
 
     def stop(self, grace: float) -> None:
@@ -176,3 +202,4 @@ class GrpcServer:
         quiet = min(_QUIET_SECONDS, grace)
         SYSTEM_CLOCK.sleep(quiet)
         self._server.stop(grace - quiet).wait()
+        self._reception.stop()

@@ -250,6 +250,7 @@ class Pipeline:
             peer=passage.call.peer,
             duration_us=int((self._clock.monotonic() - passage.started) * 1e6),
             note=passage.note,
+            change=first.change if first is not None else None,
         )
 
 

@@ -69,6 +69,7 @@ def create_key_command(request: pb.CreateKeyRequest) -> CreateKeyCommand:
         request.provider,
         request.description,
         dict(request.labels),
+        request.reason,
         request.dry_run,
     )
 
@@ -122,6 +123,7 @@ def update_key_command(request: pb.UpdateKeyRequest) -> UpdateKeyCommand:
         dict(new.labels) if "labels" in paths else None,
         _FROM_WIRE[new.state] if "state" in paths else None,
         request.etag,
+        request.reason,
         request.dry_run,
     )
 
@@ -140,7 +142,7 @@ def set_version_state_command(
     request: pb.EnableKeyVersionRequest | pb.DisableKeyVersionRequest,
 ) -> SetVersionStateCommand:
     """Read an EnableKeyVersion or a DisableKeyVersion request."""
-    return SetVersionStateCommand(request.key, request.version, request.dry_run)
+    return SetVersionStateCommand(request.key, request.version, request.reason, request.dry_run)
 
 
 def enable_key_version_response(result: ChangedVersion) -> pb.EnableKeyVersionResponse:
@@ -155,12 +157,12 @@ def disable_key_version_response(result: ChangedVersion) -> pb.DisableKeyVersion
 
 def create_alias_command(request: pb.CreateAliasRequest) -> CreateAliasCommand:
     """Read a CreateAlias request."""
-    return CreateAliasCommand(request.alias, request.key, request.dry_run)
+    return CreateAliasCommand(request.alias, request.key, request.reason, request.dry_run)
 
 
 def delete_alias_command(request: pb.DeleteAliasRequest) -> DeleteAliasCommand:
     """Read a DeleteAlias request."""
-    return DeleteAliasCommand(request.alias, request.dry_run)
+    return DeleteAliasCommand(request.alias, request.reason, request.dry_run)
 
 
 def _bad_token() -> InvalidRequest:

@@ -68,7 +68,7 @@ class KeyVersion(_message.Message):
     def __init__(self, key_id: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[KeyState, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class CreateKeyRequest(_message.Message):
-    __slots__ = ("key_id", "tenant", "provider", "description", "labels", "dry_run")
+    __slots__ = ("key_id", "tenant", "provider", "description", "labels", "dry_run", "reason")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -82,13 +82,15 @@ class CreateKeyRequest(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     key_id: str
     tenant: str
     provider: str
     description: str
     labels: _containers.ScalarMap[str, str]
     dry_run: bool
-    def __init__(self, key_id: _Optional[str] = ..., tenant: _Optional[str] = ..., provider: _Optional[str] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    reason: str
+    def __init__(self, key_id: _Optional[str] = ..., tenant: _Optional[str] = ..., provider: _Optional[str] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., dry_run: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class CreateKeyResponse(_message.Message):
     __slots__ = ("key",)
@@ -125,18 +127,20 @@ class ListKeysResponse(_message.Message):
     def __init__(self, keys: _Optional[_Iterable[_Union[Key, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class UpdateKeyRequest(_message.Message):
-    __slots__ = ("key", "new_values", "update_mask", "etag", "dry_run")
+    __slots__ = ("key", "new_values", "update_mask", "etag", "dry_run", "reason")
     KEY_FIELD_NUMBER: _ClassVar[int]
     NEW_VALUES_FIELD_NUMBER: _ClassVar[int]
     UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     key: str
     new_values: Key
     update_mask: _field_mask_pb2.FieldMask
     etag: str
     dry_run: bool
-    def __init__(self, key: _Optional[str] = ..., new_values: _Optional[_Union[Key, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., etag: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    reason: str
+    def __init__(self, key: _Optional[str] = ..., new_values: _Optional[_Union[Key, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., etag: _Optional[str] = ..., dry_run: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class UpdateKeyResponse(_message.Message):
     __slots__ = ("key",)
@@ -181,14 +185,16 @@ class ListKeyVersionsResponse(_message.Message):
     def __init__(self, key_versions: _Optional[_Iterable[_Union[KeyVersion, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class EnableKeyVersionRequest(_message.Message):
-    __slots__ = ("key", "version", "dry_run")
+    __slots__ = ("key", "version", "dry_run", "reason")
     KEY_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     key: str
     version: int
     dry_run: bool
-    def __init__(self, key: _Optional[str] = ..., version: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    reason: str
+    def __init__(self, key: _Optional[str] = ..., version: _Optional[int] = ..., dry_run: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class EnableKeyVersionResponse(_message.Message):
     __slots__ = ("key_version",)
@@ -197,14 +203,16 @@ class EnableKeyVersionResponse(_message.Message):
     def __init__(self, key_version: _Optional[_Union[KeyVersion, _Mapping]] = ...) -> None: ...
 
 class DisableKeyVersionRequest(_message.Message):
-    __slots__ = ("key", "version", "dry_run")
+    __slots__ = ("key", "version", "dry_run", "reason")
     KEY_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     key: str
     version: int
     dry_run: bool
-    def __init__(self, key: _Optional[str] = ..., version: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    reason: str
+    def __init__(self, key: _Optional[str] = ..., version: _Optional[int] = ..., dry_run: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class DisableKeyVersionResponse(_message.Message):
     __slots__ = ("key_version",)
@@ -213,14 +221,16 @@ class DisableKeyVersionResponse(_message.Message):
     def __init__(self, key_version: _Optional[_Union[KeyVersion, _Mapping]] = ...) -> None: ...
 
 class CreateAliasRequest(_message.Message):
-    __slots__ = ("alias", "key", "dry_run")
+    __slots__ = ("alias", "key", "dry_run", "reason")
     ALIAS_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     alias: str
     key: str
     dry_run: bool
-    def __init__(self, alias: _Optional[str] = ..., key: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    reason: str
+    def __init__(self, alias: _Optional[str] = ..., key: _Optional[str] = ..., dry_run: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class CreateAliasResponse(_message.Message):
     __slots__ = ("key",)
@@ -229,12 +239,14 @@ class CreateAliasResponse(_message.Message):
     def __init__(self, key: _Optional[_Union[Key, _Mapping]] = ...) -> None: ...
 
 class DeleteAliasRequest(_message.Message):
-    __slots__ = ("alias", "dry_run")
+    __slots__ = ("alias", "dry_run", "reason")
     ALIAS_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     alias: str
     dry_run: bool
-    def __init__(self, alias: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    reason: str
+    def __init__(self, alias: _Optional[str] = ..., dry_run: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class DeleteAliasResponse(_message.Message):
     __slots__ = ("key",)

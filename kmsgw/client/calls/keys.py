@@ -40,12 +40,13 @@ def create_key(
     provider: str = "",
     description: str = "",
     labels: Mapping[str, str] | None = None,
+    reason: str = "",
     dry_run: bool = False,
     timeout: float | None = None,
 ) -> Call[KeyInfo]:
     """Create a key with its version 1. What is left out, the gateway chooses: an id, the caller's tenant, a provider.
 
-    Raises `AlreadyExists` where the id is taken, or ever was.
+    `reason` is recorded. Raises `AlreadyExists` where the id is taken, or ever was.
     """
     if key_id:
         check_name(key_id, "key_id")
@@ -55,6 +56,7 @@ def create_key(
         provider=provider,
         description=check_text(description, "description"),
         labels=check_labels(labels or {}),
+        reason=check_text(reason, "reason"),
         dry_run=dry_run,
     )
     read = _key_reader(lambda payload: wire.CreateKeyResponse.FromString(payload).key)
@@ -86,10 +88,13 @@ def update_key(
     labels: Mapping[str, str] | None = None,
     state: KeyState | None = None,
     etag: str = "",
+    reason: str = "",
     dry_run: bool = False,
     timeout: float | None = None,
 ) -> Call[KeyInfo]:
     """Change what is given; None leaves a field as it is. A key in another state than ENABLED refuses every use.
+
+    `reason` is recorded, here and in the verbs below.
 
     Raises `Conflict` where `etag` is given and the key has changed since, `InvalidRequest` where nothing is given.
     """
@@ -107,7 +112,12 @@ def update_key(
     if not changed:
         raise InvalidRequest("There is nothing to change.", advice="Give description, labels or state.")
     request = wire.UpdateKeyRequest(
-        key=key, new_values=values, update_mask=FieldMask(paths=changed), etag=etag, dry_run=dry_run
+        key=key,
+        new_values=values,
+        update_mask=FieldMask(paths=changed),
+        etag=etag,
+        reason=check_text(reason, "reason"),
+        dry_run=dry_run,
     )
     read = _key_reader(lambda payload: wire.UpdateKeyResponse.FromString(payload).key)
     return Call(_UPDATE, request.SerializeToString(), read, repeatable=dry_run, timeout=timeout)
@@ -134,10 +144,12 @@ def list_key_versions(
 
 
 def enable_key_version(
-    key: str, version: int, *, dry_run: bool = False, timeout: float | None = None
+    key: str, version: int, *, reason: str = "", dry_run: bool = False, timeout: float | None = None
 ) -> Call[KeyVersionInfo]:
     """Let a disabled version decrypt again."""
-    request = wire.EnableKeyVersionRequest(key=key, version=_version(version), dry_run=dry_run)
+    request = wire.EnableKeyVersionRequest(
+        key=key, version=_version(version), reason=check_text(reason, "reason"), dry_run=dry_run
+    )
 
     def read(answer: Answer) -> KeyVersionInfo:
         return key_version_info(wire.EnableKeyVersionResponse.FromString(answer.payload).key_version)
@@ -146,10 +158,12 @@ def enable_key_version(
 
 
 def disable_key_version(
-    key: str, version: int, *, dry_run: bool = False, timeout: float | None = None
+    key: str, version: int, *, reason: str = "", dry_run: bool = False, timeout: float | None = None
 ) -> Call[KeyVersionInfo]:
     """Refuse a version for every use until it is enabled. Raises `FailedPrecondition` where it is the newest."""
-    request = wire.DisableKeyVersionRequest(key=key, version=_version(version), dry_run=dry_run)
+    request = wire.DisableKeyVersionRequest(
+        key=key, version=_version(version), reason=check_text(reason, "reason"), dry_run=dry_run
+    )
 
     def read(answer: Answer) -> KeyVersionInfo:
         return key_version_info(wire.DisableKeyVersionResponse.FromString(answer.payload).key_version)
@@ -157,16 +171,20 @@ def disable_key_version(
     return Call(_DISABLE_VERSION, request.SerializeToString(), read, repeatable=dry_run, timeout=timeout)
 
 
-def create_alias(alias: str, key: str, *, dry_run: bool = False, timeout: float | None = None) -> Call[KeyInfo]:
+def create_alias(
+    alias: str, key: str, *, reason: str = "", dry_run: bool = False, timeout: float | None = None
+) -> Call[KeyInfo]:
     """Give a key (its id) a further name, as ``alias/NAME``. Raises `AlreadyExists` where the name is taken."""
-    request = wire.CreateAliasRequest(alias=check_alias(alias), key=key, dry_run=dry_run)
+    request = wire.CreateAliasRequest(
+        alias=check_alias(alias), key=key, reason=check_text(reason, "reason"), dry_run=dry_run
+    )
     read = _key_reader(lambda payload: wire.CreateAliasResponse.FromString(payload).key)
     return Call(_CREATE_ALIAS, request.SerializeToString(), read, repeatable=dry_run, timeout=timeout)
 
 
-def delete_alias(alias: str, *, dry_run: bool = False, timeout: float | None = None) -> Call[KeyInfo]:
+def delete_alias(alias: str, *, reason: str = "", dry_run: bool = False, timeout: float | None = None) -> Call[KeyInfo]:
     """Take the name ``alias/NAME`` away. The key stays, and is the answer."""
-    request = wire.DeleteAliasRequest(alias=check_alias(alias), dry_run=dry_run)
+    request = wire.DeleteAliasRequest(alias=check_alias(alias), reason=check_text(reason, "reason"), dry_run=dry_run)
     read = _key_reader(lambda payload: wire.DeleteAliasResponse.FromString(payload).key)
     return Call(_DELETE_ALIAS, request.SerializeToString(), read, repeatable=dry_run, timeout=timeout)
 

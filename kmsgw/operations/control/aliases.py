@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from kmsgw.errors import AccessDenied, FailedPrecondition, Reason
 from kmsgw.model.access import Action
-from kmsgw.model.key import MAX_ALIASES, Key
+from kmsgw.model.key import MAX_ALIASES, Key, check_text
 from kmsgw.model.names import check_alias, check_name
 from kmsgw.operations.control.key_writer import KeyWriter
-from kmsgw.operations.verb import Access, Grant
+from kmsgw.operations.verb import Access, Grant, change_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +18,12 @@ class CreateAliasCommand:
 
     alias: str
     key: str
+    reason: str
     dry_run: bool
 
     def __post_init__(self) -> None:
         check_alias(self.alias)
+        check_text(self.reason, "reason")
         # An alias of an alias would move when the first one moves.
         check_name(self.key, "key")
 
@@ -36,7 +38,8 @@ class CreateAlias:
 
     def accesses(self, command: CreateAliasCommand) -> Sequence[Access]:
         """Wants to name the key."""
-        return (Access(Action.CREATE_ALIAS, command.key),)
+        change = change_of(command.reason, dry_run=command.dry_run, alias=command.alias)
+        return (Access(Action.CREATE_ALIAS, command.key, change=change),)
 
     def run(self, command: CreateAliasCommand, grant: Grant) -> Key:
         """Name it. Naming it so twice is no error; a name of another key is `AlreadyExists`."""
@@ -55,10 +58,12 @@ class DeleteAliasCommand:
     """Take `alias` away from its key."""
 
     alias: str
+    reason: str
     dry_run: bool
 
     def __post_init__(self) -> None:
         check_alias(self.alias)
+        check_text(self.reason, "reason")
 
 
 class DeleteAlias:
@@ -71,7 +76,8 @@ class DeleteAlias:
 
     def accesses(self, command: DeleteAliasCommand) -> Sequence[Access]:
         """Wants to unname the key that the alias leads to."""
-        return (Access(Action.DELETE_ALIAS, command.alias),)
+        change = change_of(command.reason, dry_run=command.dry_run, alias=command.alias)
+        return (Access(Action.DELETE_ALIAS, command.alias, change=change),)
 
     def run(self, command: DeleteAliasCommand, grant: Grant) -> Key:
         """Unname it."""

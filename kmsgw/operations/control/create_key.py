@@ -9,7 +9,7 @@ from kmsgw.model.access import Action
 from kmsgw.model.key import Key, check_labels, check_text
 from kmsgw.model.names import check_name
 from kmsgw.operations.control.key_writer import KeyWriter
-from kmsgw.operations.verb import Access, Grant
+from kmsgw.operations.verb import Access, Grant, change_of
 
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
@@ -23,6 +23,7 @@ class CreateKeyCommand:
     provider: str
     description: str
     labels: Mapping[str, str]
+    reason: str
     dry_run: bool
 
     def __post_init__(self) -> None:
@@ -30,6 +31,7 @@ class CreateKeyCommand:
             if text:
                 check_name(text, field)
         check_text(self.description, "description")
+        check_text(self.reason, "reason")
         check_labels(self.labels)
 
 
@@ -44,7 +46,16 @@ class CreateKey:
 
     def accesses(self, command: CreateKeyCommand) -> Sequence[Access]:
         """Wants to create a key in the tenant."""
-        return (Access(Action.CREATE_KEY, None, command.tenant or None),)
+        change = change_of(
+            command.reason,
+            dry_run=command.dry_run,
+            key_id=command.key_id,
+            tenant=command.tenant,
+            provider=command.provider,
+            description=command.description,
+            labels=dict(command.labels) or None,
+        )
+        return (Access(Action.CREATE_KEY, None, command.tenant or None, change=change),)
 
     def run(self, command: CreateKeyCommand, grant: Grant) -> Key:
         """Create. Raises `AlreadyExists`, `ProviderUnavailable`, `StateUnavailable`."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 from kmsgw.model.access import Action
 from kmsgw.model.key import Key, check_text
 from kmsgw.operations.control.key_writer import KeyWriter
-from kmsgw.operations.verb import Access, Grant
+from kmsgw.operations.verb import Access, Grant, change_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,8 @@ class RotateKey:
 
     def accesses(self, command: RotateKeyCommand) -> Sequence[Access]:
         """Wants to rotate the key."""
-        return (Access(Action.ROTATE_KEY, command.key),)
+        change = change_of(command.reason, dry_run=command.dry_run)
+        return (Access(Action.ROTATE_KEY, command.key, change=change),)
 
     def run(self, command: RotateKeyCommand, grant: Grant) -> Key:
         """Rotate. Raises `Conflict` where somebody else did at the same moment."""

@@ -8,7 +8,7 @@ from kmsgw.errors import Conflict, InvalidRequest
 from kmsgw.model.access import Action
 from kmsgw.model.key import Key, KeyState, KeyVersion, check_labels, check_text
 from kmsgw.operations.control.key_writer import KeyWriter
-from kmsgw.operations.verb import Access, Grant
+from kmsgw.operations.verb import Access, Grant, change_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,13 @@ class UpdateKeyCommand:
     labels: Mapping[str, str] | None
     state: KeyState | None
     etag: str
+    reason: str
     dry_run: bool
 
     def __post_init__(self) -> None:
         if self.description is None and self.labels is None and self.state is None:
             raise InvalidRequest("update_mask names nothing.", advice="Name description, labels or state.")
+        check_text(self.reason, "reason")
         if self.description is not None:
             check_text(self.description, "description")
         if self.labels is not None:
@@ -41,7 +43,14 @@ class UpdateKey:
 
     def accesses(self, command: UpdateKeyCommand) -> Sequence[Access]:
         """Wants to update the key."""
-        return (Access(Action.UPDATE_KEY, command.key),)
+        change = change_of(
+            command.reason,
+            dry_run=command.dry_run,
+            state=command.state,
+            description=command.description,
+            labels=None if command.labels is None else dict(command.labels),
+        )
+        return (Access(Action.UPDATE_KEY, command.key, change=change),)
 
     def run(self, command: UpdateKeyCommand, grant: Grant) -> Key:
         """Update. Raises `Conflict` where the key is not what `etag` says."""
@@ -66,7 +75,11 @@ class SetVersionStateCommand:
 
     key: str
     version: int
+    reason: str
     dry_run: bool
+
+    def __post_init__(self) -> None:
+        check_text(self.reason, "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +102,8 @@ class SetVersionState:
 
     def accesses(self, command: SetVersionStateCommand) -> Sequence[Access]:
         """Wants to change the version's state."""
-        return (Access(self._action, command.key),)
+        change = change_of(command.reason, dry_run=command.dry_run, version=command.version, state=self._state)
+        return (Access(self._action, command.key, change=change),)
 
     def run(self, command: SetVersionStateCommand, grant: Grant) -> ChangedVersion:
         """Change it. Raises `FailedPrecondition` for an unknown version, and for disabling the newest."""

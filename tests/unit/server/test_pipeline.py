@@ -16,7 +16,7 @@ from kmsgw.model.key import Key, KeyVersion
 from kmsgw.operations.control.rotate_key import RotateKeyCommand
 from kmsgw.operations.data.generate_random_bytes import GenerateRandomBytes
 from kmsgw.operations.keyring import Keyring
-from kmsgw.operations.verb import Access, Grant
+from kmsgw.operations.verb import Access, Grant, change_of
 from kmsgw.server import wire_crypto
 from kmsgw.server.pipeline import Call, Pipeline
 from kmsgw.server.rpcs import Plane, Rpc
@@ -71,7 +71,7 @@ class Rotation:
         self.error: Exception | None = None
 
     def accesses(self, command: RotateKeyCommand) -> list[Access]:
-        return [Access(Action.ROTATE_KEY, command.key)]
+        return [Access(Action.ROTATE_KEY, command.key, change=change_of(command.reason, dry_run=command.dry_run))]
 
     def run(self, command: RotateKeyCommand, grant: Grant) -> Key:
         self.events.append("run")
@@ -151,7 +151,7 @@ class Bench:
         )
 
     def rotate(self, key: str = "ehr", certificate: bytes | None = b"officer") -> KmsgwError | None:
-        request = key_service_pb2.RotateKeyRequest(key=key).SerializeToString()
+        request = key_service_pb2.RotateKeyRequest(key=key, reason="yearly").SerializeToString()
         return self.pipeline.handle(Call(ROTATE, request, certificate, "peer")).error
 
     def random(self, length: int = 8) -> bytes:
@@ -167,6 +167,7 @@ def test_a_change_of_state_runs_after_its_intent_is_durable_and_answers_after_it
     assert intent["request_id"] == outcome["request_id"]
     assert (outcome["key_id"], outcome["key_version"], outcome["alias"]) == ("ehr", 2, "alias/records")
     assert (outcome["outcome"], outcome["policies"]) == ("ok", ["rule"])
+    assert intent["change"] == outcome["change"] == {"reason": "yearly"}
 
 
 def test_a_change_of_state_does_not_run_where_its_intent_can_not_be_recorded() -> None:
