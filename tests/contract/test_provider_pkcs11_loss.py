@@ -283,13 +283,36 @@ def test_a_key_destroyed_by_another_process_is_missing_and_the_token_still_serve
     assert provider._connection._generation == generation, "a missing key is no reason to connect again"
 
 
+def test_keys_made_while_other_threads_search_the_token_are_neither_refused_nor_lost(provider: Pkcs11Provider) -> None:
+    """SoftHSM fails one in fifty, or forgets it until the process ends, where nothing keeps the two apart."""
+    stop, faults = threading.Event(), list[BaseException]()
+
+    def search() -> None:
+        while not stop.is_set():
+            try:
+                provider.probe()
+            except ProviderUnavailable as fault:
+                faults.append(fault)
+
+    threads = [threading.Thread(target=search) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    made = [make_material(provider) for _ in range(150)]
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    for material in made:
+        provider.wrap(material, bytes(32), AAD)
+
+
 def test_another_key_under_the_same_id_does_not_serve(provider: Pkcs11Provider) -> None:
     """Threat 20: a key put in the place of the right one is not used."""
     material = make_material(provider)
     wrapped = provider.wrap(material, os.urandom(32), AAD)
     provider.destroy(material)
     object_id = KeyReference.parse(material).object_id
-    provider._connection.administer(
+    provider._connection.run_alone(
         lambda session: keys.generate(
             session.session, provider._chosen, label="kmsgw/impostor", object_id=object_id, store=True
         )

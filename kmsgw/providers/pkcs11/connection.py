@@ -148,12 +148,11 @@ class Connection:
         """
         return self._run(work, self._idle)
 
-    def administer(self, work: Callable[[TokenSession], _Result]) -> _Result:
-        """Run `work` on the login session, which may change the token. Else as `run`."""
-        return self._run(work, self._idle_login)
-
     def run_alone(self, work: Callable[[TokenSession], _Result]) -> _Result:
-        """Run `work` on the login session while no other call is in the library. Else as `run`."""
+        """Run `work` on the login session, which may change the token, while no other call is in the library.
+
+        Else as `run`.
+        """
         return self._run(work, self._idle_login, alone=True)
 
     def close(self) -> None:

@@ -13,7 +13,8 @@ class Gate:
     """Lets calls into a PKCS#11 library together, and C_Finalize or C_CloseSession in alone.
 
     A library may crash where a session is closed or the library finalised while another thread is in a call
-    (SoftHSM 2.6.1 does). Who wants to be alone goes first, so that a stream of calls can't keep it out.
+    (SoftHSM 2.6.1 does). Who wants to be alone goes before calls that come later, so that a stream of calls can't keep
+    it out; then the calls that waited meanwhile go first, so that many keys made at once can't keep those out.
     """
 
     def __init__(self) -> None:
@@ -21,15 +22,15 @@ class Gate:
         self._together = 0
         self._alone = False
         self._waiting = 0
+        self._queued = 0
+        self._turns = 0
 
     @contextmanager
     def together(self, timeout: float) -> Iterator[None]:
         """Hold the gate with others. Raises `GateBusyError` after `timeout` seconds."""
         with self._changed:
-            if (self._alone or self._waiting) and not self._changed.wait_for(
-                lambda: not self._alone and not self._waiting, timeout
-            ):
-                raise GateBusyError
+            if self._alone or self._waiting:
+                self._queue(timeout)
             self._together += 1
         try:
             yield
@@ -45,7 +46,9 @@ class Gate:
         with self._changed:
             self._waiting += 1
             try:
-                if not self._changed.wait_for(lambda: not self._alone and not self._together, timeout):
+                if not self._changed.wait_for(
+                    lambda: not self._alone and not self._together and not self._turns, timeout
+                ):
                     raise GateBusyError
                 self._alone = True
             finally:
@@ -56,4 +59,17 @@ class Gate:
         finally:
             with self._changed:
                 self._alone = False
+                self._turns = self._queued
                 self._changed.notify_all()
+
+    def _queue(self, timeout: float) -> None:
+        """Wait for a turn together with others; the caller holds the lock."""
+        self._queued += 1
+        try:
+            if not self._changed.wait_for(lambda: not self._alone and (not self._waiting or self._turns > 0), timeout):
+                raise GateBusyError
+        finally:
+            self._queued -= 1
+            self._turns = max(0, self._turns - 1)
+            # Where the turn was given up, who waits to be alone may be next.
+            self._changed.notify_all()

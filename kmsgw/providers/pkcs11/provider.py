@@ -72,7 +72,8 @@ class Pkcs11Provider:
 
     def create(self, key_id: str, version: int) -> bytes:
         """Make a key in the token and return its reference, 78 or 82 bytes. Raises `ProviderUnavailable`."""
-        return self._connection.administer(
+        # Alone: SoftHSM loses a key that is made while another thread of the process searches the token, now and then.
+        return self._connection.run_alone(
             lambda session: keys.create(session.session, self._chosen, key_id, version),
         )
 

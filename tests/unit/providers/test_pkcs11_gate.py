@@ -66,6 +66,26 @@ def test_a_stream_of_calls_does_not_keep_out_who_wants_to_be_alone() -> None:
         thread.join()
 
 
+def test_a_stream_of_those_who_want_to_be_alone_does_not_keep_out_calls() -> None:
+    gate, stop = Gate(), threading.Event()
+
+    def stream() -> None:
+        while not stop.is_set():
+            with gate.alone(5):
+                time.sleep(0.001)
+
+    threads = [threading.Thread(target=stream) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        with gate.together(1):
+            assert not gate._alone
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert (gate._queued, gate._turns, gate._waiting, gate._together) == (0, 0, 0, 0)
+
+
 def test_an_error_inside_opens_the_gate_again() -> None:
     gate = Gate()
     with pytest.raises(RuntimeError), gate.alone(1):
