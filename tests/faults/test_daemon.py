@@ -13,16 +13,14 @@ import grpc
 import pytest
 
 from tests.support.gateway import Gateway, eventually, make_folder
-from tests.support.traffic import Caller, load, recorded, verified_entries
+from tests.support.traffic import Caller, load, recorded, serving, verified_entries
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """The folder of a gateway with the key `ehr`. Each test leaves it running or stopped as it likes."""
-    gateway = make_folder(tmp_path_factory.mktemp("daemon") / "kms").start()
-    gateway.client("key-officer").keys.create("ehr")
-    yield gateway
-    gateway.stop()
+    with serving(make_folder(tmp_path_factory.mktemp("daemon") / "kms")) as gateway:
+        yield gateway
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from tests.support.gateway import Gateway, eventually, make_folder
 from tests.support.small_disk import KINDS, Disk, small_disk
-from tests.support.traffic import Caller, Reply, recorded, verified_entries
+from tests.support.traffic import Caller, Reply, recorded, serving, verified_entries
 
 CALLS = 40
 _Status = health_pb2.HealthCheckResponse
@@ -33,10 +33,7 @@ def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Gatew
     with ExitStack() as stack:
         gateway = make_folder(tmp_path / "kms")
         disk = stack.enter_context(small_disk(request.param, gateway))
-        stack.callback(gateway.stop)  # before the disk is taken away
-        gateway.start()
-        gateway.client("key-officer").keys.create("ehr")
-        yield gateway, disk
+        yield stack.enter_context(serving(gateway)), disk
 
 
 def test_a_full_disk_stops_every_answer_at_once_and_recovers_by_itself(full: tuple[Gateway, Disk]) -> None:
@@ -98,10 +95,8 @@ def _refused(reply: Reply, acknowledged: list[str]) -> bool:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A running gateway with the key `ehr`; each test puts back what it takes away."""
-    made = make_folder(tmp_path_factory.mktemp("log") / "kms").start()
-    made.client("key-officer").keys.create("ehr")
-    yield made
-    assert made.stop() == 0
+    with serving(make_folder(tmp_path_factory.mktemp("log") / "kms")) as made:
+        yield made
 
 
 def _take(path: Path, aside: Path) -> None:

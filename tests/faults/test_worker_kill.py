@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.gateway import Gateway, eventually, make_folder
-from tests.support.traffic import load, recorded
+from tests.support.traffic import load, recorded, serving
 
 KILLS = 50 if os.environ.get("KMSGW_FAULTS") == "long" else 8
 RESTART_SECONDS = 30
@@ -28,23 +28,18 @@ def _kill(gateway: Gateway, victims: Sequence[int], killed_before: int) -> None:
 def test_every_acknowledged_operation_survives_the_killing_of_its_worker(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gateway = make_folder(tmp_path / "kms").start()
-    gateway.client("key-officer").keys.create("ehr")
+    killed = 0
     chance = random.Random(7)
-    try:
-        with load(gateway, "ehr") as traffic:
-            killed = 0
-            while killed < KILLS:
-                assert traffic.continues(RESTART_SECONDS)
-                time.sleep(chance.uniform(0, 0.2))
-                workers = gateway.workers()
-                # Mostly one, so that the other goes on; at times both, so that there is nobody left.
-                victims = workers if chance.random() < 0.2 and killed < KILLS - 1 else [chance.choice(workers)]
-                _kill(gateway, victims, killed)
-                killed += len(victims)
+    with serving(make_folder(tmp_path / "kms")) as gateway, load(gateway, "ehr") as traffic:
+        while killed < KILLS:
             assert traffic.continues(RESTART_SECONDS)
-    finally:
-        status = gateway.stop()
+            time.sleep(chance.uniform(0, 0.2))
+            workers = gateway.workers()
+            # Mostly one, so that the other goes on; at times both, so that there is nobody left.
+            victims = workers if chance.random() < 0.2 and killed < KILLS - 1 else [chance.choice(workers)]
+            _kill(gateway, victims, killed)
+            killed += len(victims)
+        assert traffic.continues(RESTART_SECONDS)
 
     done = recorded(gateway.folder / "audit")
     found = sum(done[request] == 1 for request in traffic.acknowledged)
@@ -54,7 +49,6 @@ def test_every_acknowledged_operation_survives_the_killing_of_its_worker(
             f"\n  {killed} kills: {len(traffic.acknowledged)} acknowledged, {found} in the log once, {missing} missing,"
             f" {traffic.failed.total()} calls failed {dict(traffic.failed)}"
         )
-    assert status == 0
     assert missing == 0
     assert len(set(traffic.acknowledged)) == len(traffic.acknowledged)
     assert traffic.nameless == traffic.changed == 0

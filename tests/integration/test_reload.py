@@ -13,7 +13,7 @@ from cryptography import x509
 
 from kmsgw.cli.development import DevelopmentCa, spiffe_id
 from tests.support.gateway import Gateway, eventually, make_folder
-from tests.support.traffic import Caller, Reply
+from tests.support.traffic import Caller, Reply, serving
 
 WRITERS_MAY_READ = """
 @id("writer-decrypts")
@@ -37,10 +37,8 @@ match = {{ spiffe = "{spiffe_id("radiology")}" }}
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway with the key `ehr`, shared by these tests; each leaves its files as they were."""
-    made = make_folder(tmp_path_factory.mktemp("reload") / "kms").start()
-    made.client("key-officer").keys.create("ehr")
-    yield made
-    assert made.stop() == 0
+    with serving(make_folder(tmp_path_factory.mktemp("reload") / "kms")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -189,6 +189,19 @@ def load(gateway: Gateway, key: str, threads: int = 4) -> Iterator[Traffic]:
             assert not worker.is_alive(), "a call did not end"
 
 
+@contextmanager
+def serving(gateway: Gateway, key: str = "ehr") -> Iterator[Gateway]:
+    """Start a gateway and make a key; stop it after the block, however that ends, unless it did so itself."""
+    try:
+        gateway.start()
+        gateway.client("key-officer").keys.create(key)
+        yield gateway
+    except BaseException:
+        gateway.stop()
+        raise
+    assert gateway.stop() == 0
+
+
 def verified_entries(audit: Path) -> dict[str, list[Mapping[str, object]]]:
     """Verify every log below a folder and return its entries, each read by its proof, by the log's name."""
     found: dict[str, list[Mapping[str, object]]] = {}
