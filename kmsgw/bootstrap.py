@@ -42,6 +42,7 @@ from kmsgw.providers.root_key import load_root_key_from_file, root_key_from_byte
 from kmsgw.providers.software import SoftwareProvider
 from kmsgw.providers.vault import AppRoleLogin, CertificateLogin, Login, VaultProvider
 from kmsgw.refusal import FoundFaults
+from kmsgw.secret_file import read_secret_file
 from kmsgw.server.grpc_server import GrpcServer
 from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, HealthMonitor
 from kmsgw.server.pipeline import Pipeline
@@ -310,15 +311,7 @@ def _secret(place: str, path: Path | None, descriptor: int | None) -> bytes:
     if descriptor is not None:
         return _read_descriptor(descriptor).rstrip(b"\r\n")
     assert path is not None
-    try:
-        secret = path.read_bytes().rstrip(b"\r\n")
-    except OSError as error:
-        raise ConfigurationError(
-            [f"{place}: {path}: {error.strerror}"], advice="Give a file that the gateway's user may read, mode 0600."
-        ) from None
-    if path.stat().st_mode & 0o077:
-        raise ConfigurationError([f"{place}: {path}: others may read it"], advice=f"Run: chmod 600 {path}")
-    return secret
+    return read_secret_file(path, place).rstrip(b"\r\n")
 
 
 def _read_descriptor(descriptor: int) -> bytes:

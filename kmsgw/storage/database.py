@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from kmsgw.config import StateSettings
 from kmsgw.errors import ConfigurationError
+from kmsgw.secret_file import read_secret_file
 
 _POSTGRESQL_PORT: Final = 5432
 _URL_ADVICE: Final = "Use sqlite:///FILE or postgresql://USER@HOST:PORT/NAME in [state] url."
@@ -112,11 +113,7 @@ def _sqlite(url: str, password: str | None, ca: Path | None) -> SqliteFile:
 
 def _read_password(path: Path) -> str:
     try:
-        password = path.read_text(encoding="utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise ConfigurationError(
-            [f"state.password_file: {path}: {error.strerror}"], advice="Give a file that kmsgwd's user may read."
-        ) from None
+        password = read_secret_file(path, "state.password_file").decode().rstrip("\r\n")
     except UnicodeDecodeError:
         raise ConfigurationError([f"state.password_file: {path}: not UTF-8 text"]) from None
     if not password:

@@ -140,7 +140,7 @@ login = { method = "approle", role_id_file = "openbao/role-id", secret_id_file =
 POLICY_ADVICE = "Run `kmsgw policy validate` on the folder until it finds nothing."
 FIELDS_ADVICE = "Correct FOLDER/kmsgwd.toml; docs/operations.md describes every field."
 PEM_ADVICE = "check the path and its mode, or run `kmsgw init`"
-FILE_ADVICE = "Give a file that the gateway's user may read, mode 0600."
+FILE_ADVICE = "Give a file that kmsgwd's user may read, mode 0600."
 VAULT_ADVICE = "Correct the provider's settings or files."
 
 CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
@@ -329,7 +329,8 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
                 "FOLDER/audit-keys/context.key: mode 0644 lets others read it. "
                 "Run `chmod 600 FOLDER/audit-keys/context.key`, and replace the secret if others could have read it."
             ),
-            "state.password_file: FOLDER/password: No such file or directory. Give a file that kmsgwd's user may read.",
+            "state.password_file: FOLDER/password: No such file or directory. "
+            "Give a file that kmsgwd's user may read, mode 0600.",
             "providers.software.root_key_file: FOLDER/keys/root.key: its folder does not exist. Make FOLDER/keys.",
         ),
     ),
@@ -434,7 +435,10 @@ TOKEN_CASES: dict[str, tuple[str, str, str, int, tuple[str, ...]]] = {
         "kmsgw",
         "1234",
         0o644,
-        ("providers.hsm.pin: FOLDER/hsm.pin: others may read it", "Run: chmod 600 FOLDER/hsm.pin"),
+        (
+            "providers.hsm.pin: FOLDER/hsm.pin: mode 0644 lets others read it",
+            "Run `chmod 600 FOLDER/hsm.pin`, and replace the secret if others could have read it.",
+        ),
     ),
 }
 

@@ -4,6 +4,7 @@ Files are read at each login, so that a renewed certificate or secret id is used
 """
 
 import ssl
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ class CertificateLogin:
         return _fault(
             f"{self.certificate} and {self.private_key}",
             lambda: context.load_cert_chain(self.certificate, self.private_key, password=""),
-        )
+        ) + _secrecy_faults(self.private_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class AppRoleLogin:
         faults: list[str] = []
         for path in (self.role_id_file, self.secret_id_file):
             faults += _fault(str(path), lambda path=path: _first_line(path))  # type: ignore[misc]
-        return faults
+        return faults or _secrecy_faults(self.secret_id_file)
 
     def read(self) -> tuple[str, str]:
         """Return role id and secret id. Raises `ProviderUnavailable` where a file can't be read."""
@@ -67,6 +68,15 @@ Login = CertificateLogin | AppRoleLogin
 def ca_faults(path: Path) -> list[str]:
     """Return what is wrong with a file of CA certificates, a line each."""
     return _fault(str(path), lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path))
+
+
+def _secrecy_faults(path: Path) -> list[str]:
+    """Return what lets others read a secret file. Only at start: a renewal that gets it wrong must not stop service."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return []  # told by whoever reads it
+    return [f"{path}: mode {mode:04o} lets others read it; run `chmod 600 {path}`"] if mode & 0o077 else []
 
 
 def _first_line(path: Path) -> str:

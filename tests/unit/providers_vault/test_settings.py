@@ -17,6 +17,7 @@ def authority(tmp_path: Path) -> ThrowawayCa:
 @pytest.fixture
 def login(tmp_path: Path) -> AppRoleLogin:
     (tmp_path / "role").write_text("canary-role-id\n")
+    (tmp_path / "secret").touch(mode=0o600)
     (tmp_path / "secret").write_text("canary-secret-id\n")
     return AppRoleLogin(tmp_path / "role", tmp_path / "secret")
 
@@ -81,6 +82,12 @@ def test_a_secret_id_that_is_not_one_plain_line_is_refused(login: AppRoleLogin, 
     login.secret_id_file.write_text(content, newline="")
     (fault,) = login.faults()
     assert fault.endswith("not one line of printable ASCII")
+
+
+def test_a_secret_id_that_others_may_read_is_refused(authority: ThrowawayCa, login: AppRoleLogin) -> None:
+    login.secret_id_file.chmod(0o640)
+    with pytest.raises(ConfigurationError, match="mode 0640 lets others read it; run `chmod 600"):
+        VaultProvider(name="bao", address="https://127.0.0.1:1", ca=authority.path, login=login)
 
 
 def test_nothing_secret_is_printed(authority: ThrowawayCa, login: AppRoleLogin) -> None:

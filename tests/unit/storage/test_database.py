@@ -70,6 +70,7 @@ def test_the_password_is_not_printed() -> None:
 @pytest.mark.parametrize("text", ["pa ss\n", "pa ss\r\n", "pa ss"])
 def test_the_password_is_the_text_of_its_file_without_the_line_end(tmp_path: Path, text: str) -> None:
     file = tmp_path / "password"
+    file.touch(mode=0o600)
     file.write_bytes(text.encode())
 
     place = Database.of_settings(StateSettings(url="postgresql://u@h/n", password_file=file)).place
@@ -84,6 +85,7 @@ def test_the_password_is_the_text_of_its_file_without_the_line_end(tmp_path: Pat
 def test_a_bad_password_file_is_refused(tmp_path: Path, content: bytes | None, fault: str) -> None:
     file = tmp_path / "password"
     if content is not None:
+        file.touch(mode=0o600)
         file.write_bytes(content)
 
     with pytest.raises(ConfigurationError, match=fault):
