@@ -1,0 +1,93 @@
+"""What one hostile caller does to a gateway that others use at the same time (threats 16 to 19)."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import grpc
+import pytest
+
+from kmsgw.v1 import crypto_service_pb2
+from tests.support.calls import METHODS, Caller, pairs
+from tests.support.gateway import Gateway
+
+_CONNECTIONS = 6
+_CALLS_EACH = 20
+_WATCH = "/grpc.health.v1.Health/Watch"
+_REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+_ENCRYPT = crypto_service_pb2.EncryptRequest(key="ehr", plaintext=b"x", encryption_context=pairs(patient="P-1"))
+
+
+@pytest.fixture
+def connections(gateway: Gateway) -> Iterator[list[grpc.Channel]]:
+    """Connections of a hostile principal of another tenant, enough to reach every worker."""
+    credentials = gateway.credentials("billing")
+    made = [
+        grpc.secure_channel(
+            gateway.address,
+            grpc.ssl_channel_credentials(credentials.ca, credentials.private_key, credentials.certificate),
+            options=(("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)),
+        )
+        for _ in range(_CONNECTIONS)
+    ]
+    yield made
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def never() -> Iterator[Callable[[], Iterator[bytes]]]:
+    """Makes messages that never come."""
+    over = threading.Event()
+
+    def wait() -> Iterator[bytes]:
+        over.wait(60)
+        yield from ()
+
+    yield wait
+    over.set()
+
+
+def _others_are_served(gateway: Gateway) -> bool:
+    answers = []
+    for _ in range(_CONNECTIONS):
+        with Caller(gateway, "ehr-writer") as other:
+            answers.append(other.call("Encrypt", _ENCRYPT, timeout=5.0))
+    return all(each.ok for each in answers)
+
+
+@pytest.mark.parametrize("method", [METHODS["Encrypt"], "/kmsgw.v1.Nothing/Nothing", "/grpc.health.v1.Health/Check"])
+def test_calls_that_are_never_finished_stop_nobody_else(
+    gateway: Gateway, connections: list[grpc.Channel], never: Callable[[], Iterator[bytes]], method: str
+) -> None:
+    begun = [
+        each.stream_unary(method, None, None).future(never(), timeout=60)
+        for each in connections
+        for _ in range(_CALLS_EACH)
+    ]
+
+    assert _others_are_served(gateway)
+
+    assert any(each.done() for each in begun)
+    for each in begun:
+        each.cancel()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("method", [_WATCH, _REFLECTION])
+def test_streams_that_stay_open_stop_nobody_else(
+    gateway: Gateway, connections: list[grpc.Channel], never: Callable[[], Iterator[bytes]], method: str
+) -> None:
+    begun = [
+        each.unary_stream(method, None, None)(b"", timeout=60)
+        if method == _WATCH
+        else each.stream_stream(method, None, None)(never(), timeout=60)
+        for each in connections
+        for _ in range(_CALLS_EACH)
+    ]
+
+    assert _others_are_served(gateway)
+
+    refused = [each.code() for each in begun if not each.is_active()]
+    assert set(refused) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert any(each.is_active() for each in begun)
+    for each in begun:
+        each.cancel()  # type: ignore[no-untyped-call]
