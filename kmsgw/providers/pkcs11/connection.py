@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import pkcs11
 from pkcs11 import Attribute
-from pkcs11.exceptions import PKCS11Error
+from pkcs11.exceptions import PKCS11Error, TokenNotPresent
 
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import ProviderUnavailable
@@ -29,6 +29,10 @@ from kmsgw.providers.pkcs11.module import Pkcs11Module
 
 RECONNECT_PAUSE = 0.5
 """Seconds between two attempts to connect again, so that a broken token is not flooded with logins."""
+
+_START_LOOKS = 10
+_START_PAUSE = 0.1
+"""Times to look for the token at a start, and seconds between two. SoftHSM shows none while another worker logs in."""
 
 CACHED_KEYS = 4096
 """Key objects kept by each session. Finding one takes about 0.1 ms on SoftHSM, and a round trip on a network HSM."""
@@ -136,7 +140,7 @@ class Connection:
         Raises `PinRefusedError` and `PKCS11Error`; `close` must be called then too.
         """
         with self._module.gate.alone(self._timeout):
-            token = self._connect()
+            token = self._connect_patiently()
             prepare(token, self._login)
             self._check(self._pool[0])
             self._module.set_connected(self, True)
@@ -261,6 +265,16 @@ class Connection:
             raise self._unavailable("refused the PIN", retry_after=None)
         if self._clock.monotonic() < self._retry_at:
             raise self._unavailable("is lost")
+
+    def _connect_patiently(self) -> pkcs11.Token:
+        """Connect as `_connect`, and look again for a token that is not there at first."""
+        for _ in range(_START_LOOKS - 1):
+            try:
+                return self._connect()
+            except TokenNotPresent:
+                self._clock.sleep(_START_PAUSE)
+                self._module.reinitialize()
+        return self._connect()
 
     def _connect(self) -> pkcs11.Token:
         """Open all sessions and log in. The caller holds the gate alone."""
