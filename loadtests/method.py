@@ -1,0 +1,30 @@
+"""The methods of the data plane that are put under load, and the mix of them that resembles applications."""
+
+import random
+from enum import StrEnum
+
+
+class Method(StrEnum):
+    """A unary method of CryptoService, by its name in the contract."""
+
+    ENCRYPT = "Encrypt"
+    DECRYPT = "Decrypt"
+    RE_ENCRYPT = "ReEncrypt"
+    REWRAP = "Rewrap"
+    GENERATE_DATA_KEY = "GenerateDataKey"
+    GENERATE_DATA_KEY_WITHOUT_PLAINTEXT = "GenerateDataKeyWithoutPlaintext"
+    GENERATE_RANDOM_BYTES = "GenerateRandomBytes"
+
+
+MIX: dict[Method, int] = {
+    Method.DECRYPT: 80,
+    Method.ENCRYPT: 15,
+    Method.GENERATE_DATA_KEY: 3,
+    Method.GENERATE_DATA_KEY_WITHOUT_PLAINTEXT: 2,
+}
+"""Per cent of calls: reads 80, writes 15, data keys 5."""
+
+
+def draw(mix: dict[Method, int], source: random.Random) -> Method:
+    """Return a method, each as likely as its weight in the mix."""
+    return source.choices(list(mix), weights=list(mix.values()))[0]

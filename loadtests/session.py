@@ -1,0 +1,165 @@
+"""A process's session with the gateway: the principals of a folder, and what is needed to make each call."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from kmsgw.cli.failure import CommandError
+from kmsgw.cli.profile import Flags, Profile, resolve_profile
+from kmsgw.client import Client, Credentials
+from kmsgw.client.calls import crypto, sealing
+from kmsgw.client.calls.call import Call
+from kmsgw.errors import AccessDenied, AlreadyExists, ConfigurationError
+from kmsgw.model.context import AccessDeclaration
+from loadtests.connection import WRONG_ANSWER, CallFailed, Connections
+from loadtests.method import Method
+from loadtests.options import Options
+from loadtests.payload import Payloads
+
+T = TypeVar("T")
+
+OFFICER: Final = "key-officer"
+_WRITER: Final = "ehr-writer"
+_READER: Final = "ehr-reader"
+_DATA_KEYS: Final = "ehr-datakeys"
+_REWRAPPER: Final = "rewrap-job"
+_CARE: Final = AccessDeclaration("care", "")
+_RANDOM_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """An envelope with what is in it."""
+
+    envelope: bytes
+    plaintext: bytes
+    context: Mapping[str, str]
+
+
+class Session:
+    """Makes calls of every method. Raises `ConfigurationError` where the folder can't be used."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._payloads = Payloads(options.sizes, options.contexts)
+        self._connections: dict[str, Connections] = {}
+        self._samples: list[_Sample] = []
+        self._prepare: Mapping[Method, Callable[[], Callable[[], int]]] = {
+            Method.ENCRYPT: self._encrypt,
+            Method.DECRYPT: self._decrypt,
+            Method.RE_ENCRYPT: self._re_encrypt,
+            Method.REWRAP: self._rewrap,
+            Method.GENERATE_DATA_KEY: self._generate_data_key,
+            Method.GENERATE_DATA_KEY_WITHOUT_PLAINTEXT: self._generate_wrapped_data_key,
+            Method.GENERATE_RANDOM_BYTES: self._generate_random_bytes,
+        }
+
+    def make_key(self) -> None:
+        """Make the key where there is none and the folder has an officer who may. Raises `KmsgwError`."""
+        profile = self._profile(OFFICER)
+        if not profile.key.exists():
+            return
+        with Client(self._address(profile), _credentials(profile), timeout=self._options.timeout) as officer:
+            try:
+                officer.keys.create(self._options.key)
+            except (AlreadyExists, AccessDenied):
+                return  # that an officer may not make keys says nothing yet of whether the key is there
+
+    def make_samples(self) -> None:
+        """Encrypt what is to be decrypted later. Raises `CallFailed` or `KmsgwError`."""
+        for _ in range(self._options.envelopes):
+            plaintext, context = self._payloads.plaintext(), self._payloads.context()
+            call = crypto.encrypt(_CARE, self._options.key, plaintext, context)
+            made = self._of(_WRITER).send(call, self._options.timeout)
+            self._samples.append(_Sample(made.envelope, plaintext, context))
+
+    def can_re_encrypt(self) -> bool:
+        """Tell whether the folder has a principal for ReEncrypt."""
+        try:
+            return self._profile(self._options.re_encrypter).key.exists()
+        except ConfigurationError:
+            return False
+
+    def prepare(self, method: Method) -> Callable[[], int]:
+        """Return a call of a method, to be made: it returns the bytes answered and raises `CallFailed`."""
+        return self._prepare[method]()
+
+    def _encrypt(self) -> Callable[[], int]:
+        plaintext = self._payloads.plaintext()
+        call = crypto.encrypt(_CARE, self._options.key, plaintext, self._payloads.context())
+        return self._made(_WRITER, call, lambda made: _sized(made.envelope, over=len(plaintext)))
+
+    def _decrypt(self) -> Callable[[], int]:
+        sample = self._sample()
+        call = crypto.decrypt(_CARE, sample.envelope, sample.context)
+        return self._made(_READER, call, lambda made: _equal(made.plaintext, sample.plaintext))
+
+    def _re_encrypt(self) -> Callable[[], int]:
+        sample = self._sample()
+        key, context = self._options.key, self._payloads.context()
+        call = crypto.re_encrypt(_CARE, sample.envelope, key, sample.context, context)
+        return self._made(self._options.re_encrypter, call, lambda made: _sized(made.envelope))
+
+    def _rewrap(self) -> Callable[[], int]:
+        sample = self._sample()
+        call = sealing.rewrap(_CARE, sample.envelope, sample.context)
+        return self._made(_REWRAPPER, call, lambda made: _sized(made.envelope))
+
+    def _generate_data_key(self) -> Callable[[], int]:
+        call = crypto.generate_data_key(_CARE, self._options.key, self._payloads.context())
+        return self._made(_DATA_KEYS, call, lambda made: _sized(made.plaintext) + _sized(made.wrapped))
+
+    def _generate_wrapped_data_key(self) -> Callable[[], int]:
+        call = crypto.generate_data_key_without_plaintext(_CARE, self._options.key, self._payloads.context())
+        return self._made(_WRITER, call, lambda made: _sized(made.wrapped))
+
+    def _generate_random_bytes(self) -> Callable[[], int]:
+        call = crypto.random_bytes(_RANDOM_BYTES)
+        return self._made(_WRITER, call, lambda made: _sized(made, over=_RANDOM_BYTES - 1))
+
+    def close(self) -> None:
+        """Release the connections."""
+        for each in self._connections.values():
+            each.close()
+        self._connections.clear()
+
+    def _made(self, principal: str, call: Call[T], check: Callable[[T], int]) -> Callable[[], int]:
+        connections = self._of(principal)
+        return lambda: check(connections.send(call, self._options.timeout))
+
+    def _sample(self) -> _Sample:
+        return self._payloads.source.choice(self._samples)
+
+    def _of(self, principal: str) -> Connections:
+        made = self._connections.get(principal)
+        if made is None:
+            profile = self._profile(principal)
+            made = self._connections[principal] = Connections(
+                self._address(profile), _credentials(profile), self._options.connections
+            )
+        return made
+
+    def _address(self, profile: Profile) -> str:
+        return self._options.address or profile.address
+
+    def _profile(self, principal: str) -> Profile:
+        try:
+            return resolve_profile(Flags(config=str(self._options.folder / "config.toml"), profile=principal), {})
+        except CommandError as error:
+            raise ConfigurationError([str(error)], advice="Make the folder with `kmsgw init`.") from None
+
+
+def _credentials(profile: Profile) -> Credentials:
+    return Credentials.from_files(profile.ca, profile.certificate, profile.key)
+
+
+def _sized(answer: bytes, *, over: int = 0) -> int:
+    if len(answer) <= over:
+        raise CallFailed(WRONG_ANSWER)
+    return len(answer)
+
+
+def _equal(answer: bytes, expected: bytes) -> int:
+    if answer != expected:
+        raise CallFailed(WRONG_ANSWER)
+    return len(answer)
