@@ -75,6 +75,7 @@ class _Passage:
     rpc: Rpc | None = None
     command: Any = None
     accesses: tuple[Access, ...] = ()
+    refused: int | None = None
     keys: list[Key | None] = field(default_factory=list)
     policies: set[str] = field(default_factory=set)
     trail: Trail = field(default_factory=Trail)
@@ -180,14 +181,14 @@ class Pipeline:
 
     def _authorize(self, passage: _Passage) -> None:
         principal = _known(passage.principal)
-        for access in passage.accesses:
+        for place, access in enumerate(passage.accesses):
             key: Key | None = None
             asked = self._clock.monotonic()
             if access.key is not None:
                 key = self._keyring.resolve(check_key_name(access.key))
                 passage.keys.append(key)
                 if key is None:
-                    passage.note = "no such key"
+                    passage.note, passage.refused, passage.policies = "no such key", place, set()
                     raise AccessDenied
             else:
                 passage.keys.append(None)
@@ -197,6 +198,7 @@ class Pipeline:
             )
             passage.policies.update(decision.policy_ids)
             if not decision.allowed:
+                passage.refused, passage.policies = place, set(decision.policy_ids)
                 if key is not None:
                     # The database is asked as for an unknown name, so that time tells nothing of the two (threat 16).
                     self._keyring.refresh(unless_since=asked)
@@ -222,8 +224,11 @@ class Pipeline:
         return Reply(passage.request_id, b"" if error else passage.answer, error, index)
 
     def _record(self, passage: _Passage, error: KmsgwError | None, phase: Phase) -> AuditRecord:
-        first = passage.accesses[0] if passage.accesses else None
-        key = passage.keys[0] if passage.keys else None
+        # Of several accesses the one that was refused is told: whoever probes a key by ReEncrypt is found under it.
+        place = passage.refused or 0
+        first = passage.accesses[place] if passage.accesses else None
+        key = passage.keys[place] if passage.keys else None
+        source = passage.accesses[1].key if len(passage.accesses) > 1 else None
         name = first.key if first is not None and first.key is not None else ""
         trail = passage.trail
         return AuditRecord(
@@ -236,7 +241,7 @@ class Pipeline:
             key_id=key.key_id if key is not None else trail.key_id or name.removeprefix(ALIAS_PREFIX)[:64],
             key_version=trail.key_version,
             alias=name[:64] if name.startswith(ALIAS_PREFIX) else "",
-            source_key_id=trail.source_key_id,
+            source_key_id=trail.source_key_id or source or "",
             source_key_version=trail.source_key_version,
             outcome=_outcome(error),
             status=error.status.value if error is not None else "OK",

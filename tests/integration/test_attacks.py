@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 
-from kmsgw.v1 import crypto_service_pb2
+from kmsgw.model.access import Action
+from kmsgw.v1 import common_pb2, crypto_service_pb2
 from tests.support.calls import METHODS, Caller, pairs
 from tests.support.gateway import Gateway
 
@@ -91,3 +92,22 @@ def test_streams_that_stay_open_stop_nobody_else(
     assert any(each.is_active() for each in begun)
     for each in begun:
         each.cancel()  # type: ignore[no-untyped-call]
+
+
+def test_a_key_that_is_probed_by_re_encryption_is_named_by_record_and_explanation(gateway: Gateway) -> None:
+    # a writer may encrypt under any key, and asks to have decrypted what it may not read
+    gateway.client("key-officer").keys.create("destination")
+    with Caller(gateway, "ehr-writer") as writer:
+        sealed = crypto_service_pb2.EncryptResponse.FromString(writer.call("Encrypt", _ENCRYPT).body)
+        probe = crypto_service_pb2.ReEncryptRequest(
+            envelope=sealed.envelope,
+            source_encryption_context=pairs(patient="P-1"),
+            destination_key="destination",
+            declaration=common_pb2.AccessDeclaration(purpose="care"),
+        )
+        refused = writer.call("ReEncrypt", probe)
+
+    assert refused.error == ("PERMISSION_DENIED", "ACCESS_DENIED")
+    explained = gateway.client("auditor").policy.explain_request(refused.request_id)
+    assert (explained.action, explained.key_id, explained.policies) == (Action.DECRYPT, "ehr", ())
+    assert "decrypt on key ehr" in explained.explanation
