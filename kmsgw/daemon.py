@@ -38,7 +38,18 @@ _START_LOOK_SECONDS = 0.05
 _FAILED_START_SECONDS = 1.0
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
 _ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
-_FIXED = ("environment", "node", "server", "state", "audit", "cache", "providers", "default_provider")
+_FIXED = (
+    "environment",
+    "node",
+    "server",
+    "tls",
+    "state",
+    "audit",
+    "policy",
+    "cache",
+    "providers",
+    "default_provider",
+)
 
 
 @dataclass(slots=True)
