@@ -26,6 +26,9 @@ CACHED_GRAPHS: Final = 1024
 CACHED_SUBSETS: Final = 1024
 """Subsets of the policies kept parsed, in one of the two generations."""
 
+CACHED_TEXT: Final = 512
+"""Characters of declared and exposed values in a decision that is kept. With longer ones a caller could fill the memory."""
+
 _LOG = logging.getLogger(__name__)
 _SERVICE = PrincipalKind.SERVICE
 _DENIED = Decision(allowed=False)
@@ -118,7 +121,9 @@ class CedarAuthorizer:
         except BaseException as error:  # noqa: BLE001 - a panic in Cedar's Rust code is a BaseException; it must deny
             _LOG.error("policy engine failed: %s", type(error).__name__)
             return _FAULT
-        self._decisions.put(view, decision)
+        purpose, end_user, data = view[-3:]
+        if len(purpose) + len(end_user) + sum(len(value) for _, value in data) <= CACHED_TEXT:
+            self._decisions.put(view, decision)
         return decision
 
     def _evaluate(self, view: _View) -> Decision:

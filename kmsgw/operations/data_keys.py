@@ -27,6 +27,7 @@ from kmsgw.providers.base import KeyProvider, MaterialRef
 
 EntryT = TypeVar("EntryT")
 _WAIT_SECONDS = 30.0
+_SHORT_CONTEXT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +126,14 @@ class DataKeys:
         found = self.cached_for_sealing(key, context, size)
         if found is not None:
             return found
-        place = (key.key_id, key.revision, context.canonical)
+        place = _sealing_place(key, context)
         self._sealing_flights.do(place, lambda: self._fill_sealing(key, context))
         # Another may have used it up at once, where the limit is small; then this message gets one of its own.
         return self.cached_for_sealing(key, context, size) or self.generate(key, context, DataKeyHolder.GATEWAY)
 
     def cached_for_sealing(self, key: Key, context: EncryptionContext, size: int) -> WrappedDataKey | None:
         """Return a cached data key for one message of `size` bytes and count it, or None. Never waits."""
-        place = (key.key_id, key.revision, context.canonical)
+        place = _sealing_place(key, context)
         with self._lock:
             entry = self._sealing.get(place)
             if entry is None:
@@ -180,7 +181,7 @@ class DataKeys:
         made.messages_left = self._limits.max_messages
         made.bytes_left = self._limits.max_bytes
         with self._lock:
-            self._sealing[key.key_id, key.revision, context.canonical] = made
+            self._sealing[_sealing_place(key, context)] = made
             if len(self._sealing) > self._limits.entries:
                 self._sealing.popitem(last=False)
         return made
@@ -207,6 +208,15 @@ def open_version(key: Key, version: int) -> KeyVersion:
 
 def _material(key: Key, version: KeyVersion) -> MaterialRef:
     return MaterialRef(key.key_id, version.version, version.material)
+
+
+def _sealing_place(key: Key, context: EncryptionContext) -> tuple[str, int, bytes]:
+    # A long context by its hash: thousands of 8 KiB each would fill the memory. The mark tells it from every short
+    # one: a canonical form begins with the length of a key name, whose first byte is 0.
+    canonical = context.canonical
+    if len(canonical) > _SHORT_CONTEXT:
+        canonical = b"\x01" + hashlib.sha256(canonical).digest()
+    return key.key_id, key.revision, canonical
 
 
 def _opening_place(key: Key, wrapped: bytes, aad: bytes) -> tuple[str, bytes]:

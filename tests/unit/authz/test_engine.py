@@ -169,6 +169,14 @@ def test_a_flood_of_requests_leaves_the_cache_bounded(tmp_path: Path, monkeypatc
     assert len(authorizer._decisions) <= 20
 
 
+def test_a_decision_on_long_texts_is_not_kept(tmp_path: Path) -> None:
+    authorizer = authorizer_of(tmp_path, ANYTHING)
+    assert authorizer.decide(ask(Action.ENCRYPT, context={"department": "c" * 4000})).allowed
+    assert len(authorizer._decisions) == 0
+    assert authorizer.decide(ask(Action.ENCRYPT, context={"department": "cardiology"})).allowed
+    assert len(authorizer._decisions) == 1
+
+
 @pytest.mark.parametrize(
     "odd",
     [

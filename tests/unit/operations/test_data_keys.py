@@ -220,3 +220,12 @@ def test_a_provider_that_is_not_configured_here_is_named() -> None:
     with pytest.raises(FailedPrecondition) as refusal:
         bench.data_keys.for_sealing(bench.key, PATIENT, 1)
     assert refusal.value.reason is Reason.PROVIDER_UNKNOWN
+
+
+def test_long_contexts_take_no_room_in_the_cache_and_share_no_data_key() -> None:
+    bench = Bench()
+    contexts = [EncryptionContext.of({"patient": "P" * 4000 + str(number)}) for number in range(2)]
+    wrapped = [bench.data_keys.for_sealing(bench.key, each, 10).wrapped for each in contexts * 2]
+    assert wrapped[:2] == wrapped[2:]
+    assert wrapped[0] != wrapped[1]
+    assert all(len(place[2]) <= 64 for place in bench.data_keys._sealing)
