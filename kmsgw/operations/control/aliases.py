@@ -47,7 +47,9 @@ class CreateAlias:
         def next_key(stored: Key) -> Key:
             aliases = tuple(sorted({*stored.aliases, command.alias}))
             if len(aliases) > MAX_ALIASES:
-                raise FailedPrecondition(f"The key has {MAX_ALIASES} aliases.", reason=Reason.LIMIT_REACHED)
+                raise FailedPrecondition(
+                    f"The key has {MAX_ALIASES} aliases.", reason=Reason.LIMIT_REACHED, advice="Delete one first."
+                )
             return replace(stored, aliases=aliases, updated=grant.now)
 
         return self._writer.change(grant.key().key_id, next_key, dry_run=command.dry_run)
