@@ -27,7 +27,7 @@ CACHED_SUBSETS: Final = 1024
 """Subsets of the policies kept parsed, in one of the two generations."""
 
 CACHED_TEXT: Final = 512
-"""Characters of declared and exposed values in a decision that is kept. With longer ones a caller could fill the memory."""
+"""Characters of declared and exposed values in a decision that is kept. Longer ones let a caller fill the memory."""
 
 _LOG = logging.getLogger(__name__)
 _SERVICE = PrincipalKind.SERVICE
