@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard proto/kmsgw/v1/*.proto)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# compat: the tree is on the module path as it is. With setuptools' own finder a folder that is named kmsgw, such as the
+# clone seen from the folder above, is taken for the package.
+EDITABLE := --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 .DEFAULT_GOAL := help
 .PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults soak lock clean
 
@@ -45,7 +48,7 @@ proto-check: $(VENV)/.develops ## lint the contract, and fail where kmsgw/v1 is 
 
 policies: $(VENV)/.develops ## validate the shipped policies and run their cases
 	$(BIN)/kmsgw policy validate policies
-	$(BIN)/kmsgw policy test policies
+	$(BIN)/kmsgw policy test --failed policies
 
 services: ## install the servers that the tests use (as root): SoftHSM2, PostgreSQL, strace
 	@.ci/services
@@ -70,12 +73,14 @@ $(VENV)/bin/python:
 
 # What runs the product and its demonstration.
 $(VENV)/.runs: requirements-demo.lock pyproject.toml | $(VENV)/bin/python
+	@test -e $(VENV)/.develops || echo 'installing what kmsgw needs into $(VENV): a minute or two'
 	@test -e $(VENV)/.develops || $(BIN)/pip install -q --no-compile --require-hashes -r requirements-demo.lock
-	@PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@PYTHONWARNINGS=ignore $(BIN)/pip install -q $(EDITABLE)
 	@touch $@
 
 # What checks and tests it, besides.
 $(VENV)/.develops: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	@echo 'installing what the checks and tests need into $(VENV): some minutes'
 	@$(BIN)/pip install -q --require-hashes -r requirements-dev.lock
-	@PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@PYTHONWARNINGS=ignore $(BIN)/pip install -q $(EDITABLE)
 	@touch $@ $(VENV)/.runs

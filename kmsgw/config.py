@@ -298,15 +298,33 @@ def _resolved(value: object, base: Path) -> object:
     return value
 
 
+_PLAIN_WORDS = {
+    "extra_forbidden": "no such field",
+    "missing": "required, and not given",
+    "frozen_set_type": 'use a list, such as ["reader"]',
+    "tuple_type": "write a [[table]] with two brackets for each, as often as needed",
+    "model_type": "use a table",
+    "model_attributes_type": "use a table",
+    "dict_type": "use a table",
+}
+"""What is said in place of pydantic's words, which name types of Python: type of the fault to text."""
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """Return where a fault is, as the file has it: without the kind or method that chose among several tables."""
+    match location:
+        case ("providers", name, _, "login" | "control_login" as login, _, *rest):
+            return ".".join(map(str, ("providers", name, login, *rest)))
+        case ("providers", name, _, *rest):
+            return ".".join(map(str, ("providers", name, *rest)))
+    return ".".join(map(str, location))
+
+
 def _faults(error: ValidationError) -> list[str]:
     faults: list[str] = []
     for fault in error.errors(include_input=False, include_url=False):
-        place = ".".join(str(part) for part in fault["loc"])
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            message = "no such field"
-        elif fault["type"] == "missing":
-            message = "required, and not given"
+        place = _place(fault["loc"])
+        message = _PLAIN_WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         faults += [f"{place}: {line}" if place else line for line in message.splitlines()]
     return faults
 
@@ -326,6 +344,10 @@ def parse_settings(text: str, base: Path) -> Settings:
         raise ConfigurationError(_faults(error)) from None
     resolved = _resolved(settings, base)
     assert isinstance(resolved, Settings)
+    # Who may read or copy the logs must not get the signing keys with them.
+    folder, keys = (Path(os.path.normpath(each)) for each in (resolved.audit.folder, resolved.audit.keys))
+    if keys.is_relative_to(folder):
+        raise ConfigurationError([f"audit.keys: {keys} is inside of audit.folder; keep the keys apart from the logs"])
     url = resolved.state.url
     if url.startswith("sqlite:///"):
         path = base / url.removeprefix("sqlite:///")

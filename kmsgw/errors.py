@@ -143,7 +143,7 @@ class AccessDenied(KmsgwError):
         super().__init__(
             message or "The key does not exist, or policy does not allow this.",
             reason=reason,
-            advice=advice or "Ask an officer for `kmsgw policy explain REQUEST_ID`.",
+            advice=advice or "Ask an auditor for `kmsgw policy explain REQUEST_ID`.",
         )
 
 

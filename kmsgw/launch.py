@@ -112,7 +112,9 @@ def launch(config: Path, secrets: Mapping[int, bytes], *arguments: str) -> Launc
     # -P: a module in the working folder that has the name of one of ours is not imported.
     command = [sys.executable, "-P", "-m", "kmsgw.worker", "--config", str(config)]
     command += ["--status-fd", str(status_write), "--parent", str(os.getpid()), *arguments]
-    environment = {**os.environ, **TLS13_ENVIRONMENT}
+    # gRPC's C core would write plain lines between the JSON of the log, one for each failed handshake. Its errors
+    # stay. Whoever looks for a fault in it sets GRPC_VERBOSITY.
+    environment = {"GRPC_VERBOSITY": "ERROR", **os.environ, **TLS13_ENVIRONMENT}
     try:
         process = subprocess.Popen(
             command, pass_fds=(status_write, *secrets), stdin=subprocess.DEVNULL, env=environment

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from kmsgw.config import load_settings
@@ -78,7 +79,8 @@ def main() -> int:
 
 
 def _tell(descriptor: int, faults: list[str], advice: str) -> None:
-    with os.fdopen(descriptor, "w", encoding="utf-8") as pipe:
+    # Nobody listens where kmsgwd was stopped while it started: then there is nobody to tell, and this process ends too.
+    with suppress(BrokenPipeError), os.fdopen(descriptor, "w", encoding="utf-8") as pipe:
         pipe.write(json.dumps({"faults": faults, "advice": advice}) + "\n")
 
 

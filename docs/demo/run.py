@@ -15,6 +15,8 @@ def main() -> None:
     daemon, address = start_gateway(FOLDER)
     # The gateway gets the terminal's Ctrl-C as well and drains; this program waits for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A kill reaches this program alone; the gateway must not go on without it and keep the port.
+    signal.signal(signal.SIGTERM, lambda *_: daemon.terminate())
     kmsgw = ".venv/bin/kmsgw --config build/run/config.toml --profile"
     print(f"""kmsgw serves on {address}. Its log is build/run/kmsgwd.log. In another terminal, try:
 

@@ -19,7 +19,9 @@ def new_gateway_folder(folder: Path, listen: str) -> None:
 
 def start_gateway(folder: Path) -> tuple[subprocess.Popen[str], str]:
     """Start `kmsgwd` and return it with the address it serves on; its log goes to kmsgwd.log in the folder."""
-    with (folder / "kmsgwd.log").open("ab") as log:
+    log_file = folder / "kmsgwd.log"
+    with log_file.open("ab") as log:
+        before = log.tell()
         daemon = subprocess.Popen(
             [BIN / "kmsgwd", "--config", folder / "kmsgwd.toml"], stdout=subprocess.PIPE, stderr=log, text=True
         )
@@ -27,5 +29,6 @@ def start_gateway(folder: Path) -> tuple[subprocess.Popen[str], str]:
     line = daemon.stdout.readline()
     match = re.match(r"kmsgwd: serving on (\S+)", line)
     if match is None:
-        sys.exit(f"The gateway does not start:\n{(folder / 'kmsgwd.log').read_text()}")
+        daemon.wait()
+        sys.exit(f"The gateway does not start:\n{log_file.read_bytes()[before:].decode()}")
     return daemon, match[1]

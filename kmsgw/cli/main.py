@@ -79,6 +79,8 @@ def _forget_stdout() -> None:
 
 def main() -> NoReturn:
     """Run the process's command line and exit with its code."""
+    # gRPC's C core would write lines of its own above the two of an error. It reads this when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.exit(run())
 
 

@@ -89,7 +89,9 @@ def resolve_profile(flags: Flags, environ: Mapping[str, str]) -> Profile:
     if missing:
         raise CommandError(
             f"No gateway to talk to: {', '.join(missing)} not given, and no profile gives it.",
-            f"Choose a profile of {path} with --profile, or give the options.",
+            f"Choose a profile of {path} with --profile, or give the options."
+            if path.exists()
+            else f"Name the file with profiles with --config, such as that of `kmsgw init`; {path} does not exist.",
         )
     return Profile(
         name,

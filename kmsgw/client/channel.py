@@ -19,7 +19,7 @@ def check_address(address: str) -> str:
     match = _ADDRESS.match(address)
     if match is None or not 0 < int(match[1]) < 65536:
         raise ConfigurationError(
-            [f"the address {address!r} is not HOST:PORT"], advice="Use, say, gateway.example:8443."
+            [f"The address {address!r} is not HOST:PORT."], advice="Use, say, gateway.example:8443."
         )
     return address
 

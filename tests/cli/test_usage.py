@@ -13,7 +13,8 @@ from tests.cli.command_line import KMSGW, Transcript, kmsgw, process
 
 NO_GATEWAY = (
     "Error: No gateway to talk to: --address, --ca, --certificate, --key-file not given, and no profile gives it.\n"
-    "Next: Choose a profile of /nonexistent/.config/kmsgw/config.toml with --profile, or give the options.\n"
+    "Next: Name the file with profiles with --config, such as that of `kmsgw init`; "
+    "/nonexistent/.config/kmsgw/config.toml does not exist.\n"
 )
 
 

@@ -144,7 +144,7 @@ def test_a_refused_role_gets_code_3_and_can_be_told_why(run: AsWhom, gateway: Ga
         b"",
         "Error: The key does not exist, or policy does not allow this. "
         f"(ACCESS_DENIED, request {request_id})\n"
-        f"Next: Ask an officer for `kmsgw policy explain {request_id}`.\n",
+        f"Next: Ask an auditor for `kmsgw policy explain {request_id}`.\n",
     )
     told: list[Transcript] = []
 

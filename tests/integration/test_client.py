@@ -390,7 +390,7 @@ def test_the_programs_of_the_guide_run(
         exec(compile(program.replace("localhost:8443", gateway.address), GUIDE.name, "exec"), namespace)
 
     printed = capsys.readouterr().out
-    assert printed.startswith("b'systolic 120'\n10 envelopes\nask an officer for: kmsgw policy explain ")
+    assert printed.startswith("b'systolic 120'\n10 envelopes\nask an auditor for: kmsgw policy explain ")
     assert "ENABLED" in printed.upper()
     assert printed.endswith("True SERVING\n")
 

@@ -57,13 +57,17 @@ def test_all_faults_are_named_at_once_with_their_fields() -> None:
     ("before", "after", "fault"),
     [
         ('default_provider = "software"', 'default_provider = "hsm"', "default_provider: no provider is named 'hsm'"),
-        ('root_key_file = "root.key"', "", "providers.software.software: give exactly one of root_key_file"),
+        ('root_key_file = "root.key"', "", "providers.software: give exactly one of root_key_file"),
         ("match = {", 'match = { dns = "a.example", ', "principals.0.match: give exactly one of spiffe, dns, subject"),
         ("[tls]", '[state]\nurl = "postgresql://u:secret@h/d"\n[tls]', "state.url: take the password out"),
         ("[tls]", '[state]\nurl = "mysql://h/d"\n[tls]', "state.url: use sqlite"),
         ("[tls]", '[audit]\norigin = "two words"\n[tls]', "audit.origin: use printable ASCII"),
         ('kind = "software"', 'kind = "paper"', "providers.software:"),
         ('certificate = "tls/server.pem"', "", "tls.certificate: required, and not given"),
+        ('roles = ["writer"]', 'roles = "writer"', 'principals.0.roles: use a list, such as ["reader"]'),
+        ("[[principals]]", "[principals]", "principals: write a [[table]] with two brackets"),
+        ("[tls]", '[audit]\nkeys = "audit/keys"\n[tls]', "audit.keys: /srv/kmsgw/audit/keys is inside of audit.folder"),
+        ("[tls]", '[audit]\nfolder = "logs"\nkeys = "x/../logs"\n[tls]', "audit.keys: /srv/kmsgw/logs is inside"),
     ],
 )
 def test_a_fault_says_what_to_do(before: str, after: str, fault: str) -> None:
@@ -103,4 +107,17 @@ def test_a_vault_address_without_tls_is_refused() -> None:
         '\n[providers.bao]\nkind = "vault"\naddress = "http://bao:8200"\nca = "ca.pem"\n'
         'login = { method = "approle", role_id_file = "r", secret_id_file = "s" }\n'
     )
-    assert faults_of(text) == ("providers.bao.vault.address: use https://HOST:PORT; plain http is refused",)
+    assert faults_of(text) == ("providers.bao.address: use https://HOST:PORT; plain http is refused",)
+
+
+def test_a_field_of_a_provider_is_named_as_the_file_has_it() -> None:
+    text = GOOD + (
+        '\n[providers.bao]\nkind = "vault"\naddress = "https://bao:8200"\nca = "ca.pem"\n'
+        'login = { method = "approle", role_id_file = "r", secret = "s" }\n[providers.hsm]\nkind = "pkcs11"\n'
+    )
+    assert faults_of(text) == (
+        "providers.bao.login.secret_id_file: required, and not given",
+        "providers.bao.login.secret: no such field",
+        "providers.hsm.module: required, and not given",
+        "providers.hsm.token_label: required, and not given",
+    )

@@ -66,7 +66,7 @@ def test_a_refusal_gives_the_request_id_and_puts_it_into_the_advice() -> None:
 
     assert describe(error)[0] == (
         "Error: The key does not exist, or policy does not allow this. (ACCESS_DENIED, request 01JB2V)\n"
-        "Next: Ask an officer for `kmsgw policy explain 01JB2V`."
+        "Next: Ask an auditor for `kmsgw policy explain 01JB2V`."
     )
 
 
