@@ -6,6 +6,7 @@ The text of a foreign exception may quote what it failed on (a token, a query's 
 import json
 import logging
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +45,11 @@ def frames(traceback: TracebackType | None) -> list[str]:
     return found[::-1]
 
 
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
+    exception = error if error is not None else kind()
+    logging.getLogger("kmsgw").critical("a fault of kmsgw ended a thread", exc_info=(kind, exception, traceback))
+
+
 def start_logging(process: str, stream: TextIO | None = None) -> None:
     """Send all logs of this process to a stream, by default standard error, in JSON."""
     handler = logging.StreamHandler(stream or sys.stderr)
@@ -51,6 +57,9 @@ def start_logging(process: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+    # What nobody catches comes the same way: Python's own tracebacks quote the text of exceptions, and break lines.
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda ended: _log_uncaught(ended.exc_type, ended.exc_value, ended.exc_traceback)
     # Their messages name URLs and statements; warnings are enough.
     for chatty in ("urllib3", "hvac", "sqlalchemy", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -110,6 +110,12 @@ class Keyring:
             except KmsgwError:
                 self._failed = self._clock.monotonic()
                 raise
+            except Exception:  # noqa: BLE001  a row that no version of kmsgw writes must not end the polling
+                self._failed = self._clock.monotonic()
+                _LOG.exception("the state can't be read")
+                raise StateUnavailable(
+                    "The state database can't be read.", advice="Restore a backup; do not change rows by hand."
+                ) from None
             # The time before the query: what was committed since is not known to have been seen.
             self._seen = before
         finally:

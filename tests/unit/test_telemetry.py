@@ -3,8 +3,12 @@
 import io
 import json
 import logging
+import sys
+import threading
 
-from kmsgw.telemetry import JsonFormatter
+import pytest
+
+from kmsgw.telemetry import JsonFormatter, start_logging
 
 
 def logged(message: str, *, error: ValueError | None = None) -> dict[str, str]:
@@ -37,3 +41,24 @@ def test_the_text_of_an_exception_stays_out() -> None:
     assert "s.abcdef" not in json.dumps(line)
     assert line["exception"] == "ValueError"
     assert line["at"].startswith("test_telemetry.py:")
+
+
+def test_what_nobody_catches_is_logged_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", list(root.handlers))
+    for module, name in ((sys, "excepthook"), (threading, "excepthook")):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    level, stream = root.level, io.StringIO()
+    start_logging("worker-0", stream)
+
+    def fail() -> None:
+        raise ValueError("token s.abcdef")
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    root.setLevel(level)
+
+    (line,) = stream.getvalue().splitlines()
+    assert "s.abcdef" not in line
+    assert json.loads(line)["exception"] == "ValueError"

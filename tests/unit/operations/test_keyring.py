@@ -115,6 +115,20 @@ def test_while_the_database_is_down_not_every_caller_waits_for_it() -> None:
     assert store.looks == looks + 1
 
 
+def test_rows_that_can_not_be_read_are_an_outage_and_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    keyring, store, clock = a_keyring()
+
+    def unreadable() -> int:
+        raise TypeError("material 0xCANARY")
+
+    store.epoch = unreadable  # type: ignore[method-assign]
+    clock.move(timedelta(seconds=1.1))
+    with pytest.raises(StateUnavailable) as caught:
+        keyring.resolve("ehr")
+    assert "CANARY" not in str(caught.value)
+    assert [each.message for each in caplog.records] == ["the state can't be read"]
+
+
 def test_an_alias_that_was_taken_away_leads_nowhere_and_one_that_moved_leads_to_its_new_key() -> None:
     keyring, store, _ = a_keyring()
     store.put("ehr", aliases=())
