@@ -1,5 +1,6 @@
 """Finding a request in the audit logs of this node, for `PolicyService.Explain`."""
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from kmsgw.audit.record import Outcome, Phase
 from kmsgw.clock import SYSTEM_CLOCK, Clock
-from kmsgw.errors import AuditDamaged
+from kmsgw.errors import AuditDamaged, ResourceExhausted
 from kmsgw.operations.control.policies import RecordedRequest
 from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.note import VerifierKey
@@ -18,6 +19,8 @@ _VERIFIER_KEY = "verifier.key"
 _YOUNG = timedelta(seconds=10)
 _WAIT_SECONDS = 3.0
 _PAUSE_SECONDS = 0.1
+_AT_ONCE = 2
+_RETRY_SECONDS = 1.0
 
 
 class NodeRequests:
@@ -26,15 +29,29 @@ class NodeRequests:
     def __init__(self, folder: Path, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._folder = folder
         self._clock = clock
+        self._places = threading.BoundedSemaphore(_AT_ONCE)
 
     def find(self, request_id: str) -> RecordedRequest | None:
         """Return the recorded request, or None. A request so young that it may be in no checkpoint yet is waited for.
 
-        Raises `AuditDamaged` where a log is not what its checkpoint says.
+        Raises `AuditDamaged` where a log is not what its checkpoint says, and `ResourceExhausted` where two others are
+        being looked for: a look takes seconds, and who asks about ids that never were must not hold every thread.
         """
         made = request_time(request_id)
         if made is None:
             return None
+        if not self._places.acquire(blocking=False):
+            raise ResourceExhausted(
+                "Too many requests are looked for in the audit log.",
+                advice="Ask again in a moment, one after the other.",
+                retry_after=_RETRY_SECONDS,
+            )
+        try:
+            return self._find(request_id, made)
+        finally:
+            self._places.release()
+
+    def _find(self, request_id: str, made: datetime) -> RecordedRequest | None:
         give_up = self._clock.monotonic() + _WAIT_SECONDS
         while True:
             found = find_request(self._readers(), request_id)
