@@ -23,7 +23,10 @@ _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class EntryFilter:
-    """What is looked for; empty means any. ``since`` is included, ``until`` is not; both have a time zone."""
+    """What is looked for; empty means any. ``since`` is included, ``until`` is not; both have a time zone.
+
+    ``key_id`` is the key of the operation, or the key that a rewrap or re-encryption opened.
+    """
 
     since: datetime | None = None
     until: datetime | None = None
@@ -44,7 +47,7 @@ class EntryFilter:
         return (
             (not self.request_id or entry.text("request_id") == self.request_id)
             and (not self.principal or entry.principal() == self.principal)
-            and (not self.key_id or entry.text("key_id") == self.key_id)
+            and (not self.key_id or self.key_id in (entry.text("key_id"), entry.text("source_key_id")))
             and (not self.outcome or entry.text("outcome") == self.outcome)
             and (not self.method or self.method in (method, method.rpartition("/")[2]))
         )

@@ -195,3 +195,11 @@ def test_a_follower_refuses_a_log_that_shrank_or_was_rewritten() -> None:
             with pytest.raises(AuditDamaged, match=message):
                 follower.poll()
     assert follower.reader.size == 300
+
+
+def test_a_key_is_found_where_its_envelope_was_opened_for_another_key() -> None:
+    record = {"key_id": "destination", "source_key_id": "opened", "time": "2026-03-01T00:00:00.000000Z"}
+    entry = LoggedEntry.parse("log", 0, json.dumps(record).encode())
+    assert EntryFilter(key_id="opened").matches(entry)
+    assert EntryFilter(key_id="destination").matches(entry)
+    assert not EntryFilter(key_id="other").matches(entry)
