@@ -8,8 +8,10 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -18,6 +20,13 @@ from stage import BIN, ROOT, new_gateway_folder, start_gateway
 
 FOLDER = ROOT / "build" / "demo"
 PATIENT = "patient=P-1001"
+FOLD = textwrap.TextWrapper(
+    width=shutil.get_terminal_size((100, 24)).columns,
+    initial_indent=" " * 5,
+    subsequent_indent=" " * 9,
+    break_long_words=False,
+    break_on_hyphens=False,
+)
 BOLD, DIM, PLAIN = (
     ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("",) * 3
 )
@@ -41,7 +50,7 @@ class Story:
         command = [str(BIN / "kmsgw"), "--config", str(FOLDER / "config.toml"), *who, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER, timeout=60, check=False)
         for line in (done.stdout + done.stderr).rstrip().splitlines():
-            print(f"     {line}")
+            print(FOLD.fill(line))
         if done.returncode != status:
             sys.exit(f"The command ended with {done.returncode}; it should have ended with {status}.")
         return done

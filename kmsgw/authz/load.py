@@ -31,6 +31,7 @@ _POLICY_ID_LIMIT = 64
 _ACTION_UID = re.compile(r'\w+::Action::"[^"]*"')
 _FOLLOWS = "unable to find an applicable action"
 _ADVICE = "Run `kmsgw policy validate` on the folder until it finds nothing."
+_FOLDER_ADVICE = "Give a folder with schema.cedarschema and *.cedar files; `kmsgw policy validate` looks for both."
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ def load_policies(folder: Path) -> PolicyBundle:
     if not parsed and not faults:
         faults.append(f"{folder}: no policy in any *.cedar file, so that everything would be refused")
     if faults or schema is None:
-        raise ConfigurationError(faults, reason=Reason.POLICY_INVALID, advice=_ADVICE)
+        advice = _ADVICE if SCHEMA_FILE in files else _FOLDER_ADVICE
+        raise ConfigurationError(faults, reason=Reason.POLICY_INVALID, advice=advice)
     reader = ScopeReader(schema)
     policies = [LoadedPolicy(_described(each), each.source.line, reader.read(each.node)) for each in parsed]
     policies.sort(key=lambda policy: policy.text.policy_id)

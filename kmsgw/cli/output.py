@@ -7,6 +7,8 @@ because reading back is all that it is for, and a library for that would be one 
 
 import json
 import re
+import shutil
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TextIO, TypeAlias
@@ -132,7 +134,9 @@ class Output:
             width = max((len(name) for name in record), default=0)
             for name, value in record.items():
                 label = name.replace("_", " ").ljust(width)
-                self.line(f"{label}  {self.styled(cell(value))}")
+                for text in self._wrapped(cell(value), width + 2):
+                    self.line(f"{label}  {self.styled(text)}")
+                    label = " " * width
         else:
             self.line(self._document(record))
 
@@ -162,6 +166,13 @@ class Output:
 
     def _document(self, value: Value) -> str:
         return to_json(value) if self.form is Format.JSON else to_yaml(value)
+
+    def _wrapped(self, text: str, indent: int) -> list[str]:
+        """Return a text in lines that fit a terminal's width beside `indent`; words and digests are never broken."""
+        room = shutil.get_terminal_size().columns - indent
+        if not self._stream.isatty() or len(text) <= room:
+            return [text]
+        return textwrap.wrap(text, max(room, 20), break_long_words=False, break_on_hyphens=False)
 
     def styled(self, text: str) -> str:
         """Return a word such as "ok" or "disabled" in its colour, where colour is on."""

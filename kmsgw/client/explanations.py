@@ -83,11 +83,18 @@ _CONNECTION_FAULTS: tuple[tuple[str, str, str], ...] = (
 
 
 def explain_failure(
-    failure: Failure, *, target: str, timeout: float, repeatable: bool, certificate_expired: datetime | None = None
+    failure: Failure,
+    *,
+    target: str,
+    timeout: float,
+    repeatable: bool,
+    before: str = "",
+    certificate_expired: datetime | None = None,
 ) -> KmsgwError:
     """Return the error to raise for a failed call.
 
-    `target` and `timeout` (seconds) are those of the call; `repeatable` tells whether it changes no state.
+    `target` and `timeout` (seconds) are those of the call; `repeatable` tells whether it changes no state;
+    `before` is what the attempt before it failed with, empty for the first;
     `certificate_expired` is the end of the client's own certificate where that has passed.
     """
     if failure.described:
@@ -95,10 +102,10 @@ def explain_failure(
     if failure.status is Status.UNAVAILABLE:
         return _unreachable(failure, target, repeatable, certificate_expired)
     if failure.status is Status.DEADLINE_EXCEEDED:
-        return _finished(
-            DeadlineExceeded(f"There was no answer within {timeout:g} seconds.", advice=_repeat_advice(repeatable)),
-            failure,
-        )
+        text = f"There was no answer within {timeout:g} seconds."
+        if before:
+            text += f" The attempt before failed: {before}"
+        return _finished(DeadlineExceeded(text, advice=_repeat_advice(repeatable)), failure)
     if failure.status is Status.UNIMPLEMENTED:
         return _finished(
             MethodUnknown("The gateway does not know this method.", advice="Use a gateway as new as this SDK."),

@@ -54,6 +54,7 @@ class Attempts:
         self._timeout = settings.timeout if timeout is None else check_timeout(timeout)
         self._deadline = settings.clock.monotonic() + self._timeout
         self._made = 0
+        self._before: Failure | None = None
 
     def begin(self) -> float:
         """Count an attempt, and return the seconds that it may take."""
@@ -70,16 +71,19 @@ class Attempts:
             jitter=_RANDOM.random(),
         )
         if delay is None:
-            raise self._explain(failure)
+            # A deadline that ends the last of several attempts says nothing of the cause; the attempt before it did.
+            raise self._explain(failure, self._explain(self._before).message if self._before else "")
+        self._before = failure
         return delay
 
-    def _explain(self, failure: Failure) -> KmsgwError:
+    def _explain(self, failure: Failure, before: str = "") -> KmsgwError:
         expires = self._settings.credentials.expires
         return explain_failure(
             failure,
             target=self._settings.address,
             timeout=self._timeout,
             repeatable=self._repeatable,
+            before=before,
             certificate_expired=expires if expires <= self._settings.clock.now() else None,
         )
 

@@ -417,7 +417,8 @@ TOKEN_CASES: dict[str, tuple[str, str, str, int, tuple[str, ...]]] = {
         0o600,
         (
             "provider hsm: no token is labelled elsewhere",
-            "Correct `token_label`, or initialise the token (hsm/README.md).",
+            "Correct `token_label`, initialise the token (hsm/README.md), or set for kmsgwd what the library reads its "
+            "own configuration from, such as SOFTHSM2_CONF.",
         ),
     ),
     "wrong PIN": (

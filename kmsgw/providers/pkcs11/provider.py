@@ -54,9 +54,12 @@ class Pkcs11Provider:
             )
         except (OSError, AttributeError, PKCS11Error) as error:
             reason = "no such file" if not module.exists() else str(error) or type(error).__name__
-            raise self._misconfigured(
-                f"the PKCS#11 library {module} can't be used: {reason}", "Correct `module`, or install the library."
-            ) from None
+            advice = (
+                "See that the library finds its own configuration: for SoftHSM, SOFTHSM2_CONF must be set for kmsgwd."
+                if isinstance(error, PKCS11Error)
+                else "Correct `module`, or install the library."
+            )
+            raise self._misconfigured(f"the PKCS#11 library {module} can't be used: {reason}", advice) from None
         try:
             self._connection.open(self._prepare)
         except BaseException as error:
@@ -177,7 +180,8 @@ class Pkcs11Provider:
             case TokenNotPresent():
                 return self._misconfigured(
                     f"no token is labelled {token_label}",
-                    "Correct `token_label`, or initialise the token (hsm/README.md).",
+                    "Correct `token_label`, initialise the token (hsm/README.md), or set for kmsgwd what the library "
+                    "reads its own configuration from, such as SOFTHSM2_CONF.",
                 )
             case MultipleTokensReturned():
                 return self._misconfigured(

@@ -96,6 +96,20 @@ def test_a_record_is_a_field_a_line() -> None:
     ]
 
 
+def test_a_record_on_a_terminal_breaks_long_texts_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    output, stream = _written(Format.TABLE, terminal=True)
+
+    output.record({"effect": "deny", "explanation": "No policy permits it: " + "x" * 50 + ", refused."})
+
+    assert stream.getvalue().splitlines() == [
+        "effect       deny",
+        "explanation  No policy permits it:",
+        "             " + "x" * 50 + ",",
+        "             refused.",
+    ]
+
+
 def test_a_piped_table_keeps_every_character() -> None:
     output, stream = _written(Format.TABLE)
 

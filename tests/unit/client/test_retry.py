@@ -162,6 +162,17 @@ def test_a_slow_gateway_is_left_at_the_deadline_and_not_asked_again(gateway: Scr
     assert len(script.requests) == 1
 
 
+def test_a_deadline_that_ends_a_repetition_tells_why_it_was_repeated(gateway: ScriptedGateway, drive: Driver) -> None:
+    def slowly(request: bytes) -> bytes:
+        time.sleep(0.9)
+        return b""
+
+    gateway.script("CryptoService/Encrypt", unavailable(), slowly)
+
+    with pytest.raises(DeadlineExceeded, match=r"0\.6 seconds\. The attempt before failed: The audit log can't be"):
+        drive(gateway, lambda client: client.encrypt("ehr", b"x", timeout=0.6))
+
+
 def test_one_deadline_holds_for_all_attempts(gateway: ScriptedGateway, drive: Driver) -> None:
     gateway.script("CryptoService/Encrypt", unavailable(retry_after=0.15))
     begun = time.monotonic()
