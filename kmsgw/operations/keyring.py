@@ -69,6 +69,20 @@ class Keyring:
             key = self._find(name)
         return key
 
+    def is_named(self, key: Key, name: str) -> bool:
+        """Tell whether a name is the id or an alias of a key.
+
+        The name of another key costs the same look at the database as one that nobody has: the caller may not learn
+        by the time which names are taken (threat 16). Raises `StateUnavailable` where it isn't known.
+        """
+        asked = self._clock.monotonic()
+        self.require_fresh()
+        found = self._find(name)
+        if found is None or found.key_id != key.key_id:
+            self.refresh(unless_since=asked)
+            found = self._find(name)
+        return found is not None and found.key_id == key.key_id
+
     def resolve_version(self, key: Key, version: int) -> Key:
         """Return the key, read again where it is not known to have `version`: it may have been rotated elsewhere."""
         if key.find_version(version) is None:

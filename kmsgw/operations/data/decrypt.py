@@ -72,8 +72,6 @@ class Decrypt:
         """Open. Raises `DecryptionFailed` for everything that is wrong with the envelope or its context."""
         key, envelope = grant.key(), command.envelope
         grant.trail.key_version = envelope.key_version
-        if command.expected_key:
-            expected = self._keyring.resolve(command.expected_key)
-            if expected is None or expected.key_id != key.key_id:
-                raise DecryptionFailed
+        if command.expected_key and not self._keyring.is_named(key, command.expected_key):
+            raise DecryptionFailed
         return Decrypted(self._opener.plaintext(envelope, key, command.context), key.key_id, envelope.key_version)

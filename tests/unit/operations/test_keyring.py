@@ -162,6 +162,23 @@ def test_listeners_hear_which_keys_changed() -> None:
     assert heard == [frozenset({"one", "two"})]
 
 
+def test_the_name_of_another_key_costs_the_same_look_as_one_that_nobody_has() -> None:
+    keyring, store, clock = a_keyring()
+    store.put("images", aliases=("alias/pictures",))
+    keyring.refresh()
+    ehr = keyring.resolve("ehr")
+    assert ehr is not None
+    looks = []
+    for name in ("images", "alias/pictures", "nobody", "alias/nobody"):
+        clock.move(timedelta(seconds=0.1))
+        before = store.looks
+        assert not keyring.is_named(ehr, name)
+        looks.append(store.looks - before)
+    assert looks == [1, 1, 1, 1]
+    assert keyring.is_named(ehr, "ehr")
+    assert keyring.is_named(ehr, "alias/records")
+
+
 def test_pages_hold_the_keys_of_one_tenant_by_id() -> None:
     keyring, store, _ = a_keyring()
     store.put("a", tenant="clinic")
