@@ -1,4 +1,4 @@
-"""`kmsgw rewrap`."""
+"""`kmsgw rewrap`: the group, and one file. Jobs have modules of their own."""
 
 from pathlib import Path
 
@@ -11,12 +11,19 @@ from kmsgw.cli.failure import CommandError
 from kmsgw.cli.files import PIPE, check_target, read_bytes, write_bytes
 from kmsgw.cli.invocation import Invocation, pass_invocation
 
+_LAZY = {
+    "run": ("kmsgw.cli.rewrap_run:run", "Rewrap JSON lines, CSV, a folder, or a table's column; resumable."),
+    "status": ("kmsgw.cli.rewrap_status:status", "Show where a job stands."),
+}
+
 
 @click.group(
     cls=Group,
+    lazy=_LAZY,
     examples=[
         "kmsgw rewrap file record.kms --in-place --context patient=P-1001",
-        "kmsgw rewrap file record.kms -O record-new.kms --context patient=P-1001",
+        "kmsgw rewrap run --folder scans --glob '*.kms' --context patient={stem}",
+        "kmsgw rewrap status scans.rewrap-journal",
     ],
 )
 def rewrap() -> None:
