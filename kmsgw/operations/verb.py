@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Final, Protocol, TypeVar
 
 from kmsgw.errors import AccessDenied
 from kmsgw.model.access import Action, Principal
@@ -12,6 +12,9 @@ from kmsgw.model.key import Key
 
 CommandT_contra = TypeVar("CommandT_contra", contravariant=True)
 ResultT_co = TypeVar("ResultT_co", covariant=True)
+
+NO_SUCH_KEY: Final = "no such key"
+"""Note in the record of a request that named a key which does not exist. The caller is not told."""
 
 
 @dataclass(frozen=True, slots=True)

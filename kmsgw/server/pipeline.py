@@ -32,7 +32,7 @@ from kmsgw.model.names import ALIAS_PREFIX, check_key_name
 from kmsgw.model.request_id import new_request_id
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import AuditLog, Authorizer
-from kmsgw.operations.verb import Access, Grant, Trail
+from kmsgw.operations.verb import NO_SUCH_KEY, Access, Grant, Trail
 from kmsgw.server.rpcs import MAX_REQUEST_BYTES, Rpc
 
 _LOG = logging.getLogger(__name__)
@@ -188,7 +188,7 @@ class Pipeline:
                 key = self._keyring.resolve(check_key_name(access.key))
                 passage.keys.append(key)
                 if key is None:
-                    passage.note, passage.refused, passage.policies = "no such key", place, set()
+                    passage.note, passage.refused, passage.policies = NO_SUCH_KEY, place, set()
                     raise AccessDenied
             else:
                 passage.keys.append(None)

@@ -1,7 +1,7 @@
 """Verbs on policies: Explain and ListPolicies. They change nothing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar, Protocol
 
@@ -19,7 +19,7 @@ from kmsgw.model.context import AccessDeclaration, EncryptionContext
 from kmsgw.model.key import Key
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import Authorizer
-from kmsgw.operations.verb import Access, Grant
+from kmsgw.operations.verb import NO_SUCH_KEY, Access, Grant
 
 _MAX_ROLES = 32
 
@@ -146,6 +146,9 @@ class Explain:
             raise NotFound(
                 "This node has no record of the request.", advice="Check the id; ask the node that answered it."
             )
+        if key is not None and key.tenant != tenant and found.reason == Reason.ACCESS_DENIED:
+            # What the caller's tenant asked of another's key is told as of an unknown one (threat 16).
+            found, key = replace(found, policies=(), note=NO_SUCH_KEY), None
         texts: Mapping[str, PolicyText] = {each.policy_id: each for each in self._authorizer.policies()}
         deciding = tuple(
             DecidingPolicy(each, texts[each].permits, texts[each].advice)
@@ -161,7 +164,7 @@ class Explain:
             found.principal_id,
             found.roles,
             found.action,
-            found.key_id,
+            "" if found.note == NO_SUCH_KEY else found.key_id,
             found.time,
         )
 
