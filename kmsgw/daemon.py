@@ -20,16 +20,15 @@ from pathlib import Path
 from kmsgw import __version__
 from kmsgw.config import Settings, load_settings
 from kmsgw.errors import ConfigurationError
-from kmsgw.launch import Launched, launch, read_secrets, slow_start
+from kmsgw.launch import START_SECONDS, HeldSettings, Launched, launch, read_secrets, slow_start
 from kmsgw.processes import forbid_dumps
 from kmsgw.refusal import FoundFaults
+from kmsgw.reload import Reload, check_start
 from kmsgw.telemetry import start_logging
 
 _LOG = logging.getLogger("kmsgw.daemon")
 
 DEFAULT_CONFIG = Path("kmsgwd.toml")
-START_SECONDS = 60.0
-"""Longest start of a worker; a slow HSM takes a while to log in."""
 _STEADY_SECONDS = 10.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
@@ -80,11 +79,17 @@ class _Slot:
 class Supervisor:
     """The running daemon. One thread: signals are taken where it waits for them."""
 
-    settings: Settings
+    held: HeldSettings
     config: Path
     secrets: Mapping[int, bytes] = field(repr=False)
     reservation: socket.socket
     slots: list[_Slot] = field(default_factory=list)
+    reload: Reload | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.held.settings
 
     @property
     def address(self) -> str:
@@ -113,21 +118,22 @@ class Supervisor:
             if number in _ENDING:
                 return self._stop(self.settings.server.drain_seconds)
             if number == signal.SIGHUP:
-                self._reload()
+                self._begin_reload()
             self._tend()
+            self._tend_reload()
 
     def _wait(self) -> int:
         """Wait for a signal, or until something is to be done; return the signal's number, or 0."""
         now = time.monotonic()
         pause = min((slot.start_at - now for slot in self.slots if slot.process is None), default=_LONGEST_PAUSE)
         # A start is looked after in short steps, and never waited for: a worker that hangs must hold up nothing.
-        if any(slot.launched is not None for slot in self.slots):
+        if self.reload is not None or any(slot.launched is not None for slot in self.slots):
             pause = min(pause, _START_LOOK_SECONDS)
         received = signal.sigtimedwait(_SIGNALS, max(pause, 0.01))
         return received.si_signo if received is not None else 0
 
     def _start(self, slot: _Slot) -> None:
-        slot.launched = launch(self.config, self.secrets, "--name", slot.name, "--listen", self.address)
+        slot.launched = launch(self.held, self.secrets, "--name", slot.name, "--listen", self.address)
         slot.process = slot.launched.process
         slot.started = time.monotonic()
 
@@ -158,19 +164,36 @@ class Supervisor:
             if slot.process is None and now >= slot.start_at:
                 self._start(slot)
 
-    def _reload(self) -> None:
-        """Check the configuration anew, and have the workers take it; keep the old one where it is broken."""
+    def _begin_reload(self) -> None:
+        """Have the configuration checked anew, while everything else goes on."""
+        if self.reload is not None:
+            self.reload.close()  # the file may have changed once more since
         try:
-            settings = load_settings(self.config)
-            _preflight(self.config, self.secrets)
+            self.reload = Reload.begin(self.config, self.secrets)
         except ConfigurationError as error:
-            for fault in error.faults:
-                _LOG.error("reload refused, the old configuration stays: %s", fault)
+            self.reload = None
+            _refuse_reload(error)
+
+    def _tend_reload(self) -> None:
+        """Have the workers take over a configuration that was found right; keep the old one where it is broken."""
+        if self.reload is None:
             return
+        try:
+            if not self.reload.look():
+                return
+        except ConfigurationError as error:
+            _refuse_reload(error)
+        else:
+            self._accept(self.reload.settings)
+        self.reload.close()
+        self.reload = None
+
+    def _accept(self, new: Settings) -> None:
+        changed = [each for each in _FIXED if getattr(new, each) != getattr(self.settings, each)]
+        self.held.replace(self.settings.model_copy(update={"principals": new.principals}))
         for slot in self.slots:
             if slot.process is not None:
                 slot.process.send_signal(signal.SIGHUP)
-        changed = [each for each in _FIXED if getattr(settings, each) != getattr(self.settings, each)]
         if changed:
             _LOG.warning("changes in %s take effect at the next start", ", ".join(changed))
         _LOG.info("reloaded")
@@ -186,7 +209,10 @@ class Supervisor:
             ended_well = _end(process, deadline - time.monotonic()) == 0
             # One that does not serve yet can lose no call, however it ends.
             clean = clean and (ended_well or not serves)
+        if self.reload is not None:
+            self.reload.close()
         self.reservation.close()
+        self.held.close()
         return 0 if clean else 1
 
 
@@ -225,19 +251,9 @@ def _reserve(listen: str) -> socket.socket:
     return held
 
 
-def _preflight(config: Path, secrets: Mapping[int, bytes], *arguments: str) -> None:
-    """Try everything that a worker needs. Raises `ConfigurationError` with all faults.
-
-    In a process of its own: a PKCS#11 library that crashes must not take the daemon with it.
-    """
-    launched = launch(config, secrets, "--name", "preflight", "--check", *arguments)
-    try:
-        launched.await_start(START_SECONDS)
-    except ConfigurationError:
-        launched.process.kill()
-        raise
-    finally:
-        launched.process.wait()
+def _refuse_reload(error: ConfigurationError) -> None:
+    for fault in error.faults:
+        _LOG.error("reload refused, the old configuration stays: %s", fault)
 
 
 def _refuse(error: ConfigurationError) -> int:
@@ -263,10 +279,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         secrets = read_secrets(settings)
         faults = FoundFaults()
         reservations: list[socket.socket] = []
-        faults.attempt("server.listen", lambda: reservations.append(_reserve(settings.server.listen)))
+        if not options.check:  # which is run beside a gateway that serves
+            faults.attempt("server.listen", lambda: reservations.append(_reserve(settings.server.listen)))
         # Nothing is made while the port is another's: it may be this very gateway, running.
         prepare = [] if options.check or faults else ["--prepare"]
-        faults.attempt("start", lambda: _preflight(config, secrets, *prepare))
+        faults.attempt("start", lambda: check_start(settings, secrets, *prepare))
         faults.require_none()
     except ConfigurationError as error:
         return _refuse(error)
@@ -275,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     # Blocked, so that they wait to be taken in the loop; the workers unblock them for themselves.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    return Supervisor(settings, config, secrets, reservations[0]).run()
+    return Supervisor(HeldSettings(settings), config, secrets, reservations[0]).run()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Starting a worker process: lending it the secrets that came by descriptor, and hearing how its start went.
+"""Starting a worker process: its settings, the secrets that came by descriptor, and how its start went.
 
 A worker says one line of JSON on its status descriptor: ``{"faults": []}`` once it serves, or everything that is
 wrong.
@@ -12,11 +12,13 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from kmsgw.config import Settings, SoftwareSettings, VaultSettings
 from kmsgw.errors import ConfigurationError
 from kmsgw.server.tls_files import TLS13_ENVIRONMENT
+
+START_SECONDS = 60.0
+"""Longest start of a worker; a slow HSM takes a while to log in."""
 
 _MAX_SECRET = 4096
 _ADVICE = "Open the descriptor when starting kmsgwd, for example with 3<FILE."
@@ -100,7 +102,35 @@ def read_secrets(settings: Settings) -> dict[int, bytes]:
     return found
 
 
-def launch(config: Path, secrets: Mapping[int, bytes], *arguments: str) -> Launched:
+class HeldSettings:
+    """Settings in memory that worker processes read, whenever they start.
+
+    Not the file: it may be edited long before the edit is accepted, and a worker that dies meanwhile must come back as
+    the others are.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.descriptor = os.memfd_create("kmsgw-settings", os.MFD_CLOEXEC)
+        self.replace(settings)
+
+    def replace(self, settings: Settings) -> None:
+        """Hold other settings from now on."""
+        self.settings = settings
+        text = settings.model_dump_json().encode()
+        os.pwrite(self.descriptor, text, 0)
+        os.ftruncate(self.descriptor, len(text))
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        os.close(self.descriptor)
+
+
+def read_held_settings(descriptor: int) -> Settings:
+    """Return the settings that `HeldSettings` holds now."""
+    return Settings.model_validate_json(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+
+
+def launch(held: HeldSettings, secrets: Mapping[int, bytes], *arguments: str) -> Launched:
     """Start a worker process with these arguments."""
     for number, secret in secrets.items():
         read, write = os.pipe()
@@ -110,14 +140,14 @@ def launch(config: Path, secrets: Mapping[int, bytes], *arguments: str) -> Launc
         os.close(read)
     status_read, status_write = os.pipe()
     # -P: a module in the working folder that has the name of one of ours is not imported.
-    command = [sys.executable, "-P", "-m", "kmsgw.worker", "--config", str(config)]
+    command = [sys.executable, "-P", "-m", "kmsgw.worker", "--settings-fd", str(held.descriptor)]
     command += ["--status-fd", str(status_write), "--parent", str(os.getpid()), *arguments]
     # gRPC's C core would write plain lines between the JSON of the log, one for each failed handshake. Its errors
     # stay. Whoever looks for a fault in it sets GRPC_VERBOSITY.
     environment = {"GRPC_VERBOSITY": "ERROR", **os.environ, **TLS13_ENVIRONMENT}
     try:
         process = subprocess.Popen(
-            command, pass_fds=(status_write, *secrets), stdin=subprocess.DEVNULL, env=environment
+            command, pass_fds=(status_write, held.descriptor, *secrets), stdin=subprocess.DEVNULL, env=environment
         )
     finally:
         os.close(status_write)

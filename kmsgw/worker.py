@@ -10,10 +10,9 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from pathlib import Path
 
-from kmsgw.config import load_settings
 from kmsgw.errors import ConfigurationError, KmsgwError
+from kmsgw.launch import read_held_settings
 from kmsgw.processes import end_with_parent, forbid_dumps
 from kmsgw.telemetry import start_logging
 
@@ -26,7 +25,7 @@ _FATAL_SIGNAL = signal.SIGUSR1
 def main() -> int:
     """Run a worker and return its exit status: 0 stopped as asked, 1 could not start or go on."""
     parser = argparse.ArgumentParser(prog="kmsgw.worker")
-    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--settings-fd", type=int, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--listen", default="")
     parser.add_argument("--status-fd", type=int, required=True)
@@ -42,7 +41,7 @@ def main() -> int:
         # Imported here, so that a fault of an import is told like any other: grpc, the PKCS#11 library.
         from kmsgw import bootstrap  # noqa: PLC0415
 
-        settings = load_settings(options.config)
+        settings = read_held_settings(options.settings_fd)
         if options.check:
             bootstrap.check(settings, prepare=options.prepare)
             _tell(options.status_fd, [], "")
@@ -65,7 +64,7 @@ def main() -> int:
         number = signal.sigwait(_SIGNALS)
         if number == signal.SIGHUP:
             try:
-                gateway.reload(load_settings(options.config))
+                gateway.reload(read_held_settings(options.settings_fd))
             except ConfigurationError as error:
                 for fault in error.faults:
                     _LOG.error("reload refused, the old configuration stays: %s", fault)

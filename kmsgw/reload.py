@@ -1,0 +1,60 @@
+"""Trying a configuration in a process of its own: a PKCS#11 library that crashes must not take the daemon with it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmsgw.config import Settings, load_settings
+from kmsgw.launch import START_SECONDS, HeldSettings, Launched, launch, slow_start
+
+
+def check_start(settings: Settings, secrets: Mapping[int, bytes], *arguments: str) -> None:
+    """Try everything that a worker needs, and wait for the result. Raises `ConfigurationError` with all faults."""
+    trial = Reload.of(settings, secrets, *arguments)
+    try:
+        trial.launched.await_start(START_SECONDS)
+        trial.launched.process.wait()
+    finally:
+        trial.close()
+
+
+@dataclass(slots=True)
+class Reload:
+    """A configuration that is being tried, while everything else goes on."""
+
+    held: HeldSettings
+    launched: Launched
+    began: float
+
+    @classmethod
+    def begin(cls, config: Path, secrets: Mapping[int, bytes]) -> "Reload":
+        """Begin to try what the file says now. Raises `ConfigurationError` where it can't even be read."""
+        return cls.of(load_settings(config), secrets)
+
+    @classmethod
+    def of(cls, settings: Settings, secrets: Mapping[int, bytes], *arguments: str) -> "Reload":
+        """Begin to try these settings."""
+        held = HeldSettings(settings)
+        return cls(held, launch(held, secrets, "--name", "preflight", "--check", *arguments), time.monotonic())
+
+    @property
+    def settings(self) -> Settings:
+        """What is being tried."""
+        return self.held.settings
+
+    def look(self) -> bool:
+        """Tell whether it was found right; False while that isn't known. Raises `ConfigurationError` otherwise."""
+        if self.launched.hear(0.0):
+            return True
+        if time.monotonic() - self.began > START_SECONDS:
+            raise slow_start(START_SECONDS)
+        return False
+
+    def close(self) -> None:
+        """End the trial, whatever it has come to."""
+        self.launched.close()
+        if self.launched.process.poll() is None:
+            self.launched.process.kill()
+            self.launched.process.wait()
+        self.held.close()
