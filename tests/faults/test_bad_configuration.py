@@ -329,8 +329,10 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
                 "FOLDER/audit-keys/context.key: mode 0644 lets others read it. "
                 "Run `chmod 600 FOLDER/audit-keys/context.key`, and replace the secret if others could have read it."
             ),
-            "state.password_file: FOLDER/password: No such file or directory. "
-            "Give a file that kmsgwd's user may read, mode 0600.",
+            (
+                "state.password_file: FOLDER/password: No such file or directory. "
+                "Give a file that kmsgwd's user may read, mode 0600."
+            ),
             "providers.software.root_key_file: FOLDER/keys/root.key: its folder does not exist. Make FOLDER/keys.",
         ),
     ),
@@ -417,8 +419,10 @@ TOKEN_CASES: dict[str, tuple[str, str, str, int, tuple[str, ...]]] = {
         0o600,
         (
             "provider hsm: no token is labelled elsewhere",
-            "Correct `token_label`, initialise the token (hsm/README.md), or set for kmsgwd what the library reads its "
-            "own configuration from, such as SOFTHSM2_CONF.",
+            (
+                "Correct `token_label`, initialise the token (hsm/README.md), or set for kmsgwd what the library reads "
+                "its own configuration from, such as SOFTHSM2_CONF."
+            ),
         ),
     ),
     "wrong PIN": (

@@ -9,22 +9,12 @@ from pathlib import Path
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2
 
 from tests.support.gateway import Gateway, eventually, make_folder
 from tests.support.small_disk import KINDS, Disk, small_disk
 from tests.support.traffic import Caller, Reply, recorded, serving, verified_entries
 
 CALLS = 40
-_Status = health_pb2.HealthCheckResponse
-
-
-def health(caller: Caller, service: str = "") -> str:
-    """Return the health of a service on the worker that a connection leads to."""
-    request = health_pb2.HealthCheckRequest(service=service)
-    reply = caller.call("/grpc.health.v1.Health/Check", request.SerializeToString())
-    assert reply.ok
-    return str(_Status.ServingStatus.Name(_Status.FromString(reply.message).status))
 
 
 @pytest.fixture(params=KINDS)
@@ -64,15 +54,15 @@ def test_a_full_disk_stops_every_answer_at_once_and_recovers_by_itself(full: tup
         assert (made.status, made.reason) == (grpc.StatusCode.UNAVAILABLE, "AUDIT_UNAVAILABLE")
         for service in ("", "kmsgw.audit", "kmsgw.v1.CryptoService"):
             assert eventually(
-                lambda service=service: {health(caller, service) for caller in callers} == {"NOT_SERVING"}  # type: ignore[misc]
+                lambda service=service: {caller.health(service) for caller in callers} == {"NOT_SERVING"}  # type: ignore[misc]
             )
-        assert {health(caller, "kmsgw.provider.software") for caller in callers} == {"SERVING"}
+        assert {caller.health("kmsgw.provider.software") for caller in callers} == {"SERVING"}
 
         disk.free()
         freed = time.monotonic()
         assert eventually(lambda: all(caller.encrypt("ehr").ok for caller in callers), 1.0)
         assert time.monotonic() - freed < 1.0
-        assert eventually(lambda: {health(caller) for caller in callers} == {"SERVING"})
+        assert eventually(lambda: {caller.health() for caller in callers} == {"SERVING"})
         assert [key.key_id for key in gateway.client("key-officer").keys.list()] == ["ehr"]
         acknowledged += [caller.encrypt("ehr").request_id for caller in callers]
 

@@ -14,6 +14,7 @@ from typing import Self, cast
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2
 
 from kmsgw.client import Credentials
 from kmsgw.server.status import DETAILS_METADATA, REQUEST_ID_METADATA
@@ -24,7 +25,7 @@ from kmsgw.v1 import common_pb2, crypto_service_pb2
 from tests.support.gateway import Gateway, eventually
 
 SERVICE = "/kmsgw.v1.CryptoService/"
-CONTEXT = (common_pb2.ContextPair(key="patient", value="P-1001"),)
+PATIENT = "P-1001"
 PLAINTEXT = b"systolic 120"
 CARE = common_pb2.AccessDeclaration(purpose="care")
 _PAUSE = 0.02
@@ -77,16 +78,26 @@ class Caller:
             return _failure(failed.code(), failed.trailing_metadata() or ())
         return Reply(grpc.StatusCode.OK, message, _metadata(rpc.trailing_metadata() or (), REQUEST_ID_METADATA))
 
-    def encrypt(self, key: str, plaintext: bytes = PLAINTEXT, timeout: float = 10.0) -> Reply:
-        """Encrypt under `CONTEXT`."""
-        request = crypto_service_pb2.EncryptRequest(key=key, plaintext=plaintext, encryption_context=CONTEXT)
-        return self.call(f"{SERVICE}Encrypt", request.SerializeToString(), timeout)
+    def encrypt(self, key: str, patient: str = PATIENT) -> Reply:
+        """Encrypt `PLAINTEXT` for a patient. The first call for one needs the key's provider; more are cached."""
+        request = crypto_service_pb2.EncryptRequest(key=key, plaintext=PLAINTEXT, encryption_context=_context(patient))
+        return self.call(f"{SERVICE}Encrypt", request.SerializeToString())
 
-    def decrypt(self, encrypted: Reply, timeout: float = 10.0) -> Reply:
+    def decrypt(self, encrypted: Reply, patient: str = PATIENT) -> Reply:
         """Decrypt what `encrypt` answered."""
         envelope = crypto_service_pb2.EncryptResponse.FromString(encrypted.message).envelope
-        request = crypto_service_pb2.DecryptRequest(envelope=envelope, encryption_context=CONTEXT, declaration=CARE)
-        return self.call(f"{SERVICE}Decrypt", request.SerializeToString(), timeout)
+        request = crypto_service_pb2.DecryptRequest(
+            envelope=envelope, encryption_context=_context(patient), declaration=CARE
+        )
+        return self.call(f"{SERVICE}Decrypt", request.SerializeToString())
+
+    def health(self, service: str = "") -> str:
+        """Return the health of a service on the worker that this connection leads to."""
+        request = health_pb2.HealthCheckRequest(service=service)
+        reply = self.call("/grpc.health.v1.Health/Check", request.SerializeToString())
+        assert reply.ok
+        response = health_pb2.HealthCheckResponse
+        return str(response.ServingStatus.Name(response.FromString(reply.message).status))
 
     def close(self) -> None:
         """Release the connection."""
@@ -97,6 +108,10 @@ class Caller:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _context(patient: str) -> tuple[common_pb2.ContextPair]:
+    return (common_pb2.ContextPair(key="patient", value=patient),)
 
 
 def _metadata(metadata: Sequence[tuple[str, str | bytes]], name: str) -> str:

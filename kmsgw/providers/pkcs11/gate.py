@@ -4,6 +4,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from kmsgw.providers.pkcs11.shared_openssl import forget_errors
+
 
 class GateBusyError(Exception):
     """The gate did not open in time."""
@@ -35,6 +37,7 @@ class Gate:
         try:
             yield
         finally:
+            forget_errors()
             with self._changed:
                 self._together -= 1
                 if not self._together and self._waiting:
@@ -57,6 +60,7 @@ class Gate:
         try:
             yield
         finally:
+            forget_errors()
             with self._changed:
                 self._alone = False
                 self._turns = self._queued
