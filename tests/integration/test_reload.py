@@ -1,5 +1,6 @@
 """What changes without a restart, on connections that stay open: policies, principals, certificates, CRLs."""
 
+import os
 import shutil
 import signal
 import socket
@@ -121,6 +122,18 @@ def test_a_broken_configuration_is_refused_with_every_fault_and_the_old_one_stay
     gateway.config.write_text(text)
 
 
+def test_a_worker_that_dies_while_the_file_is_broken_is_started_with_what_is_in_force(gateway: Gateway) -> None:
+    text = gateway.config.read_text()
+    gateway.edit(("workers = 2", "workers = many"))
+    _reload(gateway, f"{REFUSED}not TOML")
+    before = gateway.log.read_text().count("serves again")
+
+    os.kill(gateway.workers()[0], signal.SIGKILL)
+
+    assert eventually(lambda: gateway.log.read_text().count("serves again") == before + 1, 20)
+    gateway.config.write_text(text)
+
+
 def test_a_new_principal_is_known_after_a_reload_and_a_removed_one_is_not(
     gateway: Gateway, ca: DevelopmentCa, encrypted: Reply
 ) -> None:
@@ -148,7 +161,7 @@ def test_what_a_reload_can_not_change_is_said(gateway: Gateway) -> None:
 
     _reload(gateway, "changes in server take effect at the next start")
 
-    assert len(gateway.workers()) == 2
+    assert eventually(lambda: len(gateway.workers()) == 2)  # the process that checked the file ends
     gateway.config.write_text(text)
 
 
