@@ -287,6 +287,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         faults.require_none()
     except ConfigurationError as error:
         return _refuse(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("kmsgwd: stopped before it served\n")
+        return 1
     if options.check:
         sys.stdout.write("kmsgwd: the configuration is right\n")
         return 0

@@ -7,6 +7,7 @@ wrong.
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -145,11 +146,15 @@ def launch(held: HeldSettings, secrets: Mapping[int, bytes], *arguments: str) ->
     # gRPC's C core would write plain lines between the JSON of the log, one for each failed handshake. Its errors
     # stay. Whoever looks for a fault in it sets GRPC_VERBOSITY.
     environment = {"GRPC_VERBOSITY": "ERROR", **os.environ, **TLS13_ENVIRONMENT}
+    # Ctrl-C goes to everything in the terminal. A process that has only begun to import would end with a traceback; a
+    # worker that serves waits for the signal itself.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process = subprocess.Popen(
             command, pass_fds=(status_write, held.descriptor, *secrets), stdin=subprocess.DEVNULL, env=environment
         )
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(status_write)
         for number in secrets:
             _put_nothing_at(number)
