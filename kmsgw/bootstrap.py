@@ -135,7 +135,11 @@ class Gateway:
 
     def _watch_revocation(self) -> None:
         while self.revocation is not None and not self.stopped.wait(_WATCH_SECONDS):
-            fresh = self.revocation.refresh()
+            try:
+                fresh = self.revocation.refresh()
+            except Exception:  # the old CRL stays in force until its nextUpdate; without this thread it never changed
+                _LOG.exception("the CRL can't be looked at")
+                continue
             if fresh is not None:
                 self.authenticator.replace(self.rules, fresh)
                 _LOG.info("a new CRL is in force")

@@ -22,6 +22,12 @@ def forbid_dumps() -> None:
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
+def raise_descriptor_limit() -> None:
+    """Allow as many descriptors as the system lets this process have: idle connections must not use them up."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def end_with_parent(parent: int) -> None:
     """Have the kernel send SIGTERM to this process when its parent dies; at once where it has died already."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from kmsgw.errors import ConfigurationError, KmsgwError
 from kmsgw.launch import read_held_settings
-from kmsgw.processes import end_with_parent, forbid_dumps
+from kmsgw.processes import end_with_parent, forbid_dumps, raise_descriptor_limit
 from kmsgw.telemetry import start_logging
 
 _LOG = logging.getLogger("kmsgw.worker")
@@ -36,6 +36,7 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     start_logging(options.name)
     forbid_dumps()
+    raise_descriptor_limit()
     end_with_parent(options.parent)
     try:
         # Imported here, so that a fault of an import is told like any other: grpc, the PKCS#11 library.

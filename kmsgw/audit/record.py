@@ -47,7 +47,8 @@ class AuditRecord(NamedTuple):
 
     `time` is in UTC. `principal` is None where nobody is authenticated. `method` is the full RPC name. `alias` is the
     one that the caller used, if it did. `status` and `reason` are those of the error tree; `policies` the ids that
-    decided. `source_key_id` and `source_key_version` are what a rewrap or re-encryption opened. `context_hmac` comes
+    decided. `source_key_id`, `source_key_version` and `source_context_hmac` are of what a rewrap or
+    re-encryption opened. `context_hmac` comes
     from `ContextDigest`. `change` says what a change of state changed, and why. `peer` is the caller's address. `note`
     says what happened to the log itself, in records that no request made, or why a name was refused.
     """
@@ -76,6 +77,7 @@ class AuditRecord(NamedTuple):
     source_key_id: str = ""
     source_key_version: int = 0
     change: Mapping[str, object] | None = None
+    source_context_hmac: str = ""
 
     def encode(self) -> bytes:
         """Return the entry: one line without a newline, under 32 KiB whatever the record holds.
@@ -127,7 +129,17 @@ class AuditRecord(NamedTuple):
         return record
 
 
-_RARE = ("phase", "alias", "reason", "end_user", "note", "source_key_id", "source_key_version", "change")
+_RARE = (
+    "phase",
+    "alias",
+    "reason",
+    "end_user",
+    "note",
+    "source_key_id",
+    "source_key_version",
+    "source_context_hmac",
+    "change",
+)
 
 RECORD_FIELDS = frozenset(AuditRecord._fields) | {"truncated"}
 """Every name that an entry can have at its top level."""

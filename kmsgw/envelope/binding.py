@@ -19,10 +19,12 @@ class DataKeyHolder(IntEnum):
     CLIENT = 0x02
 
 
-def wrap_aad(holder: DataKeyHolder, key_id: str, version: int, context: EncryptionContext) -> bytes:
-    """Return the AAD that binds a wrapped data key to its holder, key id, key version and encryption context.
+def wrap_aad(holder: DataKeyHolder, tenant: str, key_id: str, version: int, context: EncryptionContext) -> bytes:
+    """Return the AAD that binds a wrapped data key to its holder, tenant, key id, key version and encryption context.
 
-    ``"kmsgw/wrap/v1" ‖ u8 holder ‖ u8 length ‖ key id ‖ u32 version ‖ canonical context``, integers big-endian.
+    ``"kmsgw/wrap/v1" ‖ u8 holder ‖ u8 length ‖ tenant ‖ u8 length ‖ key id ‖ u32 version ‖ canonical context``,
+    integers big-endian. With the tenant in it, a key that somebody moves to another tenant in the database opens
+    nothing of what it protected (threat 5).
     """
-    raw = key_id.encode("ascii")
-    return _LABEL + struct.pack(">BB", holder, len(raw)) + raw + struct.pack(">I", version) + context.canonical
+    names = b"".join(struct.pack(">B", len(name)) + name.encode("ascii") for name in (tenant, key_id))
+    return _LABEL + struct.pack(">B", holder) + names + struct.pack(">I", version) + context.canonical

@@ -118,7 +118,7 @@ class DataKeys:
     def wrap(self, key: Key, data_key: bytes, context: EncryptionContext, holder: DataKeyHolder) -> bytes:
         """Wrap a data key under the key's primary version."""
         version = key.primary
-        aad = wrap_aad(holder, key.key_id, version.version, context)
+        aad = wrap_aad(holder, key.tenant, key.key_id, version.version, context)
         return self.provider_of(key).wrap(_material(key, version), data_key, aad)
 
     def for_sealing(self, key: Key, context: EncryptionContext, size: int) -> WrappedDataKey:
@@ -148,7 +148,7 @@ class DataKeys:
 
     def unwrap(self, key: Key, version: KeyVersion, envelope: Envelope, context: EncryptionContext) -> bytes:
         """Return an envelope's data key, cached or from the provider. Raises `DecryptionFailed`."""
-        aad = wrap_aad(envelope.suite.holder, key.key_id, version.version, context)
+        aad = wrap_aad(envelope.suite.holder, key.tenant, key.key_id, version.version, context)
         place = _opening_place(key, envelope.wrapped, aad)
         found = self._cached_for_opening(place)
         if found is not None:

@@ -127,7 +127,7 @@ class Pipeline:
                 stage(passage)
         except KmsgwError as refused:
             error = refused
-        except Exception:  # noqa: BLE001  whatever it is, it is recorded and the caller is answered
+        except BaseException:  # noqa: BLE001  a panic of a library too: it is recorded, and the caller answered
             _LOG.exception("request %s failed by a fault of kmsgw", passage.request_id)
             error = InternalError(
                 "The gateway failed on this request.", advice="Report it with the request id; the log has its place."
@@ -228,7 +228,7 @@ class Pipeline:
         place = passage.refused or 0
         first = passage.accesses[place] if passage.accesses else None
         key = passage.keys[place] if passage.keys else None
-        source = passage.accesses[1].key if len(passage.accesses) > 1 else None
+        second = passage.accesses[1] if len(passage.accesses) > 1 else None
         name = first.key if first is not None and first.key is not None else ""
         trail = passage.trail
         return AuditRecord(
@@ -241,7 +241,7 @@ class Pipeline:
             key_id=key.key_id if key is not None else trail.key_id or name.removeprefix(ALIAS_PREFIX)[:64],
             key_version=trail.key_version,
             alias=name[:64] if name.startswith(ALIAS_PREFIX) else "",
-            source_key_id=trail.source_key_id or source or "",
+            source_key_id=trail.source_key_id or (second.key if second is not None else None) or "",
             source_key_version=trail.source_key_version,
             outcome=_outcome(error),
             status=error.status.value if error is not None else "OK",
@@ -256,6 +256,7 @@ class Pipeline:
             duration_us=int((self._clock.monotonic() - passage.started) * 1e6),
             note=passage.note,
             change=first.change if first is not None else None,
+            source_context_hmac=self._context_digest.of(second.context) if second is not None else "",
         )
 
 

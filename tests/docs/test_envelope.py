@@ -23,7 +23,7 @@ TEXT = DOCUMENT.read_text("utf-8")
 VECTORS = json.loads((ROOT / "tests" / "vectors" / "envelope.json").read_text("utf-8"))
 
 Unwrap = Callable[[bytes, bytes], bytes]
-Reader = Callable[[bytes, dict[str, str], Unwrap], bytes]
+Reader = Callable[[bytes, str, dict[str, str], Unwrap], bytes]
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +43,16 @@ def unwrap_with(key: str) -> Unwrap:
 def test_the_reader_of_the_document_opens_the_vectors(read: Reader, vector: dict[str, Any]) -> None:
     context = vector["context"]
     unwrap = unwrap_with(vector["key_encryption_key"])
-    assert read(bytes.fromhex(vector["envelope"]), context, unwrap).hex() == vector["plaintext"]
+    assert read(bytes.fromhex(vector["envelope"]), vector["tenant"], context, unwrap).hex() == vector["plaintext"]
     if vector["wrapped_data_key"] is not None:
-        assert read(bytes.fromhex(vector["wrapped_data_key"]), context, unwrap).hex() == vector["data_key"]
+        assert (
+            read(bytes.fromhex(vector["wrapped_data_key"]), vector["tenant"], context, unwrap).hex()
+            == vector["data_key"]
+        )
     with pytest.raises(InvalidTag):
-        read(bytes.fromhex(vector["envelope"]), {**context, "another": "pair"}, unwrap)
+        read(bytes.fromhex(vector["envelope"]), vector["tenant"], {**context, "another": "pair"}, unwrap)
+    with pytest.raises(InvalidTag):
+        read(bytes.fromhex(vector["envelope"]), "another-tenant", context, unwrap)
 
 
 def test_the_reader_refuses_each_flipped_bit_and_each_truncation(read: Reader) -> None:
@@ -61,7 +66,7 @@ def test_the_reader_refuses_each_flipped_bit_and_each_truncation(read: Reader) -
             changed.append(bytes(flipped))
     for bad in changed:
         with pytest.raises((ValueError, InvalidTag)):
-            read(bad, vector["context"], unwrap)
+            read(bad, vector["tenant"], vector["context"], unwrap)
 
 
 def test_the_reader_and_kmsgw_refuse_the_same_lengths(read: Reader) -> None:
@@ -71,11 +76,11 @@ def test_the_reader_and_kmsgw_refuse_the_same_lengths(read: Reader) -> None:
     for version, length in ((0, 60), (1, WRAPPED_MIN - 1), (1, WRAPPED_MAX + 1)):
         bad = alone[:start] + struct.pack(">IH", version, length) + bytes(length)
         with pytest.raises(ValueError, match="length"):
-            read(bad, {}, unwrap)
+            read(bad, vector["tenant"], {}, unwrap)
         with pytest.raises(EnvelopeMalformed):
             parse_envelope(bad)
     with pytest.raises(ValueError, match="length"):
-        read(alone + b"\0", vector["context"], unwrap)
+        read(alone + b"\0", vector["tenant"], vector["context"], unwrap)
 
 
 def test_the_fields_of_the_vectors_are_explained() -> None:

@@ -10,6 +10,7 @@ from kmsgw.envelope.binding import wrap_aad
 from kmsgw.envelope.format import Suite, wrapped_data_key
 from kmsgw.model.context import EncryptionContext
 
+TENANT = "hospital"
 GATEWAY, CLIENT = Suite.GATEWAY_SEALED, Suite.CLIENT_SEALED
 CASES: tuple[tuple[str, Suite, str, int, bytes, dict[str, str]], ...] = (
     ("empty", GATEWAY, "ehr", 1, b"", {}),
@@ -34,7 +35,7 @@ def main() -> None:
         data_key, key_key = bytes([0x10 + number]) * 32, bytes([0x80 + number]) * 32
         salt, nonce = bytes([0x20 + number]) * 32, bytes([0x40 + number]) * 12
         context = EncryptionContext.of(pairs)
-        aad = wrap_aad(suite.holder, key_id, version, context)
+        aad = wrap_aad(suite.holder, TENANT, key_id, version, context)
         wrapped = nonce + AESGCM(key_key).encrypt(nonce, data_key, aad)
         envelope = seal_value(
             data_key, plaintext, context, key_id=key_id, key_version=version, wrapped=wrapped, suite=suite, salt=salt
@@ -44,6 +45,7 @@ def main() -> None:
             {
                 "name": name,
                 "suite": int(suite),
+                "tenant": TENANT,
                 "key_id": key_id,
                 "key_version": version,
                 "key_encryption_key": key_key.hex(),

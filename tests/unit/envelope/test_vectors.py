@@ -36,7 +36,17 @@ def read_by_the_document(vector: dict[str, object], envelope: bytes) -> bytes:
     payload = envelope[len(bound) + 6 + length :]
 
     holder = {1: b"\x01", 3: b"\x02"}[suite]
-    aad = b"kmsgw/wrap/v1" + holder + bytes([len(key_id)]) + key_id + struct.pack(">I", version) + canonical
+    tenant = str(vector["tenant"]).encode()
+    aad = (
+        b"kmsgw/wrap/v1"
+        + holder
+        + bytes([len(tenant)])
+        + tenant
+        + bytes([len(key_id)])
+        + key_id
+        + struct.pack(">I", version)
+        + canonical
+    )
     kek = bytes.fromhex(str(vector["key_encryption_key"]))
     data_key = AESGCM(kek).decrypt(wrapped[:12], wrapped[12:], aad)
 
@@ -62,7 +72,7 @@ def test_kmsgw_makes_and_opens_the_envelope(vector: dict[str, object]) -> None:
     hexadecimal = {name: str(value) for name, value in vector.items()}
     assert context.canonical.hex() == hexadecimal["canonical_context"]
     suite = Suite(int(str(vector["suite"])))
-    assert wrap_aad(suite.holder, key_id, version, context).hex() == hexadecimal["wrap_aad"]
+    assert wrap_aad(suite.holder, str(vector["tenant"]), key_id, version, context).hex() == hexadecimal["wrap_aad"]
     data_key, plaintext = bytes.fromhex(hexadecimal["data_key"]), bytes.fromhex(hexadecimal["plaintext"])
     made = seal_value(
         data_key,

@@ -130,6 +130,14 @@ def test_a_cached_data_key_is_not_found_with_another_context_holder_or_wrapping(
         bench.unwrap(replace(envelope, wrapped=envelope.wrapped[:-1] + b"\0"))
 
 
+def test_a_key_that_was_moved_to_another_tenant_opens_nothing_of_what_it_protected() -> None:
+    bench = Bench()
+    envelope = bench.an_envelope()
+    bench.key = replace(bench.key, tenant="billing")
+    with pytest.raises(DecryptionFailed):
+        bench.unwrap(envelope)
+
+
 def test_a_client_sealed_envelope_and_its_wrapped_data_key_have_the_same_data_key() -> None:
     bench = Bench()
     envelope = bench.an_envelope(Suite.CLIENT_SEALED)
