@@ -58,7 +58,7 @@ class Campaign:
         _listen(events.quitting, self._quit)
 
     def _declare(self, parser: LocustArgumentParser, **_: object) -> None:
-        options.declare(cast("options.Arguments", parser.add_argument_group("kmsgw")))
+        options.declare(cast("options.Arguments", parser))  # no group: what is in one is not on the page
 
     def _init(self, environment: Environment, **_: object) -> None:
         self._environment = environment

@@ -82,6 +82,10 @@ class Generator:
         """Start a call beside others; wait where too many are in flight already."""
         self._in_flight.spawn(self._launched, method, intended)
 
+    def has_room(self) -> bool:
+        """Tell whether a call could be launched without waiting."""
+        return not self._in_flight.full()
+
     def drain(self) -> None:
         """Let the calls in flight end, for a moment."""
         self._in_flight.join(timeout=GRACE_SECONDS)

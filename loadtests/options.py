@@ -113,6 +113,9 @@ _DECLARED: Final[tuple[tuple[str, str | int | float, str], ...]] = (
     ("report", "build/loadtest/report.html", "where the report goes"),
     ("figures", "", "where the figures go as JSON; default: beside the report"),
 )
+_NOT_ON_PAGE: Final = frozenset({"folder", "address", "re-encrypter", "report", "figures"})
+"""What names files and identities is for who starts the process, not for who sees Locust's page."""
+
 _CHOICES: Final[Mapping[str, Sequence[str]]] = {
     "loop": [each.value for each in Loop],
     "shape": [each.value for each in ShapeName],
@@ -129,6 +132,7 @@ def declare(parser: Arguments) -> None:
             type=type(default),
             default=default,
             help=text,
+            include_in_web_ui=name not in _NOT_ON_PAGE,
             **how,
         )
 

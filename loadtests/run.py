@@ -91,8 +91,9 @@ class Run:
         ]
 
     def locust(self, more: Sequence[str]) -> int:
-        """Run Locust and return its exit status."""
-        return subprocess.run([*self._command, *more], cwd=_ROOT, check=False).returncode
+        """Run Locust and return its exit status. Its own tables go to a file: they know whole milliseconds only."""
+        with self.figures.with_suffix(".log").open("wb") as log:
+            return subprocess.run([*self._command, *more], cwd=_ROOT, stdout=log, check=False).returncode
 
 
 def free_port() -> int:

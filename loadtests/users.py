@@ -12,9 +12,6 @@ from loadtests.generator import Generator
 from loadtests.method import MIX, Method, draw
 from loadtests.options import Loop
 
-_CUT_SECONDS = 0.25
-"""What was due so shortly before its user stopped is not counted as late: the stop came between."""
-
 
 class GatewayUser(User):
     """A user that makes calls in a closed or an open loop."""
@@ -49,17 +46,22 @@ class GatewayUser(User):
             self._alarm.sleep_until(intended)
             self._generator.launch(draw(self.mix, self._generator.random), intended)
         except GreenletExit:
-            if intended < self._generator.clock.monotonic() - _CUT_SECONDS:
-                self._generator.recorder.due(intended)
+            if intended <= self._generator.clock.monotonic():
+                self._launch_last(intended)
             raise
         self._generator.recorder.due(intended)
 
     def on_stop(self) -> None:
-        """Count what is overdue: whoever waits when the load ends has not been served."""
-        end = self._generator.clock.monotonic() - _CUT_SECONDS
-        if self._arrivals is not None and (count := self._arrivals.overdue(end)):
-            self._generator.recorder.due(end, count)
+        """Send what is overdue, late as it is: it was due before the load ended."""
+        if self._arrivals is not None:
+            for _ in range(self._arrivals.overdue(self._generator.clock.monotonic())):
+                self._launch_last(self._arrivals.take())
         self._alarm.close()
+
+    def _launch_last(self, intended: float) -> None:
+        self._generator.recorder.due(intended)
+        if self._generator.has_room():  # else it stays unanswered: the user must not wait for room while it is stopped
+            self._generator.launch(draw(self.mix, self._generator.random), intended)
 
 
 class MixedUser(GatewayUser):
