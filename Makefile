@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # clone seen from the folder above, is taken for the package.
 EDITABLE := --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults soak lock clean
+.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults loadtest lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,7 +57,10 @@ fuzz: services $(VENV)/.develops ## send 100,000 generated inputs to every RPC
 	KMSGW_FUZZ_INPUTS=100000 $(BIN)/python -m pytest tests/faults/test_fuzz.py --timeout 7200
 
 faults: services $(VENV)/.develops ## kill workers, fill disks, stop servers: the long form
-	KMSGW_FAULTS=long $(BIN)/python -m pytest tests/faults --timeout 7200
+	KMSGW_FAULTS=long $(BIN)/python -m pytest tests/faults tests/integration/test_rewrap_run.py --timeout 7200
+
+loadtest: $(VENV)/.develops ## put a gateway of its own under load and write build/loadtest/report.html
+	$(BIN)/python -m loadtests.run
 
 lock: $(VENV)/.develops ## pin the newest versions that pyproject.toml allows, with hashes
 	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-trusted-host --strip-extras --allow-unsafe --no-header --upgrade -o requirements.lock pyproject.toml

@@ -137,7 +137,7 @@ class Gateway:
         while self.revocation is not None and not self.stopped.wait(_WATCH_SECONDS):
             try:
                 fresh = self.revocation.refresh()
-            except Exception:  # the old CRL stays in force until its nextUpdate; without this thread it never changed
+            except Exception:  # noqa: BLE001  without this thread no CRL would come in force any more
                 _LOG.exception("the CRL can't be looked at")
                 continue
             if fresh is not None:
