@@ -7,6 +7,7 @@ and the SDK said is searched for each secret, in every encoding that programs pr
 
 import os
 import re
+import secrets
 import shutil
 import sqlite3
 import subprocess
@@ -294,7 +295,7 @@ def refused_starts(held: Session, folder: Path) -> None:
 
     def start(what: str, *changes: tuple[str, str], files: dict[str, str] | None = None) -> None:
         copy = Gateway(folder / what, held.gateway.environment)
-        shutil.copytree(source, copy.folder, ignore=shutil.ignore_patterns("audit", "*.log"))
+        shutil.copytree(source, copy.folder, ignore=shutil.ignore_patterns("audit*", "*.log"))
         copy.edit(*changes)
         for name, content in (files or {}).items():
             (copy.folder / name).write_text(content + "\n")
@@ -306,10 +307,10 @@ def refused_starts(held: Session, folder: Path) -> None:
         held.say(f"a start with {what}", done.stdout + done.stderr)
         held.places |= {f"{what}/{name}": raw for name, raw in files_below(copy.folder / "audit")}
 
-    secret = held.text("wrong PIN")
-    start("wrong PIN", files={"hsm.pin": secret})
+    start("wrong PIN", files={"hsm.pin": held.text("wrong PIN")})
     start("wrong passphrase", files={"passphrase": held.text("wrong passphrase")})
-    start("wrong root key", files={"root.key": held.text("wrong root key")})
+    held.secrets["wrong root key"] = secrets.token_hex(16)[:31].encode()
+    start("wrong root key", files={"root.key": held.secrets["wrong root key"].decode()})
     wrong_id = folder / "secret-id"
     wrong_id.touch(mode=0o600)
     wrong_id.write_text(held.text("wrong secret id"))

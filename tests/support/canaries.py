@@ -13,7 +13,7 @@ _SHORTEST = 8
 
 def canary(what: str) -> str:
     """Return a text that occurs nowhere by chance, with a name that tells where it came from."""
-    return f"canary-{what}-{secrets.token_hex(8)}"
+    return f"canary-{what.replace(' ', '-')}-{secrets.token_hex(8)}"
 
 
 def forms(secret: bytes) -> dict[str, bytes]:
