@@ -6,6 +6,7 @@ complete; ``finished``. A crash leaves at most one intent without its done; the 
 stored. A line that a crash cut off is dropped; a damaged line before others is refused.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -15,11 +16,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import ConfigurationError
 from kmsgw.rewrapping.rows import Json
 
 COMPACT_BYTES = 8 << 20
 """A longer journal is written anew with its last state alone, so that its size does not grow with the source."""
+
+_LOCK_ATTEMPTS = 10
+_LOCK_SECONDS = 0.02
 
 Entry = Mapping[str, Json]
 
@@ -74,7 +79,7 @@ class Journal:
                     [f"{path}: {error.strerror}"], advice="Name a file that you may write with --journal."
                 ) from None
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(file)
                 # Who had the lock may have written the journal anew: then this is the old file.
                 if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                     reading = _read(path, file)
@@ -166,6 +171,7 @@ def read_journal(path: Path) -> JournalState:
         with path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_UN)
                 running = False
             except BlockingIOError:
                 running = True
@@ -175,6 +181,17 @@ def read_journal(path: Path) -> JournalState:
     if not state.job:
         raise ConfigurationError([f"{path}: no journal of a job"], advice="Name the journal of a job.")
     return state
+
+
+def _lock(file: BinaryIO) -> None:
+    """Lock a file. Raises `BlockingIOError` where another process keeps it."""
+    for _ in range(_LOCK_ATTEMPTS - 1):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        # Who looks whether a job runs has the lock for an instant.
+        SYSTEM_CLOCK.sleep(_LOCK_SECONDS)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _line(kind: str, entry: Entry) -> bytes:

@@ -50,7 +50,7 @@ def reason(line: bytes, tmp_path: Path, form: RecordForm | None = None) -> str:
         (b'{"a": 1, "a": 2, "sealed": "x"}\n', "twice"),
         (f'{{"sealed": "{SEALED}", "copy": "{SEALED}"}}\n'.encode(), "more than one place"),
         (f'{{"sealed": "{SEALED[:8]}\\u0041{SEALED[9:]}"}}\n'.encode(), "with escapes"),
-        (f'{{"sealed": "{SEALED[:-24]}"}}\n'.encode(), "cut short"),
+        (f'{{"sealed": "{SEALED[:-28]}"}}\n'.encode(), "cut short"),
     ],
 )
 def test_a_line_that_can_not_be_used_says_why(line: bytes, message: str, tmp_path: Path) -> None:
