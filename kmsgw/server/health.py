@@ -20,6 +20,7 @@ _LOG = logging.getLogger(__name__)
 AUDIT_SERVICE = "kmsgw.audit"
 STATE_SERVICE = "kmsgw.state"
 PROVIDER_SERVICE_PREFIX = "kmsgw.provider."
+_UNPROBED = "not probed yet"
 
 
 class _Servicer(health.HealthServicer):
@@ -56,7 +57,7 @@ class HealthMonitor:
         self._probes[AUDIT_SERVICE] = probe_audit
         self._probes[STATE_SERVICE] = probe_state
         self._interval = interval_seconds
-        self._faults: dict[str, str] = dict.fromkeys(self._probes, "not probed yet")
+        self._faults: dict[str, str] = dict.fromkeys(self._probes, _UNPROBED)
         self._servicer = _Servicer(self._all_statuses)
         self._stopped = threading.Event()
         self._lock = threading.Lock()
@@ -110,7 +111,7 @@ class HealthMonitor:
     def _note(self, name: str, fault: str) -> None:
         with self._lock:
             before, self._faults[name] = self._faults[name], fault
-            if bool(before) != bool(fault):
+            if before == _UNPROBED or bool(before) != bool(fault):
                 _LOG.log(logging.WARNING if fault else logging.INFO, "%s: %s", name, fault or "serving")
             status, overall = _status(fault), _status("" if self.serving else "a part does not serve")
             self._servicer.set(name, status)

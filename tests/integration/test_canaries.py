@@ -117,7 +117,7 @@ def session(tmp_path_factory: pytest.TempPathFactory, openbao_server: OpenBao) -
     finally:
         status = gateway.stop()
     assert status == 0
-    refused_starts(held, folder)
+    refused_starts(held, folder, openbao_server)
     add_key_material(held)
     holders = frozenset(
         gateway.folder / name
@@ -289,18 +289,21 @@ def away(folder: Path) -> Iterator[None]:
         hidden.rename(folder)
 
 
-def refused_starts(held: Session, folder: Path) -> None:
+def refused_starts(held: Session, folder: Path, server: OpenBao) -> None:
     """Configurations that can't work, each with a secret in the wrong place."""
-    source = held.gateway.folder
+
+    def copy_of(what: str, *changes: tuple[str, str]) -> Gateway:
+        copy = Gateway(folder / what, held.gateway.environment)
+        shutil.copytree(held.gateway.folder, copy.folder, ignore=shutil.ignore_patterns("audit*", "*.log"))
+        copy.edit(*changes)
+        return copy
 
     def start(what: str, *changes: tuple[str, str], files: dict[str, str] | None = None) -> None:
-        copy = Gateway(folder / what, held.gateway.environment)
-        shutil.copytree(source, copy.folder, ignore=shutil.ignore_patterns("audit*", "*.log"))
-        copy.edit(*changes)
+        copy = copy_of(what, *changes)
         for name, content in (files or {}).items():
             (copy.folder / name).write_text(content + "\n")
         command = [sys.executable, "-m", "kmsgw.daemon", "--config", str(copy.config)]
-        environment = {**os.environ, **held.gateway.environment}
+        environment = {**os.environ, **copy.environment}
         done = subprocess.run(command, capture_output=True, env=environment, timeout=60, check=False)
         assert done.returncode == 1, what
         assert done.stderr
@@ -311,16 +314,27 @@ def refused_starts(held: Session, folder: Path) -> None:
     start("wrong passphrase", files={"passphrase": held.text("wrong passphrase")})
     held.secrets["wrong root key"] = secrets.token_hex(16)[:31].encode()
     start("wrong root key", files={"root.key": held.secrets["wrong root key"].decode()})
-    wrong_id = folder / "secret-id"
-    wrong_id.touch(mode=0o600)
-    wrong_id.write_text(held.text("wrong secret id"))
-    configuration = held.gateway.config.read_text()
-    right_id = re.findall(r'secret_id_file = "(/[^"]+)"', configuration)[0]
-    start("wrong secret id", (right_id, str(wrong_id)))
     url = f"postgresql://kmsgw:{held.text('password in the URL')}@127.0.0.1:1/kmsgw"
     start("a password in the URL", ("sqlite:///state.db", url))
     start("a PIN in the file", ('pin_file = "hsm.pin"', f'pin = "{held.text("PIN in the file")}"'))
     start("no TOML", ('pin_file = "hsm.pin"', f"pin = {held.text('PIN without quotes')}"))
+
+    # A login that OpenBao refuses keeps the gateway from nothing but its keys there. A role of its own: it is locked.
+    role = server.add_approle("canary", ["kmsgw-data"])
+    role.secret_id_file.write_text(held.text("wrong secret id") + "\n")
+    logins = (server.data_approle, server.control_approle)
+    changes = [(str(login.role_id_file), str(role.role_id_file)) for login in logins]
+    changes += [(str(login.secret_id_file), str(role.secret_id_file)) for login in logins]
+    copy = copy_of("wrong secret id", *changes).start()
+    try:
+        client = copy.client(CLERK, retry=NO_RETRY)
+        held.fails(client.encrypt, "openbao", b"x")
+        held.say("status", repr(client.status()).encode())
+    finally:
+        copy.stop()
+    held.places |= {f"wrong secret id/{name}": raw for name, raw in files_below(copy.folder / "audit")}
+    held.say("log of a wrong secret id", copy.log.read_bytes())
+    assert b'"warning"' in copy.log.read_bytes(), "a provider that does not serve from the start is told in the log"
 
 
 def add_key_material(held: Session) -> None:
