@@ -24,6 +24,7 @@ _LOCAL = frozenset({"CONTEXT_INVALID", "FIELD_INVALID"})
 def job_record(state: str, job: "JobRecord", checkpoint: "Checkpoint", journal: str) -> Record:
     """Return what is shown of a job, in whatever state."""
     tally = checkpoint.tally
+    seconds = round(tally.seconds, 3)  # as the journal has it
     return {
         "state": state,
         "rows": job.rows,
@@ -33,8 +34,8 @@ def job_record(state: str, job: "JobRecord", checkpoint: "Checkpoint", journal: 
         "left_alone": tally.left_alone,
         "empty": tally.empty,
         "set_aside": tally.set_aside.total(),
-        "seconds": round(tally.seconds, 1),
-        "rows_per_second": round(tally.rows / tally.seconds) if tally.seconds else None,
+        "seconds": seconds,
+        "rows_per_second": round(tally.rows / seconds) if seconds else None,
         "source": {name: _plain(value) for name, value in job.source.items() if name != "context"},
         "started": moment(job.started),
         "updated": moment(checkpoint.time),
@@ -115,18 +116,28 @@ def progress_bar(invocation: Invocation, total: int) -> Iterator[Callable[[int],
     from rich.text import Text  # noqa: PLC0415
 
     class Rate(ProgressColumn):
-        """Rows a second."""
+        """Rows a second of this run."""
 
         def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:,.0f} rows/s")
+            done = task.completed - task.fields["before"]
+            return Text(f"{done / task.elapsed:,.0f} rows/s" if task.elapsed else "")
 
     colour = not invocation.environ.get("NO_COLOR") and invocation.environ.get("TERM") != "dumb"
     console = Console(stderr=True, no_color=not colour)
     columns = (TextColumn("rewrapping"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=invocation.quiet or not console.is_terminal) as progress:
-        task = progress.add_task("rewrapping", total=total)
-        yield lambda rows: progress.update(task, completed=rows)
+        task = progress.add_task("rewrapping", total=total, before=0)
+        begun = False
+
+        def move(rows: int) -> None:
+            nonlocal begun
+            if begun:
+                progress.update(task, completed=rows)
+            else:  # what an earlier run did tells nothing of this one's rate
+                progress.reset(task, completed=rows, before=rows)
+                begun = True
+
+        yield move
 
 
 def _plain(value: object) -> Value:

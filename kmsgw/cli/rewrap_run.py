@@ -18,7 +18,7 @@ from kmsgw.cli.declared import declaration_options
 from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.cli.rewrap_report import bad_rows, job_record, progress_bar, show, show_survey
-from kmsgw.cli.rewrap_source import SourceOptions, default_journal, make_source, source_options
+from kmsgw.cli.rewrap_source import SourceOptions, default_journal, make_journal_folder, make_source, source_options
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.model.context import AccessDeclaration
 
@@ -48,8 +48,8 @@ class _Going:
         "kmsgw rewrap run --jsonl notes.jsonl --column sealed --context patient={patient_id} --dry-run",
         "kmsgw rewrap run --csv notes.csv --column sealed --context-column patient",
         "kmsgw rewrap run --folder scans --glob '*.kms' --context patient={stem} --rate 200",
-        "kmsgw rewrap run --database postgresql://ehr@db:5432/ehr --password-file db.password --database-ca ca.pem \\",
-        "    --table notes --key-column id --column sealed --context-column patient=patient_id",
+        "kmsgw rewrap run --database sqlite:///ehr.db --table notes --key-column id --column sealed --in-flight 32",
+        "kmsgw rewrap run --database postgresql://ehr@db/ehr --table notes --key-column id --column sealed --rate 500",
     ],
 )
 @source_options
@@ -124,6 +124,7 @@ def _run(
         # Everything local first: a fault of the profile must not leave a journal behind.
         source = stack.enter_context(closing(make_source(options, path.with_name(path.name + "-files"))))
         client = stack.enter_context(invocation.connect())
+        make_journal_folder(path.parent)
         journal = stack.enter_context(closing(Journal.open(path)))
         job: Job[Row] = Job(source, journal, aside=aside_file, restart=restart)
         if job.resumed:

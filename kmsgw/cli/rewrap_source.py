@@ -35,7 +35,7 @@ class SourceOptions:
     table: str | None
     column: str | None
     key_column: str | None
-    password_file: Path | None
+    login_file: Path | None
     database_ca: Path | None
     delimiter: str
     glob: str
@@ -60,7 +60,9 @@ def source_options(function: Function) -> Function:
         click.option("--table", metavar="NAME", help="Table of the database, or SCHEMA.TABLE."),
         click.option("--column", metavar="NAME", help="Column or field that holds the envelope."),
         click.option("--key-column", metavar="NAME", help="Unique column by which rows are found, such as the id."),
-        click.option("--password-file", type=_FILE, metavar="FILE", help="File with the database's password."),
+        click.option(
+            "--password-file", "login_file", type=_FILE, metavar="FILE", help="File with the database's password."
+        ),
         click.option("--database-ca", type=_FILE, metavar="FILE", help="CA of the database's certificate, PEM."),
         click.option("--delimiter", default=",", metavar="CHAR", help="Between the cells of CSV; default a comma."),
         click.option("--glob", default="*", metavar="PATTERN", help="Names of the folder's files; default all."),
@@ -115,7 +117,7 @@ def make_source(options: SourceOptions, listing: Path) -> "Source[Row]":
     assert options.database is not None
     assert options.table is not None
     assert options.key_column is not None
-    engine, shown = open_database(options.database, options.password_file, options.database_ca)
+    engine, shown = open_database(options.database, options.login_file, options.database_ca)
     names = ColumnNames(options.table, options.column, options.key_column)
     return Table(engine, shown, names, rule, encoding)  # type: ignore[return-value]
 
@@ -133,12 +135,16 @@ def default_journal(options: SourceOptions, environ: Mapping[str, str]) -> Path:
     if not home:
         raise CommandError("There is no place for the journal.", "Name one with --journal, or set XDG_STATE_HOME.")
     folder = Path(home) / "kmsgw" / "rewrap"
+    identity = json.dumps([options.database, options.table, options.column])
+    return folder / f"{options.table}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.rewrap-journal"
+
+
+def make_journal_folder(folder: Path) -> None:
+    """Make the folder that the journal goes into, where it is not there. Raises `CommandError` where it can't be."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"{folder}: {error.strerror}.", "Name another place with --journal.") from None
-    identity = json.dumps([options.database, options.table, options.column])
-    return folder / f"{options.table}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.rewrap-journal"
 
 
 def _check(options: SourceOptions) -> None:
