@@ -72,7 +72,14 @@ def open_database(url: str, password_file: Path | None, ca: Path | None) -> tupl
         except scramp.ScramException as error:
             raise pg8000.InterfaceError("the password exchange failed") from error
 
-    engine = create_engine("postgresql+pg8000://", creator=connect, hide_parameters=True, pool_size=1, max_overflow=0)
+    engine = create_engine(
+        "postgresql+pg8000://",
+        creator=connect,
+        hide_parameters=True,
+        pool_size=1,
+        max_overflow=0,
+        pool_pre_ping=True,  # a slow job leaves its connection idle between batches
+    )
     event.listen(engine, "connect", _limit_postgresql)
     return engine, f"postgresql://{user}@{host}:{port}/{name}"
 

@@ -58,14 +58,17 @@ class RecordFile(Source[Record]):
 
     def begin(self) -> Mapping[str, Json]:
         """Read the file once: its digest, its number of records, and whether it has the fields."""
+        whole = sha256()
         with self._open() as file:
-            status = os.fstat(file.fileno())
             self._form.read_head(file, self._rule.fields)
             head = file.tell()
+            file.seek(0)
+            whole.update(file.read(head))
             rows = 0
-            while self._form.read_record(file):
+            while record := self._form.read_record(file):
+                whole.update(record)
                 rows += 1
-        return {"rows": rows, "head": head, "size": status.st_size, "sha256": _digest(self._path)}
+        return {"rows": rows, "head": head, "sha256": whole.hexdigest()}
 
     def resume(self, found: Mapping[str, Json], state: Mapping[str, Json]) -> None:
         """Open file and result, the latter cut to what the last checkpoint knew of it."""
@@ -73,6 +76,8 @@ class RecordFile(Source[Record]):
         if "sealed" in state:
             return
         assert self._file is not None
+        if _digest(self._path) != found["sha256"]:
+            raise _changed(self._path)
         written = state.get("written", 0)
         assert isinstance(written, int)
         descriptor = os.open(self._result_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -144,6 +144,20 @@ def test_a_file_that_changes_meanwhile_is_not_replaced(kind: Kind, tmp_path: Pat
     assert kind.read(tmp_path)["anna"] == rewrapped(newer)
 
 
+@written_anew
+def test_a_file_that_changes_between_two_runs_is_noticed_before_anything_is_asked(kind: Kind, tmp_path: Path) -> None:
+    kind.fill(tmp_path, originals())
+    with pytest.raises(AccessDenied):
+        go(kind, tmp_path, _refusing_after(1))
+    kind.put(tmp_path, "anna", envelope("anna", payload=b"another payload."))
+    second = Answering()
+
+    with pytest.raises(ConfigurationError, match="changed while it was rewrapped"):
+        go(kind, tmp_path, second)
+
+    assert second.asked == 0
+
+
 @every_kind
 @pytest.mark.parametrize("at", range(len(NAMES)))
 def test_a_stopped_job_keeps_what_was_answered_and_goes_on(kind: Kind, at: int, tmp_path: Path) -> None:
@@ -167,11 +181,9 @@ def test_what_keeps_the_job_from_going_on_is_raised_after_what_was_answered_is_s
     kind: Kind, tmp_path: Path
 ) -> None:
     kind.fill(tmp_path, originals())
-    refused = Answering(stop_at=2)
-    refused.failure = AccessDenied()
 
     with pytest.raises(AccessDenied):
-        go(kind, tmp_path, refused)
+        go(kind, tmp_path, _refusing_after(2))
     second = Answering()
     _, tally = go(kind, tmp_path, second)
 
@@ -268,6 +280,12 @@ def test_a_low_rate_makes_small_batches() -> None:
     assert Pace(batch=500, rate=0.5).limit == 1
     assert Pace(batch=500, rate=20).limit == 20
     assert Pace(batch=500, rate=20_000).limit == Pace(batch=500).limit == 500
+
+
+def _refusing_after(answers: int) -> Answering:
+    refusing = Answering(stop_at=answers)
+    refusing.failure = AccessDenied()
+    return refusing
 
 
 def _set() -> Event:
