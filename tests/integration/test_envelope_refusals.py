@@ -110,13 +110,17 @@ def officer(providers: ThreeProviders) -> Client:
 
 def seal(caller: Caller, key: str, plaintext: bytes = PLAINTEXT) -> bytes:
     request = crypto_service_pb2.EncryptRequest(key=key, plaintext=plaintext, encryption_context=CONTEXT)
-    return crypto_service_pb2.EncryptResponse.FromString(caller.call("Encrypt", request).body).envelope
+    answer = caller.call("Encrypt", request)
+    assert answer.ok, answer
+    return crypto_service_pb2.EncryptResponse.FromString(answer.body).envelope
 
 
 def wrapped_data_key(caller: Caller, key: str) -> tuple[bytes, bytes]:
     """Return a data key in plaintext and wrapped."""
     request = crypto_service_pb2.GenerateDataKeyRequest(key=key, encryption_context=CONTEXT)
-    made = crypto_service_pb2.GenerateDataKeyResponse.FromString(caller.call("GenerateDataKey", request).body)
+    answer = caller.call("GenerateDataKey", request)
+    assert answer.ok, answer
+    made = crypto_service_pb2.GenerateDataKeyResponse.FromString(answer.body)
     return made.plaintext_data_key, made.wrapped_data_key
 
 
