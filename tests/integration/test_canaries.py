@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -195,6 +196,7 @@ def everything_fails(held: Session, clerk: Client, officer: Client, context: dic
     held.fails(clerk.open, plaintext * 10, context)
     officer.keys.create("asleep")
     officer.keys.update("asleep", state=KeyState.DISABLED)
+    time.sleep(1.1)  # in force on the clerk's worker too
     held.fails(clerk.generate_data_key, "asleep", context)
 
 
