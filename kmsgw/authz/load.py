@@ -10,7 +10,6 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import cedarpy
 from cedarpy import pst
@@ -215,12 +214,10 @@ def _place(folder: Path, parsed: _Parsed) -> str:
 
 
 def _described(parsed: _Parsed) -> PolicyText:
-    annotations = dict(parsed.node.annotations)
     return PolicyText(
         policy_id=parsed.policy_id,
         permits=parsed.node.effect == "permit",
-        advice=annotations.get("advice", ""),
+        advice=parsed.node.annotations.get("advice", ""),
         source=parsed.source.text,
         file=parsed.source.file,
-        annotations=MappingProxyType(annotations),
     )

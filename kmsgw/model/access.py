@@ -1,7 +1,6 @@
 """Who asks, for what, and what was decided."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -95,4 +94,3 @@ class PolicyText:
     advice: str
     source: str
     file: str
-    annotations: Mapping[str, str] = field(default_factory=dict)

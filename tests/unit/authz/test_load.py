@@ -43,7 +43,7 @@ def test_a_policy_keeps_what_list_policies_shows(tmp_path: Path) -> None:
     assert policy.text.source == GOOD.strip()
     assert policy.text.file == "b.cedar"
     assert policy.line == 2
-    assert dict(policy.text.annotations) == {"id": "good", "advice": "Do good."}
+    assert (policy.text.policy_id, policy.text.advice) == ("good", "Do good.")
 
 
 def test_policies_are_sorted_by_id_over_all_files(tmp_path: Path) -> None:
