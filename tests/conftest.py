@@ -1,5 +1,6 @@
 """Fixtures of the whole suite. Each server has a plugin of its own in tests/support."""
 
+import signal
 from importlib.util import find_spec
 
 pytest_plugins = [
@@ -12,3 +13,6 @@ pytest_plugins = [
     )
     if find_spec(name) is not None
 ]
+
+# A job that a shell starts in the background ignores Ctrl-C, and so would every process that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
