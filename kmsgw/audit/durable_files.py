@@ -36,11 +36,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def make_folder(folder: Path, mode: int = FOLDER_MODE) -> None:
-    """Make a folder and those above it as needed, each durable. Raises OSError."""
+def make_folder(folder: Path, mode: int = FOLDER_MODE, *, below: Path | None = None) -> None:
+    """Make a folder and those above it as needed, each durable. Raises OSError.
+
+    With `below`, that folder and those above it are not made: where it was taken away, it must not come back empty.
+    """
     missing: list[Path] = []
     at = folder
-    while not at.exists():
+    while at != below and not at.exists():
         missing.append(at)
         at = at.parent
     for each in reversed(missing):

@@ -86,6 +86,6 @@ class Integrator:
     def _write(self, path: str, data: bytes) -> None:
         target = self._folder / path
         if target.parent not in self._touched:
-            make_folder(target.parent)
+            make_folder(target.parent, below=self._folder)
             self._touched.add(target.parent)
         write_file(target, data)

@@ -155,7 +155,7 @@ class DurableLog:
             if self._ended:
                 return
             try:
-                self._integrate()
+                self._integrate_in_place()
                 self._integration_fault = ""
             except LogLostError as error:
                 self._commit.stop(f"The audit log can't be trusted any more: {error}.")
@@ -165,6 +165,15 @@ class DurableLog:
                     reason = f"The tiles of the audit log could not be written: {self._integration_fault}."
                     self._commit.stop(reason)
                     self._end(reason)
+
+    def _integrate_in_place(self) -> None:
+        self._wal.require_in_place()
+        try:
+            self._integrate()
+        except OSError:
+            # Taken away meanwhile: that is what there is to tell, and not which of its files could not be written.
+            self._wal.require_in_place()
+            raise
 
     def _integrate(self) -> None:
         entries = self._commit.durable()

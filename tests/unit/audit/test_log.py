@@ -341,6 +341,21 @@ def test_beginning_the_file_anew_does_not_cover_up_its_removal(tmp_path: Path) -
     log.close()
 
 
+def test_a_folder_that_was_taken_away_does_not_come_back_empty(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    append_all(log, numbered(0, 3))
+    folder = tmp_path / "log"
+    folder.rename(tmp_path / "aside")
+    log.integrate()
+    assert not folder.exists()
+    with pytest.raises(AuditUnavailable, match=r"can't be trusted any more: .* was removed"):
+        log.append(b"x")
+    log.close()
+    (tmp_path / "aside").rename(folder)
+    open_log(tmp_path).close()
+    assert verified_entries(tmp_path) == numbered(0, 3)
+
+
 def test_a_hanging_disk_is_told_by_the_probe(tmp_path: Path) -> None:
     class Clock:
         offset = 0.0
