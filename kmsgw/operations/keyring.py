@@ -69,6 +69,10 @@ class Keyring:
             key = self._find(name)
         return key
 
+    def last_seen(self, key_id: str) -> Key | None:
+        """Return a key as of the last look, however long ago that was, or None. For `UnitOfWork.get`."""
+        return self._keys.get(key_id)
+
     def is_named(self, key: Key, name: str) -> bool:
         """Tell whether a name is the id or an alias of a key.
 
@@ -141,7 +145,7 @@ class Keyring:
     def _load(self) -> frozenset[str]:
         if self._epoch >= 0 and self._store.epoch() == self._epoch:
             return frozenset()
-        changes = self._store.changes_since(self._epoch)
+        changes = self._store.changes_since(self._epoch, self._keys)
         if changes.epoch < self._epoch:
             # Restored from a backup under a running worker: what was disabled since may be enabled again (threat 11).
             raise StateUnavailable(

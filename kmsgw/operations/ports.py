@@ -1,6 +1,6 @@
 """What the operations need of the world: storage, policy and audit are shaped to these."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,8 +23,8 @@ class UnitOfWork(Protocol):
     The first write takes the next state epoch and holds it until the end, so that epochs become visible in order.
     """
 
-    def get(self, key_id: str) -> Key | None:
-        """Return the key as committed, or None."""
+    def get(self, key_id: str, known: Key | None = None) -> Key | None:
+        """Return the key as committed, or None. `known` is the key as once read: what differs is read."""
 
     def add(self, key: Key) -> Key:
         """Insert a new key and return it with its revision. Raises `AlreadyExists`, also for ids once used."""
@@ -43,8 +43,8 @@ class KeyStore(Protocol):
     def epoch(self) -> int:
         """Return the state epoch: a number that grows with every committed change. One cheap query."""
 
-    def changes_since(self, epoch: int) -> KeyChanges:
-        """Return the keys with a revision above `epoch`; epoch -1 returns all."""
+    def changes_since(self, epoch: int, known: Mapping[str, Key]) -> KeyChanges:
+        """Return the keys with a revision above `epoch`; epoch -1 returns all. `known` holds them as at `epoch`."""
 
     def unit_of_work(self) -> AbstractContextManager[UnitOfWork]:
         """Open a transaction."""

@@ -1,7 +1,7 @@
 """Keys as rows: reading whole keys in bulk, and writing what differs."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -22,19 +22,33 @@ _VERSIONS_AT_ONCE: Final = 10_000
 _KeyRow = Row[str, str, str, str, str, dict[str, str], datetime, datetime, int]
 
 
-def load_key(connection: Connection, key_id: str) -> Key | None:
-    """Return a key whole, or None. Where the transaction is no snapshot, its parts may be of different revisions."""
-    for key in _assembled(connection, _key_rows(connection, keys.c.key_id == key_id)):
+def load_key(connection: Connection, key_id: str, known: Key | None = None) -> Key | None:
+    """Return a key whole, or None. Where the transaction is no snapshot, its parts may be of different revisions.
+
+    `known` is the key as it was once read: what has not changed since is taken from there.
+    """
+    rows = _key_rows(connection, keys.c.key_id == key_id)
+    if known is not None and rows:
+        stored = rows[0][-1]
+        if stored == known.revision:
+            return known
+        if stored < known.revision:
+            known = None
+    after = -1 if known is None else known.revision
+    for key in _assembled(connection, rows, after, {} if known is None else {key_id: known}):
         return key
     return None
 
 
-def load_changed(connection: Connection, after: int) -> Iterator[Key]:
-    """Yield the keys with a revision above `after`, by revision. The transaction must be a snapshot."""
+def load_changed(connection: Connection, after: int, known: Mapping[str, Key]) -> Iterator[Key]:
+    """Yield the keys with a revision above `after`, by revision. The transaction must be a snapshot.
+
+    `known` holds the keys as they were at `after`: of those, only the versions that changed since are read.
+    """
     beyond: ColumnElement[bool] = keys.c.revision > after
     while True:
         chunk = _key_rows(connection, beyond)
-        yield from _assembled(connection, chunk)
+        yield from _assembled(connection, chunk, after, known)
         if len(chunk) < _KEYS_AT_ONCE:
             return
         last = tuple_(chunk[-1][-1], chunk[-1][0], types=[keys.c.revision.type, keys.c.key_id.type])
@@ -55,22 +69,21 @@ def find_taken_alias(connection: Connection, key: Key) -> str | None:
 def insert_key(connection: Connection, key: Key) -> None:
     """Write a key that is not there yet, with the revision that it has."""
     connection.execute(insert(keys).values(key_id=key.key_id, **_key_values(key)))
-    _insert_versions(connection, key.key_id, key.versions)
+    _insert_versions(connection, key, key.versions)
     _insert_aliases(connection, key.key_id, set(key.aliases))
 
 
-def update_key(connection: Connection, key: Key) -> None:
-    """Write a key over the one that is there, with the revision that it has; only what differs is touched."""
-    stored = load_key(connection, key.key_id)
-    assert stored is not None, "the caller has seen its revision in this transaction"
+def update_key(connection: Connection, stored: Key, key: Key) -> None:
+    """Write a key over `stored`, which is what is there, with the revision it has; only what differs is touched."""
     if len(key.versions) < len(stored.versions):
         raise InternalError(f"A version of the key {key.key_id} would be lost.")
     connection.execute(update(keys).where(keys.c.key_id == key.key_id).values(**_key_values(key)))
     for before, now in zip(stored.versions, key.versions, strict=False):
-        if before != now:
+        # Most are the very same object: a key may have thousands of versions, of which a change touches one.
+        if before is not now and before != now:
             this = (key_versions.c.key_id == key.key_id) & (key_versions.c.version == now.version)
-            connection.execute(update(key_versions).where(this).values(**_version_values(now)))
-    _insert_versions(connection, key.key_id, key.versions[len(stored.versions) :])
+            connection.execute(update(key_versions).where(this).values(**_version_values(key, now)))
+    _insert_versions(connection, key, key.versions[len(stored.versions) :])
     gone = set(stored.aliases) - set(key.aliases)
     if gone:
         connection.execute(delete(key_aliases).where(key_aliases.c.alias.in_(gone)))
@@ -78,7 +91,7 @@ def update_key(connection: Connection, key: Key) -> None:
 
 
 def _key_values(key: Key) -> dict[str, object]:
-    if [each.version for each in key.versions] != list(range(1, len(key.versions) + 1)) or not key.versions:
+    if not key.versions or any(each.version != place for place, each in enumerate(key.versions, 1)):
         raise InternalError(f"The versions of the key {key.key_id} are not 1 to n.")
     return {
         "tenant": key.tenant,
@@ -92,18 +105,19 @@ def _key_values(key: Key) -> dict[str, object]:
     }
 
 
-def _version_values(version: KeyVersion) -> dict[str, object]:
+def _version_values(key: Key, version: KeyVersion) -> dict[str, object]:
     return {
         "material": version.material,
         "state": version.state.value,
         "reason": version.reason,
         "created": version.created,
+        "revision": key.revision,
     }
 
 
-def _insert_versions(connection: Connection, key_id: str, versions: Sequence[KeyVersion]) -> None:
+def _insert_versions(connection: Connection, key: Key, versions: Sequence[KeyVersion]) -> None:
     if versions:
-        rows = [{"key_id": key_id, "version": each.version, **_version_values(each)} for each in versions]
+        rows = [{"key_id": key.key_id, "version": each.version, **_version_values(key, each)} for each in versions]
         connection.execute(insert(key_versions), rows)
 
 
@@ -132,13 +146,13 @@ def _key_rows(connection: Connection, condition: ColumnElement[bool]) -> Sequenc
     return connection.execute(query).all()
 
 
-def _assembled(connection: Connection, rows: Sequence[_KeyRow]) -> Iterator[Key]:
+def _assembled(connection: Connection, rows: Sequence[_KeyRow], after: int, known: Mapping[str, Key]) -> Iterator[Key]:
     """Yield the keys of at most `_KEYS_AT_ONCE` rows: two statements for all of them, not two for each."""
     key_ids = [row[0] for row in rows]
-    versions = _versions_of(connection, key_ids)
+    changed = _versions_of(connection, key_ids, after)
     aliases = _aliases_of(connection, key_ids)
     for key_id, tenant, provider, state, description, labels, created, updated, revision in rows:
-        of_key = versions[key_id]
+        of_key = _merged(known[key_id].versions, changed[key_id]) if key_id in known else changed[key_id]
         if not of_key or of_key[-1].version != len(of_key):
             # Decryption looks a version up by its place: a row that is missing would give the wrong one.
             raise damaged(f"key {key_id} lacks a version")
@@ -157,15 +171,23 @@ def _assembled(connection: Connection, rows: Sequence[_KeyRow]) -> Iterator[Key]
         )
 
 
-def _versions_of(connection: Connection, key_ids: list[str]) -> defaultdict[str, list[KeyVersion]]:
-    """Return the versions of these keys, by number. They are unique, at least 1 and sorted: the schema sees to it."""
+def _merged(known: Sequence[KeyVersion], changed: Sequence[KeyVersion]) -> list[KeyVersion]:
+    """Return the versions that were known with those that changed since in their places; both are by number."""
+    merged = list(known)
+    for each in changed:
+        merged[each.version - 1 : each.version] = [each]
+    return merged
+
+
+def _versions_of(connection: Connection, key_ids: list[str], after: int) -> defaultdict[str, list[KeyVersion]]:
+    """Return the versions of these keys that changed after an epoch, by number: unique, at least 1 and sorted."""
     found: defaultdict[str, list[KeyVersion]] = defaultdict(list)
     if not key_ids:
         return found
     these = key_versions.c
     query = (
         select(these.key_id, these.version, these.material, these.created, these.state, these.reason)
-        .where(these.key_id.in_(key_ids))
+        .where(these.key_id.in_(key_ids), these.revision > after)
         .order_by(these.key_id, these.version)
         .limit(_VERSIONS_AT_ONCE)
     )

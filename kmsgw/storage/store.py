@@ -1,10 +1,11 @@
 """The keys on disk: the port `KeyStore` over SQLAlchemy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, select
 
+from kmsgw.model.key import Key
 from kmsgw.operations.ports import KeyChanges, KeyStore, UnitOfWork
 from kmsgw.storage.access import Access
 from kmsgw.storage.connections import Connections
@@ -26,10 +27,13 @@ class SqlKeyStore:
         with self._connections.transaction(Access.READ) as connection, database_faults():
             return _epoch(connection)
 
-    def changes_since(self, epoch: int) -> KeyChanges:
-        """Return the keys with a revision above `epoch`, by revision, as of one moment; epoch -1 returns all."""
+    def changes_since(self, epoch: int, known: Mapping[str, Key]) -> KeyChanges:
+        """Return the keys with a revision above `epoch`, by revision, as of one moment; epoch -1 returns all.
+
+        `known` holds the keys as they were at `epoch`: the cost is that of the changes, however long a key's history.
+        """
         with self._connections.transaction(Access.SNAPSHOT) as connection, database_faults():
-            return KeyChanges(_epoch(connection), tuple(load_changed(connection, epoch)))
+            return KeyChanges(_epoch(connection), tuple(load_changed(connection, epoch, known)))
 
     @contextmanager
     def unit_of_work(self) -> Iterator[UnitOfWork]:

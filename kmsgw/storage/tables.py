@@ -96,12 +96,20 @@ class _KeyVersionColumns(TypedColumns):
     state: Named[str] = Column(String(32), nullable=False)
     reason: Named[str] = Column(Text, nullable=False)
     created: Named[datetime] = Column(UtcTime, nullable=False)
+    revision: Named[int] = Column(BigInteger, nullable=False)
 
 
 key_versions = Table(
-    "key_versions", metadata, _KeyVersionColumns, CheckConstraint("version >= 1", name="version_from_one")
+    "key_versions",
+    metadata,
+    _KeyVersionColumns,
+    CheckConstraint("version >= 1", name="version_from_one"),
+    Index(None, "key_id", "revision"),
 )
-"""Versions of keys, 1 to n without a gap. No row is ever deleted. ``material`` is the provider's, treated as secret."""
+"""Versions of keys, 1 to n without a gap. No row is ever deleted. ``material`` is the provider's, treated as secret.
+
+``revision`` is the epoch of the row's own last change: who knows the key of an earlier epoch reads only what differs.
+"""
 
 
 class _KeyAliasColumns(TypedColumns):

@@ -24,15 +24,22 @@ class SqlUnitOfWork:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._epoch: int | None = None
+        self._read: dict[str, Key] = {}
 
-    def get(self, key_id: str) -> Key | None:
-        """Return the key, or None. Raises `Conflict` where it changes without a pause."""
+    def get(self, key_id: str, known: Key | None = None) -> Key | None:
+        """Return the key, or None. Raises `Conflict` where it changes without a pause.
+
+        `known` is the key as the caller once read it: what has not changed since is not read again.
+        """
         with database_faults():
             for _ in range(_READ_ATTEMPTS):
-                key = load_key(self._connection, key_id)
+                key = load_key(self._connection, key_id, known)
+                if key is None:
+                    return None
                 # PostgreSQL lets others commit between the statements that read the parts of a key. Every change
                 # gives the key another revision, so that parts under one revision belong together.
-                if key is None or stored_revision(self._connection, key_id) == key.revision:
+                if stored_revision(self._connection, key_id) == key.revision:
+                    self._read[key_id] = key
                     return key
         raise _changed(key_id)
 
@@ -47,6 +54,7 @@ class SqlUnitOfWork:
                 raise AlreadyExists(f"The key {key.key_id} exists.", advice="Choose another id.")
             self._require_free_aliases(made)
             insert_key(self._connection, made)
+            self._read[key.key_id] = made
             return made
 
     def save(self, key: Key) -> Key:
@@ -60,7 +68,10 @@ class SqlUnitOfWork:
             if stored_revision(self._connection, key.key_id) != key.revision:
                 raise _changed(key.key_id)
             self._require_free_aliases(made)
-            update_key(self._connection, made)
+            stored = load_key(self._connection, key.key_id, self._read.get(key.key_id))
+            assert stored is not None, "its revision was seen in this transaction"
+            update_key(self._connection, stored, made)
+            self._read[key.key_id] = made
             return made
 
     def _at_epoch(self, key: Key) -> Key:

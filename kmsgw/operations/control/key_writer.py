@@ -58,13 +58,16 @@ class KeyWriter:
         """
         stored = self._stored(key_id)
         stored.require_enabled()
+        # Tried without material first: what the key itself refuses must not leave material behind in the provider.
+        expected = next_key(stored, b"")
         if dry_run:
-            return next_key(stored, b"")
+            return expected
         provider = self.provider(stored.provider)
         version = stored.primary.version + 1
         reference = provider.create(key_id, version)
         try:
             with self._store.unit_of_work() as unit:
+                unit.get(key_id, stored)
                 made = unit.save(next_key(stored, reference))
         except (AlreadyExists, Conflict):
             self._withdraw(provider, MaterialRef(key_id, version, reference))
@@ -77,7 +80,7 @@ class KeyWriter:
         for attempt in range(_ATTEMPTS):
             try:
                 with self._store.unit_of_work() as unit:
-                    stored = unit.get(key_id)
+                    stored = unit.get(key_id, self._keyring.last_seen(key_id))
                     if stored is None:
                         raise AccessDenied
                     made = next_key(stored)
@@ -94,7 +97,7 @@ class KeyWriter:
 
     def _stored(self, key_id: str) -> Key:
         with self._store.unit_of_work() as unit:
-            stored = unit.get(key_id)
+            stored = unit.get(key_id, self._keyring.last_seen(key_id))
         if stored is None:
             raise AccessDenied
         return stored

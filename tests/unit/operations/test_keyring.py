@@ -1,7 +1,7 @@
 """The keyring: all keys in memory, never staler than a second, closed where that can't be known."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ class FakeStore:
             raise StateUnavailable("down")
         return self.at
 
-    def changes_since(self, epoch: int) -> KeyChanges:
+    def changes_since(self, epoch: int, known: Mapping[str, Key]) -> KeyChanges:
         if self.down:
             raise StateUnavailable("down")
         return KeyChanges(self.at, [key for key in self.keys.values() if key.revision > epoch])

@@ -179,7 +179,7 @@ def test_a_transaction_that_sleeps_is_ended_and_frees_its_lock(database: Databas
 
     with pytest.raises(StateUnavailable):
         sleep()
-    assert [key.key_id for key in store.changes_since(-1).keys] == ["two"]
+    assert [key.key_id for key in store.changes_since(-1, {}).keys] == ["two"]
     sleeper.close()
 
 
@@ -194,11 +194,11 @@ def test_reads_fail_while_the_server_is_down_and_work_when_it_is_back(
             with pytest.raises(StateUnavailable):
                 store.epoch()
             with pytest.raises(StateUnavailable):
-                store.changes_since(-1)
+                store.changes_since(-1, {})
         assert time.monotonic() - before < 5
 
     assert store.epoch() == 0
-    assert store.changes_since(-1).keys == ()
+    assert store.changes_since(-1, {}).keys == ()
 
 
 def test_a_server_that_stops_in_a_transaction_leaves_nothing_of_it(
@@ -213,7 +213,7 @@ def test_a_server_that_stops_in_a_transaction_leaves_nothing_of_it(
         write()
     postgres_server.start()
 
-    assert store.changes_since(-1).keys == ()
+    assert store.changes_since(-1, {}).keys == ()
 
 
 def test_the_error_of_the_block_outlives_a_broken_connection(postgres_server: PostgresServer, store: KeyStore) -> None:
@@ -352,7 +352,7 @@ def test_tls_works_and_is_what_the_server_sees(authority: Authority, tmp_path: P
         store = open_store(database)
         with store.unit_of_work() as work:
             made = work.add(plain_key("one"))
-        assert store.changes_since(-1).keys == (made,)
+        assert store.changes_since(-1, {}).keys == (made,)
         store.close()
 
         other = tmp_path / "other"

@@ -211,7 +211,7 @@ def test_a_full_disk_is_an_outage_that_leaves_the_state_whole(place: Place) -> N
         fill()
     connections.close()
     again = open_store(place.database)
-    assert again.changes_since(-1).keys == (made,)
+    assert again.changes_since(-1, {}).keys == (made,)
     again.close()
 
 
