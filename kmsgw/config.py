@@ -157,6 +157,42 @@ class PrincipalSettings(_Section):
         return value
 
 
+class OfficerSettings(_Section):
+    """``[officers]``: the second factor of principals of kind officer."""
+
+    second_factor: Literal["required", "off"] = Field(
+        "required", description='Whether officers need a session and one-time codes. "off" is refused in production.'
+    )
+    invitation: bool | None = Field(
+        None,
+        description="Whether the first enrolment wants an invitation of `kmsgwd --invite`. Default: in production.",
+    )
+    session_idle_seconds: int = Field(900, ge=60, le=28_800, description="A session ends after so long without a call.")
+    session_seconds: int = Field(28_800, ge=60, le=28_800, description="A session ends after this, whatever is done.")
+    lockout_after: int = Field(5, ge=3, le=20, description="Wrong codes in a row that lock an officer.")
+    lockout_seconds: int = Field(30, ge=1, le=3600, description="First lock; each further wrong code doubles it.")
+    reset_delay_seconds: int = Field(3600, ge=0, le=604_800, description="From a reset to the new enrolment.")
+
+
+class ApprovalSettings(_Section):
+    """``[approvals]``: what wants the consent of how many other officers."""
+
+    destroy: int = Field(1, ge=0, le=10, description="Scheduling the destruction of a key or version.")
+    cancel_destruction: int = Field(1, ge=0, le=10, description="Cancelling a destruction.")
+    lower_protection: int = Field(
+        1,
+        ge=0,
+        le=10,
+        description="Taking deletion protection away, easing a rotation policy, lowering or raising a minimum version.",
+    )
+    import_key: int = Field(1, ge=0, le=10, description="Importing material.")
+    change_officers: int = Field(2, ge=2, le=10, description="Resetting an officer: at least two others.")
+    create_key: int = Field(0, ge=0, le=10, description="Creating a key.")
+    rotate_key: int = Field(0, ge=0, le=10, description="Rotating a key.")
+    update_key: int = Field(0, ge=0, le=10, description="Any other change of a key, its versions and aliases.")
+    valid_seconds: int = Field(86_400, ge=60, le=604_800, description="An approval ends after this, used or not.")
+
+
 class SoftwareSettings(_Section):
     """A provider of kind ``software``: AES-256 keys sealed under a root key. Exactly one source of the root key."""
 
@@ -256,6 +292,8 @@ class Settings(_Section):
     audit: AuditSettings = Field(default_factory=lambda: AuditSettings.model_validate({}))
     policy: PolicySettings = Field(default_factory=lambda: PolicySettings.model_validate({}))
     cache: CacheSettings = Field(default_factory=lambda: CacheSettings.model_validate({}))
+    officers: OfficerSettings = Field(default_factory=lambda: OfficerSettings.model_validate({}))
+    approvals: ApprovalSettings = Field(default_factory=lambda: ApprovalSettings.model_validate({}))
     providers: dict[str, ProviderSettings]
     principals: tuple[PrincipalSettings, ...]
 
@@ -270,6 +308,8 @@ class Settings(_Section):
         ids = [principal.id for principal in self.principals]
         faults += [f"principals: {each!r} appears twice" for each in sorted(set(ids)) if ids.count(each) > 1]
         if self.environment is Environment.PRODUCTION:
+            if self.officers.second_factor == "off":
+                faults.append('officers.second_factor: "off" is for development; officers need it in production')
             if self.tls.crl is None:
                 faults.append("tls.crl: required in production")
             if self.state.leaves_the_machine and self.state.ca is None:

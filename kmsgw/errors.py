@@ -47,6 +47,28 @@ class Reason(StrEnum):
     KEY_VERSION_DISABLED = "KEY_VERSION_DISABLED"
     KEY_VERSION_IS_PRIMARY = "KEY_VERSION_IS_PRIMARY"
     KEY_VERSION_UNKNOWN = "KEY_VERSION_UNKNOWN"
+    KEY_VERSION_BELOW_MINIMUM = "KEY_VERSION_BELOW_MINIMUM"
+    KEY_VERSION_IN_USE = "KEY_VERSION_IN_USE"
+    KEY_PENDING_DESTRUCTION = "KEY_PENDING_DESTRUCTION"
+    KEY_DESTROYED = "KEY_DESTROYED"
+    KEY_STATE_UNSUITABLE = "KEY_STATE_UNSUITABLE"
+    KEY_PROTECTED = "KEY_PROTECTED"
+    IMPORT_UNSUPPORTED = "IMPORT_UNSUPPORTED"
+    IMPORT_REFUSED = "IMPORT_REFUSED"
+    SESSION_REQUIRED = "SESSION_REQUIRED"
+    CODE_REQUIRED = "CODE_REQUIRED"
+    CODE_REFUSED = "CODE_REFUSED"
+    OFFICER_LOCKED = "OFFICER_LOCKED"
+    OFFICER_NOT_ENROLLED = "OFFICER_NOT_ENROLLED"
+    OFFICER_ENROLLED = "OFFICER_ENROLLED"
+    INVITATION_REFUSED = "INVITATION_REFUSED"
+    APPROVAL_REQUIRED = "APPROVAL_REQUIRED"
+    APPROVAL_PENDING = "APPROVAL_PENDING"
+    APPROVAL_REFUSED = "APPROVAL_REFUSED"
+    APPROVAL_EXPIRED = "APPROVAL_EXPIRED"
+    APPROVAL_USED = "APPROVAL_USED"
+    APPROVAL_MISMATCHED = "APPROVAL_MISMATCHED"
+    APPROVAL_OWN = "APPROVAL_OWN"
     KEY_EXISTS = "KEY_EXISTS"
     KEY_CHANGED = "KEY_CHANGED"
     ALIAS_EXISTS = "ALIAS_EXISTS"
@@ -71,7 +93,8 @@ class KmsgwError(Exception):
     """Root of the tree: everything that kmsgw refuses or fails at, on either side of the wire.
 
     ``message`` says what happened, ``advice`` what to do next; both are safe to show to the caller.
-    ``retry_after`` is in seconds and set only where repeating the call can help.
+    ``retry_after`` is in seconds and set only where repeating the call can help. ``approval_id`` names the approval
+    that the request wants.
     """
 
     status: ClassVar[Status] = Status.INTERNAL
@@ -85,6 +108,7 @@ class KmsgwError(Exception):
         advice: str = "",
         retry_after: float | None = None,
         request_id: str = "",
+        approval_id: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -92,6 +116,7 @@ class KmsgwError(Exception):
         self.advice = advice
         self.retry_after = retry_after
         self.request_id = request_id
+        self.approval_id = approval_id
 
     def __str__(self) -> str:
         return f"{self.message} {self.advice}".strip()

@@ -121,7 +121,7 @@ class AuditRecord(NamedTuple):
             record["context_hmac"] = self.context_hmac
         if self.purpose:
             record["purpose"] = self.purpose
-        if self.phase or self.alias or self.reason or self.end_user or self.note or self.source_key_id:
+        if self.phase or self.alias or self.reason or self.end_user or self.note or self.source_key_id or self.change:
             for name in _RARE:
                 record[name] = getattr(self, name)
                 if not record[name]:

@@ -24,6 +24,12 @@ KEYLESS_ACTIONS: Final = frozenset(
         Action.GENERATE_RANDOM_BYTES,
         Action.EXPLAIN_POLICY,
         Action.LIST_POLICIES,
+        Action.IMPORT_KEY,
+        Action.ENROL_OFFICER,
+        Action.RESET_OFFICER,
+        Action.LIST_OFFICERS,
+        Action.LIST_APPROVALS,
+        Action.DECIDE_APPROVAL,
         Action.GET_STATUS,
     }
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -14,12 +14,45 @@ MAX_LABEL_CHARS = 63
 MAX_TEXT_CHARS = 256
 MAX_ALIASES = 16
 
+WRAP_LIMIT = 2**31 - 1
+"""Most wraps under one version: half of what NIST SP 800-38D section 8.3 allows for random 96-bit nonces."""
+
+DEFAULT_BUDGET = 2**30
+"""Messages, and wraps, under one version before it is rotated, where nobody says otherwise."""
+
 
 class KeyState(StrEnum):
     """State of a key or of one of its versions."""
 
     ENABLED = "enabled"
     DISABLED = "disabled"
+    PENDING_DESTRUCTION = "pending-destruction"
+    DESTROYED = "destroyed"
+
+
+class Origin(StrEnum):
+    """Where the material of a version came from."""
+
+    GENERATED = "generated"
+    IMPORTED = "imported"
+
+
+@dataclass(frozen=True, slots=True)
+class RotationPolicy:
+    """When a key is rotated without being told: by age, or when that much was done under the newest version.
+
+    None is no limit for ``period`` and ``max_bytes``, and `DEFAULT_BUDGET` for messages and wraps, of which neither
+    may pass `WRAP_LIMIT`. Messages are envelopes made and data keys handed out; wraps are uses of the material.
+    """
+
+    period: timedelta | None = None
+    max_messages: int | None = None
+    max_bytes: int | None = None
+    max_wraps: int | None = None
+
+
+NO_ROTATION_POLICY = RotationPolicy()
+"""The default: only the budgets that safety asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +68,8 @@ class KeyVersion:
     created: datetime
     state: KeyState = KeyState.ENABLED
     reason: str = ""
+    destroy_at: datetime | None = None
+    origin: Origin = Origin.GENERATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +90,11 @@ class Key:
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     aliases: tuple[str, ...] = ()
     revision: int = 0
+    destroy_at: datetime | None = None
+    minimum_decrypt_version: int = 1
+    minimum_encrypt_version: int = 0
+    deletion_protection: bool = False
+    rotation: RotationPolicy = NO_ROTATION_POLICY
 
     @property
     def primary(self) -> KeyVersion:

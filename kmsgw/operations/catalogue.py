@@ -58,7 +58,9 @@ class Operations:
         self.update_key = UpdateKey(writer)
         self.rotate_key = RotateKey(writer)
         self.list_key_versions = ListKeyVersions()
-        self.set_version_state = {state: SetVersionState(writer, state) for state in KeyState}
+        self.set_version_state = {
+            state: SetVersionState(writer, state) for state in (KeyState.ENABLED, KeyState.DISABLED)
+        }
         self.create_alias = CreateAlias(writer)
         self.delete_alias = DeleteAlias(writer)
         self.explain = Explain(world.authorizer, world.keyring, world.requests, world.principals)

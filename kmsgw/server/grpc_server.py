@@ -13,6 +13,7 @@ import grpc
 
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import KmsgwError, Reason, Unavailable
+from kmsgw.server.gates import APPROVAL_METADATA, CODE_METADATA, SESSION_METADATA, Proof
 from kmsgw.server.pipeline import Call, Pipeline, Reply
 from kmsgw.server.reception import Reception
 from kmsgw.server.status import DETAILS_METADATA, REQUEST_ID_METADATA, grpc_code, status_details
@@ -21,12 +22,27 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 """What is longer is refused by the transport itself, before the gateway sees it."""
 
 _QUIET_SECONDS = 0.25
+"""So long no call may have come before a stop goes on."""
+
+_QUIET_LIMIT_SECONDS = 3.0
+"""So long a stop waits for that: a caller that does not wait as it is told must not hold it up."""
+
 _OWN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/", "/grpc.reflection.v1.")
 
 
 def _certificate(context: grpc.ServicerContext) -> bytes | None:
     found = cast("Mapping[str, Sequence[bytes]]", context.auth_context()).get("x509_pem_cert")
     return found[0] if found else None
+
+
+def _proof(context: grpc.ServicerContext) -> Proof:
+    """Read what an officer's call carries. A name that comes twice is taken for nothing: which was meant is unknown."""
+    found: dict[str, list[str]] = {}
+    for name, value in context.invocation_metadata():
+        if name in (SESSION_METADATA, CODE_METADATA, APPROVAL_METADATA) and isinstance(value, str):
+            found.setdefault(name, []).append(value)
+    once = {name: values[0] for name, values in found.items() if len(values) == 1}
+    return Proof(once.get(SESSION_METADATA, ""), once.get(CODE_METADATA, ""), once.get(APPROVAL_METADATA, ""))
 
 
 class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs alone
@@ -36,6 +52,7 @@ class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in
         self._pipeline = pipeline
         self._reception = reception
         self.draining = False
+        self.last_call = 0.0
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any]":
         """Return a handler that takes and gives bytes.
@@ -46,12 +63,14 @@ class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in
 
         def answer(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
             certificate = _certificate(context)
+            if self.draining:
+                self.last_call = SYSTEM_CLOCK.monotonic()
             try:
                 request = self._reception.receive(requests, certificate or b"", context.cancel)
             except KmsgwError as error:
                 reply = self._pipeline.refuse(Call(method, b"", certificate, context.peer()), error)
             else:
-                call = Call(method, request, certificate, context.peer())
+                call = Call(method, request, certificate, context.peer(), lambda: _proof(context))
                 reply = self._pipeline.refuse(call, _stopping()) if self.draining else self._pipeline.handle(call)
             if reply.error is not None:
                 _abort(context, reply)
@@ -199,7 +218,9 @@ class GrpcServer:
         self._calls.draining = True
         # grpcio drops the calls that it has received and not handed over yet, and their callers see CANCELLED. Refused
         # callers wait as they are told; shortly after, nothing is on its way any more.
-        quiet = min(_QUIET_SECONDS, grace)
-        SYSTEM_CLOCK.sleep(quiet)
-        self._server.stop(grace - quiet).wait()
+        began = self._calls.last_call = SYSTEM_CLOCK.monotonic()
+        limit = began + min(_QUIET_LIMIT_SECONDS, grace)
+        while (now := SYSTEM_CLOCK.monotonic()) < min(self._calls.last_call + _QUIET_SECONDS, limit):
+            SYSTEM_CLOCK.sleep(min(self._calls.last_call + _QUIET_SECONDS, limit) - now)
+        self._server.stop(max(0.0, grace - (now - began))).wait()
         self._reception.stop()

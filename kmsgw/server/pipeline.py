@@ -6,12 +6,12 @@ waits for it, so that a transport which serves many calls at once can flush once
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from kmsgw.audit.record import AuditRecord, ContextDigest, Outcome, Phase
 from kmsgw.authn.authenticator import Authenticator
@@ -26,13 +26,14 @@ from kmsgw.errors import (
     Reason,
     Status,
 )
-from kmsgw.model.access import AccessRequest, Principal
+from kmsgw.model.access import AccessRequest, Principal, PrincipalKind
 from kmsgw.model.key import Key
 from kmsgw.model.names import ALIAS_PREFIX, check_key_name
 from kmsgw.model.request_id import new_request_id
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import AuditLog, Authorizer
 from kmsgw.operations.verb import NO_SUCH_KEY, Access, Grant, Trail
+from kmsgw.server.gates import Gate, Petition, Proof
 from kmsgw.server.rpcs import MAX_REQUEST_BYTES, Rpc
 
 _LOG = logging.getLogger(__name__)
@@ -45,12 +46,13 @@ _MAX_METHOD = 200
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call as it came. ``certificate`` is the client's, in PEM, as TLS verified it."""
+    """A call as it came. ``certificate`` is the client's, in PEM, as TLS verified it; ``proof`` reads its metadata."""
 
     method: str
     request: bytes = field(repr=False)
     certificate: bytes | None
     peer: str
+    proof: Callable[[], Proof] = field(repr=False, default=Proof)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class _Passage:
     now: datetime
     principal: Principal | None = None
     rpc: Rpc | None = None
+    message: Message | None = None
     command: Any = None
     accesses: tuple[Access, ...] = ()
     refused: int | None = None
@@ -80,6 +83,7 @@ class _Passage:
     policies: set[str] = field(default_factory=set)
     trail: Trail = field(default_factory=Trail)
     note: str = ""
+    shown: dict[str, object] = field(default_factory=dict)
     answer: bytes = b""
 
 
@@ -95,8 +99,12 @@ class Pipeline:
         audit: AuditLog,
         context_digest: ContextDigest,
         *,
+        before_policy: Sequence[Gate] = (),
+        after_policy: Sequence[Gate] = (),
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        self._before_policy = tuple(before_policy)
+        self._after_policy = tuple(after_policy)
         self._table = table
         self._authenticator = authenticator
         self._keyring = keyring
@@ -108,7 +116,9 @@ class Pipeline:
             self._authenticate,
             self._admit,
             self._decode,
+            self._attend,
             self._authorize,
+            self._confirm,
             self._intend,
             self._operate,
         )
@@ -176,8 +186,33 @@ class Pipeline:
                 reason=Reason.REQUEST_MALFORMED,
                 advice="Use stubs generated from kmsgw's proto files.",
             ) from None
+        passage.message = request
         passage.command = rpc.read(request)
         passage.accesses = tuple(rpc.operation.accesses(passage.command))
+
+    def _attend(self, passage: _Passage) -> None:
+        self._show(passage, self._before_policy)
+
+    def _confirm(self, passage: _Passage) -> None:
+        self._show(passage, self._after_policy)
+
+    def _show(self, passage: _Passage, gates: tuple[Gate, ...]) -> None:
+        # Services pass without a look at the gates: they are for people, and the hot path is not theirs.
+        principal = _known(passage.principal)
+        if not gates or principal.kind is not PrincipalKind.OFFICER:
+            return
+        petition = Petition(
+            principal,
+            _known(passage.rpc),
+            _known(passage.message),
+            passage.command,
+            tuple(passage.keys),
+            passage.call.proof,
+            passage.request_id,
+            passage.now,
+        )
+        for gate in gates:
+            passage.shown.update(gate.admit(petition))
 
     def _authorize(self, passage: _Passage) -> None:
         principal = _known(passage.principal)
@@ -255,9 +290,14 @@ class Pipeline:
             peer=passage.call.peer,
             duration_us=int((self._clock.monotonic() - passage.started) * 1e6),
             note=passage.note,
-            change=first.change if first is not None else None,
+            change=_merged(first.change if first is not None else None, passage.shown),
             source_context_hmac=self._context_digest.of(second.context) if second is not None else "",
         )
+
+
+def _merged(change: Mapping[str, object] | None, shown: Mapping[str, object]) -> Mapping[str, object] | None:
+    """Return what a record says of a change, with what the gates saw."""
+    return {**(change or {}), **shown} if shown else change
 
 
 def _outcome(error: KmsgwError | None) -> Outcome:

@@ -21,7 +21,9 @@ def status_details(error: KmsgwError, request_id: str) -> bytes:
     """Return a serialised google.rpc.Status with ErrorInfo, RequestInfo and, where a retry can help, RetryInfo."""
     details = [
         error_details_pb2.ErrorInfo(
-            reason=error.reason.value, domain=DOMAIN, metadata={"advice": error.advice} if error.advice else {}
+            reason=error.reason.value,
+            domain=DOMAIN,
+            metadata={name: text for name, text in (("advice", error.advice), ("approval", error.approval_id)) if text},
         ),
         error_details_pb2.RequestInfo(request_id=request_id),
     ]

@@ -21,8 +21,13 @@ from kmsgw.operations.control.rotate_key import RotateKeyCommand
 from kmsgw.operations.control.update_key import ChangedVersion, SetVersionStateCommand, UpdateKeyCommand
 from kmsgw.v1 import key_service_pb2 as pb
 
-_TO_WIRE = {KeyState.ENABLED: pb.KEY_STATE_ENABLED, KeyState.DISABLED: pb.KEY_STATE_DISABLED}
-_FROM_WIRE = {wire: state for state, wire in _TO_WIRE.items()}
+_TO_WIRE = {
+    KeyState.ENABLED: pb.KEY_STATE_ENABLED,
+    KeyState.DISABLED: pb.KEY_STATE_DISABLED,
+    KeyState.PENDING_DESTRUCTION: pb.KEY_STATE_PENDING_DESTRUCTION,
+    KeyState.DESTROYED: pb.KEY_STATE_DESTROYED,
+}
+_FROM_WIRE = {pb.KEY_STATE_ENABLED: KeyState.ENABLED, pb.KEY_STATE_DISABLED: KeyState.DISABLED}
 _UPDATABLE = frozenset({"description", "labels", "state"})
 
 

@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, tuple_, update
 
 from kmsgw.errors import InternalError
-from kmsgw.model.key import Key, KeyState, KeyVersion
+from kmsgw.model.key import Key, KeyState, KeyVersion, Origin, RotationPolicy
 from kmsgw.storage.faults import damaged
 from kmsgw.storage.tables import key_aliases, key_versions, keys
 
@@ -19,7 +19,27 @@ _KEYS_AT_ONCE: Final = 1_000
 _VERSIONS_AT_ONCE: Final = 10_000
 """Version rows in one statement, so that it ends within its time limit however many versions the keys have."""
 
-_KeyRow = Row[str, str, str, str, str, dict[str, str], datetime, datetime, int]
+_ORIGINS: Final = {each.value: each for each in Origin}
+
+_KeyRow = Row[
+    str,
+    str,
+    str,
+    str,
+    str,
+    dict[str, str],
+    datetime,
+    datetime,
+    datetime | None,
+    int,
+    int,
+    bool,
+    int | None,
+    int | None,
+    int | None,
+    int | None,
+    int,
+]
 
 
 def load_key(connection: Connection, key_id: str, known: Key | None = None) -> Key | None:
@@ -93,6 +113,7 @@ def update_key(connection: Connection, stored: Key, key: Key) -> None:
 def _key_values(key: Key) -> dict[str, object]:
     if not key.versions or any(each.version != place for place, each in enumerate(key.versions, 1)):
         raise InternalError(f"The versions of the key {key.key_id} are not 1 to n.")
+    period = key.rotation.period
     return {
         "tenant": key.tenant,
         "provider": key.provider,
@@ -101,6 +122,14 @@ def _key_values(key: Key) -> dict[str, object]:
         "labels": dict(key.labels),
         "created": key.created,
         "updated": key.updated,
+        "destroy_at": key.destroy_at,
+        "minimum_decrypt_version": key.minimum_decrypt_version,
+        "minimum_encrypt_version": key.minimum_encrypt_version,
+        "deletion_protection": key.deletion_protection,
+        "rotation_period_seconds": None if period is None else int(period.total_seconds()),
+        "rotation_max_messages": key.rotation.max_messages,
+        "rotation_max_bytes": key.rotation.max_bytes,
+        "rotation_max_wraps": key.rotation.max_wraps,
         "revision": key.revision,
     }
 
@@ -111,6 +140,8 @@ def _version_values(key: Key, version: KeyVersion) -> dict[str, object]:
         "state": version.state.value,
         "reason": version.reason,
         "created": version.created,
+        "destroy_at": version.destroy_at,
+        "origin": version.origin.value,
         "revision": key.revision,
     }
 
@@ -137,6 +168,14 @@ def _key_rows(connection: Connection, condition: ColumnElement[bool]) -> Sequenc
             keys.c.labels,
             keys.c.created,
             keys.c.updated,
+            keys.c.destroy_at,
+            keys.c.minimum_decrypt_version,
+            keys.c.minimum_encrypt_version,
+            keys.c.deletion_protection,
+            keys.c.rotation_period_seconds,
+            keys.c.rotation_max_messages,
+            keys.c.rotation_max_bytes,
+            keys.c.rotation_max_wraps,
             keys.c.revision,
         )
         .where(condition)
@@ -151,7 +190,9 @@ def _assembled(connection: Connection, rows: Sequence[_KeyRow], after: int, know
     key_ids = [row[0] for row in rows]
     changed = _versions_of(connection, key_ids, after)
     aliases = _aliases_of(connection, key_ids)
-    for key_id, tenant, provider, state, description, labels, created, updated, revision in rows:
+    for row in rows:
+        key_id, tenant, provider, state, description, labels, created, updated, destroy_at = row[:9]
+        minimum_decrypt, minimum_encrypt, protection, period, max_messages, max_bytes, max_wraps, revision = row[9:]
         of_key = _merged(known[key_id].versions, changed[key_id]) if key_id in known else changed[key_id]
         if not of_key or of_key[-1].version != len(of_key):
             # Decryption looks a version up by its place: a row that is missing would give the wrong one.
@@ -168,6 +209,13 @@ def _assembled(connection: Connection, rows: Sequence[_KeyRow], after: int, know
             labels=MappingProxyType(labels),
             aliases=tuple(sorted(aliases[key_id])),
             revision=revision,
+            destroy_at=destroy_at,
+            minimum_decrypt_version=minimum_decrypt,
+            minimum_encrypt_version=minimum_encrypt,
+            deletion_protection=protection,
+            rotation=RotationPolicy(
+                None if period is None else timedelta(seconds=period), max_messages, max_bytes, max_wraps
+            ),
         )
 
 
@@ -186,7 +234,16 @@ def _versions_of(connection: Connection, key_ids: list[str], after: int) -> defa
         return found
     these = key_versions.c
     query = (
-        select(these.key_id, these.version, these.material, these.created, these.state, these.reason)
+        select(
+            these.key_id,
+            these.version,
+            these.material,
+            these.created,
+            these.state,
+            these.reason,
+            these.destroy_at,
+            these.origin,
+        )
         .where(these.key_id.in_(key_ids), these.revision > after)
         .order_by(these.key_id, these.version)
         .limit(_VERSIONS_AT_ONCE)
@@ -194,8 +251,10 @@ def _versions_of(connection: Connection, key_ids: list[str], after: int) -> defa
     page = query
     while True:
         rows = connection.execute(page).all()
-        for key_id, version, material, created, state, reason in rows:
-            found[key_id].append(KeyVersion(version, material, created, _state(state, key_id), reason))
+        for key_id, version, material, created, state, reason, destroy_at, origin in rows:
+            found[key_id].append(
+                KeyVersion(version, material, created, _state(state, key_id), reason, destroy_at, _ORIGINS[origin])
+            )
         if len(rows) < _VERSIONS_AT_ONCE:
             return found
         last = tuple_(rows[-1][0], rows[-1][1], types=[these.key_id.type, these.version.type])

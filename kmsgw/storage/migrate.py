@@ -21,8 +21,8 @@ _LOCK: Final = 0x6B6D736777
 """Number of the advisory lock on PostgreSQL: "kmsgw" in ASCII."""
 
 
-def migrate(database: Database, timeouts: Timeouts = MIGRATING) -> None:
-    """Make the schema what this version of kmsgw wants; an SQLite file that does not exist is made.
+def migrate(database: Database, timeouts: Timeouts = MIGRATING, revision: str = "head") -> None:
+    """Make the schema what this version of kmsgw wants, or up to an older one; an SQLite file that isn't there is made.
 
     One transaction: it happens whole or not at all, and whoever comes second waits and finds it done. Raises
     `ConfigurationError` where the schema is newer than this version or the file can't be made, and `StateUnavailable`
@@ -35,7 +35,7 @@ def migrate(database: Database, timeouts: Timeouts = MIGRATING) -> None:
         # On SQLite the transaction itself is the lock, since it begins as a writer's.
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
-        _upgrade(connection)
+        _upgrade(connection, revision)
 
 
 def examine(database: Database, timeouts: Timeouts = SERVING) -> None:
@@ -57,11 +57,11 @@ def _configuration() -> Config:
     return config
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, revision: str) -> None:
     config = _configuration()
     config.attributes["connection"] = connection
     _require_known(connection, ScriptDirectory.from_config(config))
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def _require_known(connection: Connection, known: ScriptDirectory) -> None:

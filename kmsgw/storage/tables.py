@@ -6,6 +6,7 @@ from typing import Final
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Dialect,
@@ -83,6 +84,14 @@ class _KeyColumns(TypedColumns):
     created: Named[datetime] = Column(UtcTime, nullable=False)
     updated: Named[datetime] = Column(UtcTime, nullable=False)
     revision: Named[int] = Column(BigInteger, nullable=False)
+    destroy_at: Named[datetime | None] = Column(UtcTime, nullable=True)
+    minimum_decrypt_version: Named[int] = Column(Integer, nullable=False)
+    minimum_encrypt_version: Named[int] = Column(Integer, nullable=False)
+    deletion_protection: Named[bool] = Column(Boolean, nullable=False)
+    rotation_period_seconds: Named[int | None] = Column(BigInteger, nullable=True)
+    rotation_max_messages: Named[int | None] = Column(BigInteger, nullable=True)
+    rotation_max_bytes: Named[int | None] = Column(BigInteger, nullable=True)
+    rotation_max_wraps: Named[int | None] = Column(BigInteger, nullable=True)
 
 
 keys = Table("keys", metadata, _KeyColumns, Index(None, "revision", "key_id"))
@@ -97,6 +106,8 @@ class _KeyVersionColumns(TypedColumns):
     reason: Named[str] = Column(Text, nullable=False)
     created: Named[datetime] = Column(UtcTime, nullable=False)
     revision: Named[int] = Column(BigInteger, nullable=False)
+    destroy_at: Named[datetime | None] = Column(UtcTime, nullable=True)
+    origin: Named[str] = Column(String(32), nullable=False)
 
 
 key_versions = Table(
@@ -119,3 +130,121 @@ class _KeyAliasColumns(TypedColumns):
 
 key_aliases = Table("key_aliases", metadata, _KeyAliasColumns, Index(None, "key_id"))
 """Aliases, each of one key."""
+
+
+class _IndexKeyColumns(TypedColumns):
+    key_id: Named[str] = Column(NAME_TEXT, ForeignKey(keys.c.key_id), primary_key=True)
+    version: Named[int] = Column(Integer, nullable=False)
+    wrapped: Named[bytes] = Column(LargeBinary, nullable=False)
+
+
+index_keys = Table("index_keys", metadata, _IndexKeyColumns)
+"""The data key of a key's blind indexes, made at first use and wrapped under ``version``; rotation rewraps it."""
+
+
+class _OfficerColumns(TypedColumns):
+    officer_id: Named[str] = Column(NAME_TEXT, primary_key=True)
+    state: Named[str] = Column(String(32), nullable=False)
+    sealed_secret: Named[bytes | None] = Column(LargeBinary, nullable=True)
+    invitation_hash: Named[bytes | None] = Column(LargeBinary, nullable=True)
+    invitation_expires: Named[datetime | None] = Column(UtcTime, nullable=True)
+    confirmed: Named[datetime | None] = Column(UtcTime, nullable=True)
+    may_enrol_at: Named[datetime | None] = Column(UtcTime, nullable=True)
+    last_step: Named[int] = Column(BigInteger, nullable=False)
+    failures: Named[int] = Column(Integer, nullable=False)
+    locked_until: Named[datetime | None] = Column(UtcTime, nullable=True)
+
+
+officers = Table("officers", metadata, _OfficerColumns)
+"""The second factor of each officer that began to enrol. ``last_step`` is the newest TOTP step that was accepted."""
+
+
+class _RecoveryCodeColumns(TypedColumns):
+    officer_id: Named[str] = Column(NAME_TEXT, ForeignKey(officers.c.officer_id), primary_key=True)
+    code_hash: Named[bytes] = Column(LargeBinary, primary_key=True)
+    used: Named[datetime | None] = Column(UtcTime, nullable=True)
+
+
+recovery_codes = Table("recovery_codes", metadata, _RecoveryCodeColumns)
+"""Recovery codes, hashed."""
+
+
+class _SessionColumns(TypedColumns):
+    session_hash: Named[bytes] = Column(LargeBinary, primary_key=True)
+    officer_id: Named[str] = Column(NAME_TEXT, ForeignKey(officers.c.officer_id), nullable=False)
+    fingerprint: Named[str] = Column(String(64), nullable=False)
+    created: Named[datetime] = Column(UtcTime, nullable=False)
+    last_used: Named[datetime] = Column(UtcTime, nullable=False)
+    expires: Named[datetime] = Column(UtcTime, nullable=False)
+
+
+officer_sessions = Table("officer_sessions", metadata, _SessionColumns, Index(None, "officer_id"))
+"""Sessions of officers: SHA-256 of the token, and the certificate that it works with."""
+
+
+class _ApprovalColumns(TypedColumns):
+    approval_id: Named[str] = Column(NAME_TEXT, primary_key=True)
+    tenant: Named[str] = Column(NAME_TEXT, nullable=False)
+    requester: Named[str] = Column(NAME_TEXT, nullable=False)
+    method: Named[str] = Column(Text, nullable=False)
+    key_id: Named[str] = Column(NAME_TEXT, nullable=False)
+    request_hash: Named[bytes] = Column(LargeBinary, nullable=False)
+    request_json: Named[str] = Column(Text, nullable=False)
+    reason: Named[str] = Column(Text, nullable=False)
+    needed: Named[int] = Column(Integer, nullable=False)
+    state: Named[str] = Column(String(32), nullable=False)
+    created: Named[datetime] = Column(UtcTime, nullable=False)
+    expires: Named[datetime] = Column(UtcTime, nullable=False)
+
+
+approvals = Table("approvals", metadata, _ApprovalColumns, Index(None, "created", "approval_id"))
+"""Approvals, each for one exact request. ``state`` is as last decided; expiry is told from ``expires``."""
+
+
+class _ApprovalVoteColumns(TypedColumns):
+    approval_id: Named[str] = Column(NAME_TEXT, ForeignKey(approvals.c.approval_id), primary_key=True)
+    officer_id: Named[str] = Column(NAME_TEXT, primary_key=True)
+    approves: Named[bool] = Column(Boolean, nullable=False)
+    reason: Named[str] = Column(Text, nullable=False)
+    time: Named[datetime] = Column(UtcTime, nullable=False)
+
+
+approval_votes = Table("approval_votes", metadata, _ApprovalVoteColumns)
+"""What officers decided, once each."""
+
+
+class _UsageColumns(TypedColumns):
+    key_id: Named[str] = Column(NAME_TEXT, ForeignKey(keys.c.key_id), primary_key=True)
+    version: Named[int] = Column(Integer, primary_key=True, autoincrement=False)
+    tenant: Named[str] = Column(NAME_TEXT, primary_key=True)
+    envelopes: Named[int] = Column(BigInteger, nullable=False)
+    data_keys: Named[int] = Column(BigInteger, nullable=False)
+    decrypts: Named[int] = Column(BigInteger, nullable=False)
+    rewraps_away: Named[int] = Column(BigInteger, nullable=False)
+    rewraps_here: Named[int] = Column(BigInteger, nullable=False)
+    wraps: Named[int] = Column(BigInteger, nullable=False)
+    sealed_bytes: Named[int] = Column(BigInteger, nullable=False)
+    last_used: Named[datetime] = Column(UtcTime, nullable=False)
+
+
+key_usage = Table("key_usage", metadata, _UsageColumns)
+"""What was done under each version, by the callers of each tenant. Sums over all workers and nodes."""
+
+
+class _UsageCursorColumns(TypedColumns):
+    origin: Named[str] = Column(String(255), primary_key=True)
+    size: Named[int] = Column(BigInteger, nullable=False)
+
+
+usage_cursors = Table("usage_cursors", metadata, _UsageCursorColumns)
+"""How many entries of each audit log are in `key_usage`: written in the same transaction, so none counts twice."""
+
+
+class _DutyColumns(TypedColumns):
+    name: Named[str] = Column(NAME_TEXT, primary_key=True)
+    holder: Named[str] = Column(String(255), nullable=False)
+    until: Named[datetime] = Column(UtcTime, nullable=False)
+
+
+duties = Table("duties", metadata, _DutyColumns)
+"""Chores of the whole installation, each done by the worker that holds it for now."""

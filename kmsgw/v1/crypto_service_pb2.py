@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from kmsgw.v1 import common_pb2 as kmsgw_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkmsgw/v1/crypto_service.proto\x12\x08kmsgw.v1\x1a\x15kmsgw/v1/common.proto\"\x95\x01\n\x0e\x45ncryptRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\tplaintext\x18\x02 \x01(\x0c\x12\x31\n\x12\x65ncryption_context\x18\x03 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x04 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"H\n\x0f\x45ncryptResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x13\n\x0bkey_version\x18\x03 \x01(\r\"\x9d\x01\n\x0e\x44\x65\x63ryptRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\x12\x14\n\x0c\x65xpected_key\x18\x04 \x01(\t\"I\n\x0f\x44\x65\x63ryptResponse\x12\x11\n\tplaintext\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x13\n\x0bkey_version\x18\x03 \x01(\r\"\xe8\x01\n\x10ReEncryptRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x38\n\x19source_encryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x17\n\x0f\x64\x65stination_key\x18\x03 \x01(\t\x12=\n\x1e\x64\x65stination_encryption_context\x18\x04 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x05 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"}\n\x11ReEncryptResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x15\n\rsource_key_id\x18\x02 \x01(\t\x12\x1a\n\x12source_key_version\x18\x03 \x01(\r\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x13\n\x0bkey_version\x18\x05 \x01(\r\"\x86\x01\n\rRewrapRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"c\n\x0eRewrapResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x1a\n\x12source_key_version\x18\x03 \x01(\r\x12\x13\n\x0bkey_version\x18\x04 \x01(\r\"\x8a\x01\n\x16GenerateDataKeyRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"t\n\x17GenerateDataKeyResponse\x12\x1a\n\x12plaintext_data_key\x18\x01 \x01(\x0c\x12\x18\n\x10wrapped_data_key\x18\x02 \x01(\x0c\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x13\n\x0bkey_version\x18\x04 \x01(\r\"\x9a\x01\n&GenerateDataKeyWithoutPlaintextRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"h\n\'GenerateDataKeyWithoutPlaintextResponse\x12\x18\n\x10wrapped_data_key\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x13\n\x0bkey_version\x18\x03 \x01(\r\",\n\x1aGenerateRandomBytesRequest\x12\x0e\n\x06length\x18\x01 \x01(\r\"3\n\x1bGenerateRandomBytesResponse\x12\x14\n\x0crandom_bytes\x18\x01 \x01(\x0c\x32\xd7\x04\n\rCryptoService\x12>\n\x07\x45ncrypt\x12\x18.kmsgw.v1.EncryptRequest\x1a\x19.kmsgw.v1.EncryptResponse\x12>\n\x07\x44\x65\x63rypt\x12\x18.kmsgw.v1.DecryptRequest\x1a\x19.kmsgw.v1.DecryptResponse\x12\x44\n\tReEncrypt\x12\x1a.kmsgw.v1.ReEncryptRequest\x1a\x1b.kmsgw.v1.ReEncryptResponse\x12;\n\x06Rewrap\x12\x17.kmsgw.v1.RewrapRequest\x1a\x18.kmsgw.v1.RewrapResponse\x12V\n\x0fGenerateDataKey\x12 .kmsgw.v1.GenerateDataKeyRequest\x1a!.kmsgw.v1.GenerateDataKeyResponse\x12\x86\x01\n\x1fGenerateDataKeyWithoutPlaintext\x12\x30.kmsgw.v1.GenerateDataKeyWithoutPlaintextRequest\x1a\x31.kmsgw.v1.GenerateDataKeyWithoutPlaintextResponse\x12\x62\n\x13GenerateRandomBytes\x12$.kmsgw.v1.GenerateRandomBytesRequest\x1a%.kmsgw.v1.GenerateRandomBytesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkmsgw/v1/crypto_service.proto\x12\x08kmsgw.v1\x1a\x15kmsgw/v1/common.proto\"\xaa\x01\n\x0e\x45ncryptRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\tplaintext\x18\x02 \x01(\x0c\x12\x31\n\x12\x65ncryption_context\x18\x03 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x04 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\x12\x13\n\x0bkey_version\x18\x05 \x01(\r\"H\n\x0f\x45ncryptResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x13\n\x0bkey_version\x18\x03 \x01(\r\"\x9d\x01\n\x0e\x44\x65\x63ryptRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\x12\x14\n\x0c\x65xpected_key\x18\x04 \x01(\t\"I\n\x0f\x44\x65\x63ryptResponse\x12\x11\n\tplaintext\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x13\n\x0bkey_version\x18\x03 \x01(\r\"\xe8\x01\n\x10ReEncryptRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x38\n\x19source_encryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x17\n\x0f\x64\x65stination_key\x18\x03 \x01(\t\x12=\n\x1e\x64\x65stination_encryption_context\x18\x04 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x05 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"}\n\x11ReEncryptResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x15\n\rsource_key_id\x18\x02 \x01(\t\x12\x1a\n\x12source_key_version\x18\x03 \x01(\r\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x13\n\x0bkey_version\x18\x05 \x01(\r\"\x86\x01\n\rRewrapRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"c\n\x0eRewrapResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x1a\n\x12source_key_version\x18\x03 \x01(\r\x12\x13\n\x0bkey_version\x18\x04 \x01(\r\"\x9f\x01\n\x16GenerateDataKeyRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\x12\x13\n\x0bkey_version\x18\x04 \x01(\r\"t\n\x17GenerateDataKeyResponse\x12\x1a\n\x12plaintext_data_key\x18\x01 \x01(\x0c\x12\x18\n\x10wrapped_data_key\x18\x02 \x01(\x0c\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x13\n\x0bkey_version\x18\x04 \x01(\r\"\xaf\x01\n&GenerateDataKeyWithoutPlaintextRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\x12\x13\n\x0bkey_version\x18\x04 \x01(\r\"h\n\'GenerateDataKeyWithoutPlaintextResponse\x12\x18\n\x10wrapped_data_key\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x13\n\x0bkey_version\x18\x03 \x01(\r\",\n\x1aGenerateRandomBytesRequest\x12\x0e\n\x06length\x18\x01 \x01(\r\"3\n\x1bGenerateRandomBytesResponse\x12\x14\n\x0crandom_bytes\x18\x01 \x01(\x0c\"p\n\x11\x43omputeMacRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x0c\x12\x30\n\x0b\x64\x65\x63laration\x18\x04 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"1\n\x12\x43omputeMacResponse\x12\x0b\n\x03mac\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\"|\n\x10VerifyMacRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x0c\x12\x0b\n\x03mac\x18\x04 \x01(\x0c\x12\x30\n\x0b\x64\x65\x63laration\x18\x05 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"2\n\x11VerifyMacResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x0e\n\x06key_id\x18\x02 \x01(\t2\xe6\x05\n\rCryptoService\x12>\n\x07\x45ncrypt\x12\x18.kmsgw.v1.EncryptRequest\x1a\x19.kmsgw.v1.EncryptResponse\x12>\n\x07\x44\x65\x63rypt\x12\x18.kmsgw.v1.DecryptRequest\x1a\x19.kmsgw.v1.DecryptResponse\x12\x44\n\tReEncrypt\x12\x1a.kmsgw.v1.ReEncryptRequest\x1a\x1b.kmsgw.v1.ReEncryptResponse\x12;\n\x06Rewrap\x12\x17.kmsgw.v1.RewrapRequest\x1a\x18.kmsgw.v1.RewrapResponse\x12V\n\x0fGenerateDataKey\x12 .kmsgw.v1.GenerateDataKeyRequest\x1a!.kmsgw.v1.GenerateDataKeyResponse\x12\x86\x01\n\x1fGenerateDataKeyWithoutPlaintext\x12\x30.kmsgw.v1.GenerateDataKeyWithoutPlaintextRequest\x1a\x31.kmsgw.v1.GenerateDataKeyWithoutPlaintextResponse\x12G\n\nComputeMac\x12\x1b.kmsgw.v1.ComputeMacRequest\x1a\x1c.kmsgw.v1.ComputeMacResponse\x12\x44\n\tVerifyMac\x12\x1a.kmsgw.v1.VerifyMacRequest\x1a\x1b.kmsgw.v1.VerifyMacResponse\x12\x62\n\x13GenerateRandomBytes\x12$.kmsgw.v1.GenerateRandomBytesRequest\x1a%.kmsgw.v1.GenerateRandomBytesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,33 +33,41 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kmsgw.v1.crypto_service_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENCRYPTREQUEST']._serialized_start=67
-  _globals['_ENCRYPTREQUEST']._serialized_end=216
-  _globals['_ENCRYPTRESPONSE']._serialized_start=218
-  _globals['_ENCRYPTRESPONSE']._serialized_end=290
-  _globals['_DECRYPTREQUEST']._serialized_start=293
-  _globals['_DECRYPTREQUEST']._serialized_end=450
-  _globals['_DECRYPTRESPONSE']._serialized_start=452
-  _globals['_DECRYPTRESPONSE']._serialized_end=525
-  _globals['_REENCRYPTREQUEST']._serialized_start=528
-  _globals['_REENCRYPTREQUEST']._serialized_end=760
-  _globals['_REENCRYPTRESPONSE']._serialized_start=762
-  _globals['_REENCRYPTRESPONSE']._serialized_end=887
-  _globals['_REWRAPREQUEST']._serialized_start=890
-  _globals['_REWRAPREQUEST']._serialized_end=1024
-  _globals['_REWRAPRESPONSE']._serialized_start=1026
-  _globals['_REWRAPRESPONSE']._serialized_end=1125
-  _globals['_GENERATEDATAKEYREQUEST']._serialized_start=1128
-  _globals['_GENERATEDATAKEYREQUEST']._serialized_end=1266
-  _globals['_GENERATEDATAKEYRESPONSE']._serialized_start=1268
-  _globals['_GENERATEDATAKEYRESPONSE']._serialized_end=1384
-  _globals['_GENERATEDATAKEYWITHOUTPLAINTEXTREQUEST']._serialized_start=1387
-  _globals['_GENERATEDATAKEYWITHOUTPLAINTEXTREQUEST']._serialized_end=1541
-  _globals['_GENERATEDATAKEYWITHOUTPLAINTEXTRESPONSE']._serialized_start=1543
-  _globals['_GENERATEDATAKEYWITHOUTPLAINTEXTRESPONSE']._serialized_end=1647
-  _globals['_GENERATERANDOMBYTESREQUEST']._serialized_start=1649
-  _globals['_GENERATERANDOMBYTESREQUEST']._serialized_end=1693
-  _globals['_GENERATERANDOMBYTESRESPONSE']._serialized_start=1695
-  _globals['_GENERATERANDOMBYTESRESPONSE']._serialized_end=1746
-  _globals['_CRYPTOSERVICE']._serialized_start=1749
-  _globals['_CRYPTOSERVICE']._serialized_end=2348
+  _globals['_ENCRYPTREQUEST']._serialized_end=237
+  _globals['_ENCRYPTRESPONSE']._serialized_start=239
+  _globals['_ENCRYPTRESPONSE']._serialized_end=311
+  _globals['_DECRYPTREQUEST']._serialized_start=314
+  _globals['_DECRYPTREQUEST']._serialized_end=471
+  _globals['_DECRYPTRESPONSE']._serialized_start=473
+  _globals['_DECRYPTRESPONSE']._serialized_end=546
+  _globals['_REENCRYPTREQUEST']._serialized_start=549
+  _globals['_REENCRYPTREQUEST']._serialized_end=781
+  _globals['_REENCRYPTRESPONSE']._serialized_start=783
+  _globals['_REENCRYPTRESPONSE']._serialized_end=908
+  _globals['_REWRAPREQUEST']._serialized_start=911
+  _globals['_REWRAPREQUEST']._serialized_end=1045
+  _globals['_REWRAPRESPONSE']._serialized_start=1047
+  _globals['_REWRAPRESPONSE']._serialized_end=1146
+  _globals['_GENERATEDATAKEYREQUEST']._serialized_start=1149
+  _globals['_GENERATEDATAKEYREQUEST']._serialized_end=1308
+  _globals['_GENERATEDATAKEYRESPONSE']._serialized_start=1310
+  _globals['_GENERATEDATAKEYRESPONSE']._serialized_end=1426
+  _globals['_GENERATEDATAKEYWITHOUTPLAINTEXTREQUEST']._serialized_start=1429
+  _globals['_GENERATEDATAKEYWITHOUTPLAINTEXTREQUEST']._serialized_end=1604
+  _globals['_GENERATEDATAKEYWITHOUTPLAINTEXTRESPONSE']._serialized_start=1606
+  _globals['_GENERATEDATAKEYWITHOUTPLAINTEXTRESPONSE']._serialized_end=1710
+  _globals['_GENERATERANDOMBYTESREQUEST']._serialized_start=1712
+  _globals['_GENERATERANDOMBYTESREQUEST']._serialized_end=1756
+  _globals['_GENERATERANDOMBYTESRESPONSE']._serialized_start=1758
+  _globals['_GENERATERANDOMBYTESRESPONSE']._serialized_end=1809
+  _globals['_COMPUTEMACREQUEST']._serialized_start=1811
+  _globals['_COMPUTEMACREQUEST']._serialized_end=1923
+  _globals['_COMPUTEMACRESPONSE']._serialized_start=1925
+  _globals['_COMPUTEMACRESPONSE']._serialized_end=1974
+  _globals['_VERIFYMACREQUEST']._serialized_start=1976
+  _globals['_VERIFYMACREQUEST']._serialized_end=2100
+  _globals['_VERIFYMACRESPONSE']._serialized_start=2102
+  _globals['_VERIFYMACRESPONSE']._serialized_end=2152
+  _globals['_CRYPTOSERVICE']._serialized_start=2155
+  _globals['_CRYPTOSERVICE']._serialized_end=2897
 # @@protoc_insertion_point(module_scope)

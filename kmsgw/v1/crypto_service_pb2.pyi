@@ -8,16 +8,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class EncryptRequest(_message.Message):
-    __slots__ = ("key", "plaintext", "encryption_context", "declaration")
+    __slots__ = ("key", "plaintext", "encryption_context", "declaration", "key_version")
     KEY_FIELD_NUMBER: _ClassVar[int]
     PLAINTEXT_FIELD_NUMBER: _ClassVar[int]
     ENCRYPTION_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     DECLARATION_FIELD_NUMBER: _ClassVar[int]
+    KEY_VERSION_FIELD_NUMBER: _ClassVar[int]
     key: str
     plaintext: bytes
     encryption_context: _containers.RepeatedCompositeFieldContainer[_common_pb2.ContextPair]
     declaration: _common_pb2.AccessDeclaration
-    def __init__(self, key: _Optional[str] = ..., plaintext: _Optional[bytes] = ..., encryption_context: _Optional[_Iterable[_Union[_common_pb2.ContextPair, _Mapping]]] = ..., declaration: _Optional[_Union[_common_pb2.AccessDeclaration, _Mapping]] = ...) -> None: ...
+    key_version: int
+    def __init__(self, key: _Optional[str] = ..., plaintext: _Optional[bytes] = ..., encryption_context: _Optional[_Iterable[_Union[_common_pb2.ContextPair, _Mapping]]] = ..., declaration: _Optional[_Union[_common_pb2.AccessDeclaration, _Mapping]] = ..., key_version: _Optional[int] = ...) -> None: ...
 
 class EncryptResponse(_message.Message):
     __slots__ = ("envelope", "key_id", "key_version")
@@ -102,14 +104,16 @@ class RewrapResponse(_message.Message):
     def __init__(self, envelope: _Optional[bytes] = ..., key_id: _Optional[str] = ..., source_key_version: _Optional[int] = ..., key_version: _Optional[int] = ...) -> None: ...
 
 class GenerateDataKeyRequest(_message.Message):
-    __slots__ = ("key", "encryption_context", "declaration")
+    __slots__ = ("key", "encryption_context", "declaration", "key_version")
     KEY_FIELD_NUMBER: _ClassVar[int]
     ENCRYPTION_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     DECLARATION_FIELD_NUMBER: _ClassVar[int]
+    KEY_VERSION_FIELD_NUMBER: _ClassVar[int]
     key: str
     encryption_context: _containers.RepeatedCompositeFieldContainer[_common_pb2.ContextPair]
     declaration: _common_pb2.AccessDeclaration
-    def __init__(self, key: _Optional[str] = ..., encryption_context: _Optional[_Iterable[_Union[_common_pb2.ContextPair, _Mapping]]] = ..., declaration: _Optional[_Union[_common_pb2.AccessDeclaration, _Mapping]] = ...) -> None: ...
+    key_version: int
+    def __init__(self, key: _Optional[str] = ..., encryption_context: _Optional[_Iterable[_Union[_common_pb2.ContextPair, _Mapping]]] = ..., declaration: _Optional[_Union[_common_pb2.AccessDeclaration, _Mapping]] = ..., key_version: _Optional[int] = ...) -> None: ...
 
 class GenerateDataKeyResponse(_message.Message):
     __slots__ = ("plaintext_data_key", "wrapped_data_key", "key_id", "key_version")
@@ -124,14 +128,16 @@ class GenerateDataKeyResponse(_message.Message):
     def __init__(self, plaintext_data_key: _Optional[bytes] = ..., wrapped_data_key: _Optional[bytes] = ..., key_id: _Optional[str] = ..., key_version: _Optional[int] = ...) -> None: ...
 
 class GenerateDataKeyWithoutPlaintextRequest(_message.Message):
-    __slots__ = ("key", "encryption_context", "declaration")
+    __slots__ = ("key", "encryption_context", "declaration", "key_version")
     KEY_FIELD_NUMBER: _ClassVar[int]
     ENCRYPTION_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     DECLARATION_FIELD_NUMBER: _ClassVar[int]
+    KEY_VERSION_FIELD_NUMBER: _ClassVar[int]
     key: str
     encryption_context: _containers.RepeatedCompositeFieldContainer[_common_pb2.ContextPair]
     declaration: _common_pb2.AccessDeclaration
-    def __init__(self, key: _Optional[str] = ..., encryption_context: _Optional[_Iterable[_Union[_common_pb2.ContextPair, _Mapping]]] = ..., declaration: _Optional[_Union[_common_pb2.AccessDeclaration, _Mapping]] = ...) -> None: ...
+    key_version: int
+    def __init__(self, key: _Optional[str] = ..., encryption_context: _Optional[_Iterable[_Union[_common_pb2.ContextPair, _Mapping]]] = ..., declaration: _Optional[_Union[_common_pb2.AccessDeclaration, _Mapping]] = ..., key_version: _Optional[int] = ...) -> None: ...
 
 class GenerateDataKeyWithoutPlaintextResponse(_message.Message):
     __slots__ = ("wrapped_data_key", "key_id", "key_version")
@@ -154,3 +160,45 @@ class GenerateRandomBytesResponse(_message.Message):
     RANDOM_BYTES_FIELD_NUMBER: _ClassVar[int]
     random_bytes: bytes
     def __init__(self, random_bytes: _Optional[bytes] = ...) -> None: ...
+
+class ComputeMacRequest(_message.Message):
+    __slots__ = ("key", "index", "value", "declaration")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    DECLARATION_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    index: str
+    value: bytes
+    declaration: _common_pb2.AccessDeclaration
+    def __init__(self, key: _Optional[str] = ..., index: _Optional[str] = ..., value: _Optional[bytes] = ..., declaration: _Optional[_Union[_common_pb2.AccessDeclaration, _Mapping]] = ...) -> None: ...
+
+class ComputeMacResponse(_message.Message):
+    __slots__ = ("mac", "key_id")
+    MAC_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    mac: bytes
+    key_id: str
+    def __init__(self, mac: _Optional[bytes] = ..., key_id: _Optional[str] = ...) -> None: ...
+
+class VerifyMacRequest(_message.Message):
+    __slots__ = ("key", "index", "value", "mac", "declaration")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    MAC_FIELD_NUMBER: _ClassVar[int]
+    DECLARATION_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    index: str
+    value: bytes
+    mac: bytes
+    declaration: _common_pb2.AccessDeclaration
+    def __init__(self, key: _Optional[str] = ..., index: _Optional[str] = ..., value: _Optional[bytes] = ..., mac: _Optional[bytes] = ..., declaration: _Optional[_Union[_common_pb2.AccessDeclaration, _Mapping]] = ...) -> None: ...
+
+class VerifyMacResponse(_message.Message):
+    __slots__ = ("valid", "key_id")
+    VALID_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    valid: bool
+    key_id: str
+    def __init__(self, valid: _Optional[bool] = ..., key_id: _Optional[str] = ...) -> None: ...

@@ -67,6 +67,16 @@ class CryptoServiceStub:
                 request_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.GenerateDataKeyWithoutPlaintextRequest.SerializeToString,
                 response_deserializer=kmsgw_dot_v1_dot_crypto__service__pb2.GenerateDataKeyWithoutPlaintextResponse.FromString,
                 _registered_method=True)
+        self.ComputeMac = channel.unary_unary(
+                '/kmsgw.v1.CryptoService/ComputeMac',
+                request_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.ComputeMacRequest.SerializeToString,
+                response_deserializer=kmsgw_dot_v1_dot_crypto__service__pb2.ComputeMacResponse.FromString,
+                _registered_method=True)
+        self.VerifyMac = channel.unary_unary(
+                '/kmsgw.v1.CryptoService/VerifyMac',
+                request_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.VerifyMacRequest.SerializeToString,
+                response_deserializer=kmsgw_dot_v1_dot_crypto__service__pb2.VerifyMacResponse.FromString,
+                _registered_method=True)
         self.GenerateRandomBytes = channel.unary_unary(
                 '/kmsgw.v1.CryptoService/GenerateRandomBytes',
                 request_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.GenerateRandomBytesRequest.SerializeToString,
@@ -122,6 +132,21 @@ class CryptoServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ComputeMac(self, request, context):
+        """Computes a keyed hash (HMAC-SHA-256) of a value: a blind index, by which equal values of one column can be found
+        without decrypting. It stays the same when the key is rotated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyMac(self, request, context):
+        """Tells whether a keyed hash is that of a value.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GenerateRandomBytes(self, request, context):
         """Random bytes from the operating system's generator.
         """
@@ -161,6 +186,16 @@ def add_CryptoServiceServicer_to_server(servicer, server):
                     servicer.GenerateDataKeyWithoutPlaintext,
                     request_deserializer=kmsgw_dot_v1_dot_crypto__service__pb2.GenerateDataKeyWithoutPlaintextRequest.FromString,
                     response_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.GenerateDataKeyWithoutPlaintextResponse.SerializeToString,
+            ),
+            'ComputeMac': grpc.unary_unary_rpc_method_handler(
+                    servicer.ComputeMac,
+                    request_deserializer=kmsgw_dot_v1_dot_crypto__service__pb2.ComputeMacRequest.FromString,
+                    response_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.ComputeMacResponse.SerializeToString,
+            ),
+            'VerifyMac': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyMac,
+                    request_deserializer=kmsgw_dot_v1_dot_crypto__service__pb2.VerifyMacRequest.FromString,
+                    response_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.VerifyMacResponse.SerializeToString,
             ),
             'GenerateRandomBytes': grpc.unary_unary_rpc_method_handler(
                     servicer.GenerateRandomBytes,
@@ -333,6 +368,60 @@ class CryptoService:
             '/kmsgw.v1.CryptoService/GenerateDataKeyWithoutPlaintext',
             kmsgw_dot_v1_dot_crypto__service__pb2.GenerateDataKeyWithoutPlaintextRequest.SerializeToString,
             kmsgw_dot_v1_dot_crypto__service__pb2.GenerateDataKeyWithoutPlaintextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ComputeMac(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kmsgw.v1.CryptoService/ComputeMac',
+            kmsgw_dot_v1_dot_crypto__service__pb2.ComputeMacRequest.SerializeToString,
+            kmsgw_dot_v1_dot_crypto__service__pb2.ComputeMacResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyMac(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kmsgw.v1.CryptoService/VerifyMac',
+            kmsgw_dot_v1_dot_crypto__service__pb2.VerifyMacRequest.SerializeToString,
+            kmsgw_dot_v1_dot_crypto__service__pb2.VerifyMacResponse.FromString,
             options,
             channel_credentials,
             insecure,

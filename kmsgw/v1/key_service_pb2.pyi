@@ -1,5 +1,6 @@
 import datetime
 
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -16,12 +17,37 @@ class KeyState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     KEY_STATE_UNSPECIFIED: _ClassVar[KeyState]
     KEY_STATE_ENABLED: _ClassVar[KeyState]
     KEY_STATE_DISABLED: _ClassVar[KeyState]
+    KEY_STATE_PENDING_DESTRUCTION: _ClassVar[KeyState]
+    KEY_STATE_DESTROYED: _ClassVar[KeyState]
+
+class KeyVersionOrigin(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    KEY_VERSION_ORIGIN_UNSPECIFIED: _ClassVar[KeyVersionOrigin]
+    KEY_VERSION_ORIGIN_GENERATED: _ClassVar[KeyVersionOrigin]
+    KEY_VERSION_ORIGIN_IMPORTED: _ClassVar[KeyVersionOrigin]
 KEY_STATE_UNSPECIFIED: KeyState
 KEY_STATE_ENABLED: KeyState
 KEY_STATE_DISABLED: KeyState
+KEY_STATE_PENDING_DESTRUCTION: KeyState
+KEY_STATE_DESTROYED: KeyState
+KEY_VERSION_ORIGIN_UNSPECIFIED: KeyVersionOrigin
+KEY_VERSION_ORIGIN_GENERATED: KeyVersionOrigin
+KEY_VERSION_ORIGIN_IMPORTED: KeyVersionOrigin
+
+class RotationPolicy(_message.Message):
+    __slots__ = ("period", "max_messages", "max_bytes", "max_wraps")
+    PERIOD_FIELD_NUMBER: _ClassVar[int]
+    MAX_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    MAX_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_WRAPS_FIELD_NUMBER: _ClassVar[int]
+    period: _duration_pb2.Duration
+    max_messages: int
+    max_bytes: int
+    max_wraps: int
+    def __init__(self, period: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_messages: _Optional[int] = ..., max_bytes: _Optional[int] = ..., max_wraps: _Optional[int] = ...) -> None: ...
 
 class Key(_message.Message):
-    __slots__ = ("key_id", "tenant", "provider", "state", "primary_version", "description", "labels", "aliases", "create_time", "update_time", "etag")
+    __slots__ = ("key_id", "tenant", "provider", "state", "primary_version", "description", "labels", "aliases", "create_time", "update_time", "etag", "destroy_time", "minimum_decrypt_version", "minimum_encrypt_version", "deletion_protection", "rotation", "next_rotation_time")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +66,12 @@ class Key(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    DESTROY_TIME_FIELD_NUMBER: _ClassVar[int]
+    MINIMUM_DECRYPT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MINIMUM_ENCRYPT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DELETION_PROTECTION_FIELD_NUMBER: _ClassVar[int]
+    ROTATION_FIELD_NUMBER: _ClassVar[int]
+    NEXT_ROTATION_TIME_FIELD_NUMBER: _ClassVar[int]
     key_id: str
     tenant: str
     provider: str
@@ -51,24 +83,34 @@ class Key(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
     etag: str
-    def __init__(self, key_id: _Optional[str] = ..., tenant: _Optional[str] = ..., provider: _Optional[str] = ..., state: _Optional[_Union[KeyState, str]] = ..., primary_version: _Optional[int] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., aliases: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+    destroy_time: _timestamp_pb2.Timestamp
+    minimum_decrypt_version: int
+    minimum_encrypt_version: int
+    deletion_protection: bool
+    rotation: RotationPolicy
+    next_rotation_time: _timestamp_pb2.Timestamp
+    def __init__(self, key_id: _Optional[str] = ..., tenant: _Optional[str] = ..., provider: _Optional[str] = ..., state: _Optional[_Union[KeyState, str]] = ..., primary_version: _Optional[int] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., aliases: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., destroy_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., minimum_decrypt_version: _Optional[int] = ..., minimum_encrypt_version: _Optional[int] = ..., deletion_protection: _Optional[bool] = ..., rotation: _Optional[_Union[RotationPolicy, _Mapping]] = ..., next_rotation_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class KeyVersion(_message.Message):
-    __slots__ = ("key_id", "version", "state", "create_time", "reason")
+    __slots__ = ("key_id", "version", "state", "create_time", "reason", "destroy_time", "origin")
     KEY_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    DESTROY_TIME_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     key_id: str
     version: int
     state: KeyState
     create_time: _timestamp_pb2.Timestamp
     reason: str
-    def __init__(self, key_id: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[KeyState, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+    destroy_time: _timestamp_pb2.Timestamp
+    origin: KeyVersionOrigin
+    def __init__(self, key_id: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[KeyState, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., destroy_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., origin: _Optional[_Union[KeyVersionOrigin, str]] = ...) -> None: ...
 
 class CreateKeyRequest(_message.Message):
-    __slots__ = ("key_id", "tenant", "provider", "description", "labels", "dry_run", "reason")
+    __slots__ = ("key_id", "tenant", "provider", "description", "labels", "dry_run", "reason", "rotation", "deletion_protection")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +125,8 @@ class CreateKeyRequest(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ROTATION_FIELD_NUMBER: _ClassVar[int]
+    DELETION_PROTECTION_FIELD_NUMBER: _ClassVar[int]
     key_id: str
     tenant: str
     provider: str
@@ -90,7 +134,9 @@ class CreateKeyRequest(_message.Message):
     labels: _containers.ScalarMap[str, str]
     dry_run: bool
     reason: str
-    def __init__(self, key_id: _Optional[str] = ..., tenant: _Optional[str] = ..., provider: _Optional[str] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., dry_run: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+    rotation: RotationPolicy
+    deletion_protection: bool
+    def __init__(self, key_id: _Optional[str] = ..., tenant: _Optional[str] = ..., provider: _Optional[str] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., dry_run: _Optional[bool] = ..., reason: _Optional[str] = ..., rotation: _Optional[_Union[RotationPolicy, _Mapping]] = ..., deletion_protection: _Optional[bool] = ...) -> None: ...
 
 class CreateKeyResponse(_message.Message):
     __slots__ = ("key",)
@@ -253,3 +299,166 @@ class DeleteAliasResponse(_message.Message):
     KEY_FIELD_NUMBER: _ClassVar[int]
     key: Key
     def __init__(self, key: _Optional[_Union[Key, _Mapping]] = ...) -> None: ...
+
+class ScheduleKeyDestructionRequest(_message.Message):
+    __slots__ = ("key", "version", "days", "force", "etag", "dry_run", "reason")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DAYS_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    version: int
+    days: int
+    force: bool
+    etag: str
+    dry_run: bool
+    reason: str
+    def __init__(self, key: _Optional[str] = ..., version: _Optional[int] = ..., days: _Optional[int] = ..., force: _Optional[bool] = ..., etag: _Optional[str] = ..., dry_run: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ScheduleKeyDestructionResponse(_message.Message):
+    __slots__ = ("key", "key_version")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    KEY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    key: Key
+    key_version: KeyVersion
+    def __init__(self, key: _Optional[_Union[Key, _Mapping]] = ..., key_version: _Optional[_Union[KeyVersion, _Mapping]] = ...) -> None: ...
+
+class CancelKeyDestructionRequest(_message.Message):
+    __slots__ = ("key", "version", "dry_run", "reason")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    version: int
+    dry_run: bool
+    reason: str
+    def __init__(self, key: _Optional[str] = ..., version: _Optional[int] = ..., dry_run: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class CancelKeyDestructionResponse(_message.Message):
+    __slots__ = ("key", "key_version")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    KEY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    key: Key
+    key_version: KeyVersion
+    def __init__(self, key: _Optional[_Union[Key, _Mapping]] = ..., key_version: _Optional[_Union[KeyVersion, _Mapping]] = ...) -> None: ...
+
+class SetMinimumDecryptVersionRequest(_message.Message):
+    __slots__ = ("key", "version", "force", "dry_run", "reason")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    version: int
+    force: bool
+    dry_run: bool
+    reason: str
+    def __init__(self, key: _Optional[str] = ..., version: _Optional[int] = ..., force: _Optional[bool] = ..., dry_run: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class SetMinimumDecryptVersionResponse(_message.Message):
+    __slots__ = ("key",)
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    key: Key
+    def __init__(self, key: _Optional[_Union[Key, _Mapping]] = ...) -> None: ...
+
+class GetKeyUsageRequest(_message.Message):
+    __slots__ = ("key",)
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    def __init__(self, key: _Optional[str] = ...) -> None: ...
+
+class VersionUsage(_message.Message):
+    __slots__ = ("version", "tenant", "envelopes", "data_keys", "decrypts", "rewraps_away", "rewraps_here", "sealed_bytes", "last_use_time")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    ENVELOPES_FIELD_NUMBER: _ClassVar[int]
+    DATA_KEYS_FIELD_NUMBER: _ClassVar[int]
+    DECRYPTS_FIELD_NUMBER: _ClassVar[int]
+    REWRAPS_AWAY_FIELD_NUMBER: _ClassVar[int]
+    REWRAPS_HERE_FIELD_NUMBER: _ClassVar[int]
+    SEALED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LAST_USE_TIME_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    tenant: str
+    envelopes: int
+    data_keys: int
+    decrypts: int
+    rewraps_away: int
+    rewraps_here: int
+    sealed_bytes: int
+    last_use_time: _timestamp_pb2.Timestamp
+    def __init__(self, version: _Optional[int] = ..., tenant: _Optional[str] = ..., envelopes: _Optional[int] = ..., data_keys: _Optional[int] = ..., decrypts: _Optional[int] = ..., rewraps_away: _Optional[int] = ..., rewraps_here: _Optional[int] = ..., sealed_bytes: _Optional[int] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class GetKeyUsageResponse(_message.Message):
+    __slots__ = ("usage", "key_versions")
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    KEY_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    usage: _containers.RepeatedCompositeFieldContainer[VersionUsage]
+    key_versions: _containers.RepeatedCompositeFieldContainer[KeyVersion]
+    def __init__(self, usage: _Optional[_Iterable[_Union[VersionUsage, _Mapping]]] = ..., key_versions: _Optional[_Iterable[_Union[KeyVersion, _Mapping]]] = ...) -> None: ...
+
+class CreateImportParametersRequest(_message.Message):
+    __slots__ = ("key", "provider")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    provider: str
+    def __init__(self, key: _Optional[str] = ..., provider: _Optional[str] = ...) -> None: ...
+
+class CreateImportParametersResponse(_message.Message):
+    __slots__ = ("public_key", "token", "expire_time", "algorithm")
+    PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    public_key: bytes
+    token: bytes
+    expire_time: _timestamp_pb2.Timestamp
+    algorithm: str
+    def __init__(self, public_key: _Optional[bytes] = ..., token: _Optional[bytes] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., algorithm: _Optional[str] = ...) -> None: ...
+
+class ImportKeyRequest(_message.Message):
+    __slots__ = ("key", "token", "wrapped_material", "check_value", "tenant", "provider", "description", "labels", "dry_run", "reason")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    WRAPPED_MATERIAL_FIELD_NUMBER: _ClassVar[int]
+    CHECK_VALUE_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    token: bytes
+    wrapped_material: bytes
+    check_value: str
+    tenant: str
+    provider: str
+    description: str
+    labels: _containers.ScalarMap[str, str]
+    dry_run: bool
+    reason: str
+    def __init__(self, key: _Optional[str] = ..., token: _Optional[bytes] = ..., wrapped_material: _Optional[bytes] = ..., check_value: _Optional[str] = ..., tenant: _Optional[str] = ..., provider: _Optional[str] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., dry_run: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ImportKeyResponse(_message.Message):
+    __slots__ = ("key", "key_version", "check_value")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    KEY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CHECK_VALUE_FIELD_NUMBER: _ClassVar[int]
+    key: Key
+    key_version: KeyVersion
+    check_value: str
+    def __init__(self, key: _Optional[_Union[Key, _Mapping]] = ..., key_version: _Optional[_Union[KeyVersion, _Mapping]] = ..., check_value: _Optional[str] = ...) -> None: ...

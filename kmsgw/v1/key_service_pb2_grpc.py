@@ -76,6 +76,36 @@ class KeyServiceStub:
                 request_serializer=kmsgw_dot_v1_dot_key__service__pb2.DisableKeyVersionRequest.SerializeToString,
                 response_deserializer=kmsgw_dot_v1_dot_key__service__pb2.DisableKeyVersionResponse.FromString,
                 _registered_method=True)
+        self.ScheduleKeyDestruction = channel.unary_unary(
+                '/kmsgw.v1.KeyService/ScheduleKeyDestruction',
+                request_serializer=kmsgw_dot_v1_dot_key__service__pb2.ScheduleKeyDestructionRequest.SerializeToString,
+                response_deserializer=kmsgw_dot_v1_dot_key__service__pb2.ScheduleKeyDestructionResponse.FromString,
+                _registered_method=True)
+        self.CancelKeyDestruction = channel.unary_unary(
+                '/kmsgw.v1.KeyService/CancelKeyDestruction',
+                request_serializer=kmsgw_dot_v1_dot_key__service__pb2.CancelKeyDestructionRequest.SerializeToString,
+                response_deserializer=kmsgw_dot_v1_dot_key__service__pb2.CancelKeyDestructionResponse.FromString,
+                _registered_method=True)
+        self.SetMinimumDecryptVersion = channel.unary_unary(
+                '/kmsgw.v1.KeyService/SetMinimumDecryptVersion',
+                request_serializer=kmsgw_dot_v1_dot_key__service__pb2.SetMinimumDecryptVersionRequest.SerializeToString,
+                response_deserializer=kmsgw_dot_v1_dot_key__service__pb2.SetMinimumDecryptVersionResponse.FromString,
+                _registered_method=True)
+        self.GetKeyUsage = channel.unary_unary(
+                '/kmsgw.v1.KeyService/GetKeyUsage',
+                request_serializer=kmsgw_dot_v1_dot_key__service__pb2.GetKeyUsageRequest.SerializeToString,
+                response_deserializer=kmsgw_dot_v1_dot_key__service__pb2.GetKeyUsageResponse.FromString,
+                _registered_method=True)
+        self.CreateImportParameters = channel.unary_unary(
+                '/kmsgw.v1.KeyService/CreateImportParameters',
+                request_serializer=kmsgw_dot_v1_dot_key__service__pb2.CreateImportParametersRequest.SerializeToString,
+                response_deserializer=kmsgw_dot_v1_dot_key__service__pb2.CreateImportParametersResponse.FromString,
+                _registered_method=True)
+        self.ImportKey = channel.unary_unary(
+                '/kmsgw.v1.KeyService/ImportKey',
+                request_serializer=kmsgw_dot_v1_dot_key__service__pb2.ImportKeyRequest.SerializeToString,
+                response_deserializer=kmsgw_dot_v1_dot_key__service__pb2.ImportKeyResponse.FromString,
+                _registered_method=True)
         self.CreateAlias = channel.unary_unary(
                 '/kmsgw.v1.KeyService/CreateAlias',
                 request_serializer=kmsgw_dot_v1_dot_key__service__pb2.CreateAliasRequest.SerializeToString,
@@ -115,7 +145,7 @@ class KeyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateKey(self, request, context):
-        """Changes description, labels or state of a key.
+        """Changes what a key says of itself: description, labels, state, protection, rotation policy.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,6 +174,49 @@ class KeyServiceServicer:
 
     def DisableKeyVersion(self, request, context):
         """Refuses a version for every use until it is enabled. The newest version can't be disabled: rotate first, or disable the key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScheduleKeyDestruction(self, request, context):
+        """Schedules the destruction of a key, or of one of its versions. Until its time it is refused for every use, and can
+        be saved with CancelKeyDestruction. Refused where it was used lately or rewrap has not emptied it, unless forced.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelKeyDestruction(self, request, context):
+        """Cancels a destruction that has not happened yet. What is saved so is left disabled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetMinimumDecryptVersion(self, request, context):
+        """Refuses decryption under all versions below a minimum, for good: the minimum only rises.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetKeyUsage(self, request, context):
+        """Answers what was done under each version of a key: what is still encrypted under the old ones.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateImportParameters(self, request, context):
+        """Makes a wrapping key, under which the material of one key can be sent to ImportKey.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportKey(self, request, context):
+        """Creates a key from material that was made elsewhere, or gives an existing key a new version of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,6 +278,36 @@ def add_KeyServiceServicer_to_server(servicer, server):
                     servicer.DisableKeyVersion,
                     request_deserializer=kmsgw_dot_v1_dot_key__service__pb2.DisableKeyVersionRequest.FromString,
                     response_serializer=kmsgw_dot_v1_dot_key__service__pb2.DisableKeyVersionResponse.SerializeToString,
+            ),
+            'ScheduleKeyDestruction': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScheduleKeyDestruction,
+                    request_deserializer=kmsgw_dot_v1_dot_key__service__pb2.ScheduleKeyDestructionRequest.FromString,
+                    response_serializer=kmsgw_dot_v1_dot_key__service__pb2.ScheduleKeyDestructionResponse.SerializeToString,
+            ),
+            'CancelKeyDestruction': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelKeyDestruction,
+                    request_deserializer=kmsgw_dot_v1_dot_key__service__pb2.CancelKeyDestructionRequest.FromString,
+                    response_serializer=kmsgw_dot_v1_dot_key__service__pb2.CancelKeyDestructionResponse.SerializeToString,
+            ),
+            'SetMinimumDecryptVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetMinimumDecryptVersion,
+                    request_deserializer=kmsgw_dot_v1_dot_key__service__pb2.SetMinimumDecryptVersionRequest.FromString,
+                    response_serializer=kmsgw_dot_v1_dot_key__service__pb2.SetMinimumDecryptVersionResponse.SerializeToString,
+            ),
+            'GetKeyUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKeyUsage,
+                    request_deserializer=kmsgw_dot_v1_dot_key__service__pb2.GetKeyUsageRequest.FromString,
+                    response_serializer=kmsgw_dot_v1_dot_key__service__pb2.GetKeyUsageResponse.SerializeToString,
+            ),
+            'CreateImportParameters': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateImportParameters,
+                    request_deserializer=kmsgw_dot_v1_dot_key__service__pb2.CreateImportParametersRequest.FromString,
+                    response_serializer=kmsgw_dot_v1_dot_key__service__pb2.CreateImportParametersResponse.SerializeToString,
+            ),
+            'ImportKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportKey,
+                    request_deserializer=kmsgw_dot_v1_dot_key__service__pb2.ImportKeyRequest.FromString,
+                    response_serializer=kmsgw_dot_v1_dot_key__service__pb2.ImportKeyResponse.SerializeToString,
             ),
             'CreateAlias': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateAlias,
@@ -435,6 +538,168 @@ class KeyService:
             '/kmsgw.v1.KeyService/DisableKeyVersion',
             kmsgw_dot_v1_dot_key__service__pb2.DisableKeyVersionRequest.SerializeToString,
             kmsgw_dot_v1_dot_key__service__pb2.DisableKeyVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScheduleKeyDestruction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kmsgw.v1.KeyService/ScheduleKeyDestruction',
+            kmsgw_dot_v1_dot_key__service__pb2.ScheduleKeyDestructionRequest.SerializeToString,
+            kmsgw_dot_v1_dot_key__service__pb2.ScheduleKeyDestructionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelKeyDestruction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kmsgw.v1.KeyService/CancelKeyDestruction',
+            kmsgw_dot_v1_dot_key__service__pb2.CancelKeyDestructionRequest.SerializeToString,
+            kmsgw_dot_v1_dot_key__service__pb2.CancelKeyDestructionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetMinimumDecryptVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kmsgw.v1.KeyService/SetMinimumDecryptVersion',
+            kmsgw_dot_v1_dot_key__service__pb2.SetMinimumDecryptVersionRequest.SerializeToString,
+            kmsgw_dot_v1_dot_key__service__pb2.SetMinimumDecryptVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetKeyUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kmsgw.v1.KeyService/GetKeyUsage',
+            kmsgw_dot_v1_dot_key__service__pb2.GetKeyUsageRequest.SerializeToString,
+            kmsgw_dot_v1_dot_key__service__pb2.GetKeyUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateImportParameters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kmsgw.v1.KeyService/CreateImportParameters',
+            kmsgw_dot_v1_dot_key__service__pb2.CreateImportParametersRequest.SerializeToString,
+            kmsgw_dot_v1_dot_key__service__pb2.CreateImportParametersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kmsgw.v1.KeyService/ImportKey',
+            kmsgw_dot_v1_dot_key__service__pb2.ImportKeyRequest.SerializeToString,
+            kmsgw_dot_v1_dot_key__service__pb2.ImportKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

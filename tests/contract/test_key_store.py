@@ -27,7 +27,7 @@ from tests.contract.key_store_examples import NOW, full_key, plain_key, rotated
 
 WRITERS = 8
 PATIENT = Timeouts(statement=30.0, call=35.0, idle=60.0)
-NEWEST = "0002"
+NEWEST = "0003"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -448,19 +448,23 @@ def test_migrating_twice_changes_nothing(backend: Backend, store: KeyStore) -> N
     assert list(store.changes_since(-1, {}).keys) == [made]
 
 
-def test_keys_of_the_first_schema_are_kept(backend: Backend) -> None:
-    store = backend.open()
-    made = add(store, rotated(plain_key("one")))
-    store.close()
-    backend.execute("DROP INDEX ix_key_versions_key_id_revision")
-    backend.execute("ALTER TABLE key_versions DROP COLUMN revision")
-    backend.execute("UPDATE alembic_version SET version_num = '0001'")
+def test_keys_of_the_first_schema_are_kept(empty: Backend) -> None:
+    migrate(empty.database, revision="0001")
+    empty.execute("INSERT INTO keys VALUES ('one', 'hospital', 'soft', 'enabled', 'words', '{}', 1, 2, 5)")
+    material = "x'0102'" if empty.name == "sqlite" else r"'\x0102'"
+    empty.execute(f"INSERT INTO key_versions VALUES ('one', 1, {material}, 'enabled', 'created', 1)")
+    empty.execute("INSERT INTO key_aliases VALUES ('alias/one', 'one')")
+    empty.execute("UPDATE state_epoch SET value = 5")
 
-    migrate(backend.database)
+    migrate(empty.database)
 
-    store = backend.open()
-    assert list(store.changes_since(-1, {}).keys) == [made]
-    assert list(store.changes_since(0, {}).keys) == [made]
+    store = empty.open()
+    (key,) = store.changes_since(4, {}).keys
+    assert (key.key_id, key.tenant, key.description, key.revision, key.aliases) == (
+        "one", "hospital", "words", 5, ("alias/one",)
+    )  # fmt: skip
+    assert (key.minimum_decrypt_version, key.minimum_encrypt_version, key.deletion_protection) == (1, 0, False)
+    assert [(each.version, each.material) for each in key.versions] == [(1, b"\x01\x02")]
     store.close()
 
 

@@ -9,11 +9,8 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """Add the column. Versions from before count as changed with their key: somebody may read them once too often."""
-    with op.batch_alter_table("key_versions") as table:
-        table.add_column(sa.Column("revision", sa.BigInteger, nullable=True))
+    op.add_column("key_versions", sa.Column("revision", sa.BigInteger, nullable=False, server_default="0"))
     op.execute(
         "UPDATE key_versions SET revision = (SELECT keys.revision FROM keys WHERE keys.key_id = key_versions.key_id)"
     )
-    with op.batch_alter_table("key_versions") as table:
-        table.alter_column("revision", existing_type=sa.BigInteger, nullable=False)
-        table.create_index("ix_key_versions_key_id_revision", ["key_id", "revision"])
+    op.create_index("ix_key_versions_key_id_revision", "key_versions", ["key_id", "revision"])
