@@ -120,8 +120,11 @@ class Gateway:
         return subprocess.run([*command, *arguments], input=stdin, capture_output=True, timeout=60, check=False)
 
 
-def make_folder(folder: Path, *, workers: int = 2) -> Gateway:
-    """Make the folder of a gateway, not started, on a free port and the software provider."""
+def make_folder(folder: Path, *, workers: int = 2, second_factor: bool = False) -> Gateway:
+    """Make the folder of a gateway, not started, on a free port and the software provider.
+
+    Its officers need no second factor unless told otherwise: most tests are about something else.
+    """
     made = subprocess.run(
         [sys.executable, "-m", "kmsgw.cli.main", "init", str(folder), "--workers", str(workers)],
         capture_output=True,
@@ -131,6 +134,8 @@ def make_folder(folder: Path, *, workers: int = 2) -> Gateway:
     assert made.returncode == 0, made.stderr.decode()
     gateway = Gateway(folder)
     gateway.edit(('listen = "127.0.0.1:8443"', 'listen = "127.0.0.1:0"'))
+    if not second_factor:
+        gateway.append('[officers]\nsecond_factor = "off"\n')
     return gateway
 
 
