@@ -3,6 +3,7 @@
 from kmsgw.client.aio import AsyncClient, AsyncKeys, AsyncPolicy
 from kmsgw.client.client import Client, Keys, Policy
 from kmsgw.client.credentials import Credentials
+from kmsgw.client.proving import CodeSource
 from kmsgw.client.results import (
     DataKey,
     Decrypted,
@@ -54,6 +55,7 @@ __all__ = [
     "AsyncPolicy",
     "AuditUnavailable",
     "Client",
+    "CodeSource",
     "ConfigurationError",
     "Conflict",
     "Credentials",

@@ -1,6 +1,7 @@
 """The client for asyncio: the same verbs, to await."""
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Callable, Coroutine
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar, cast
@@ -13,38 +14,34 @@ from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.channel import channel_credentials, channel_options
 from kmsgw.client.credentials import Credentials
 from kmsgw.client.failures import Failure, Metadata, find_request_id, read_failure
+from kmsgw.client.proving import NOTHING_BORNE, Bearing, CodeSource
 from kmsgw.client.retry import RetryPolicy
 from kmsgw.client.transport import Attempts, Settings, client_closed, next_token
 from kmsgw.clock import SYSTEM_CLOCK, Clock
+from kmsgw.errors import KmsgwError
 from kmsgw.model.context import AccessDeclaration
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _AsyncTransport:
-    """Makes calls over one channel, within one event loop."""
+class _AsyncConnection:
+    """One channel, within one event loop, which a client and its views share."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._channel: grpc.aio.Channel | None = None
         self._closed = False
 
-    async def run(self, call: Call[T]) -> T:
-        """Make a call, with its repetitions, and return its result."""
-        attempts = Attempts(self._settings, repeatable=call.repeatable, timeout=call.timeout)
-        while True:
-            outcome = await self._attempt(call.method, call.request, attempts.begin())
-            if isinstance(outcome, Answer):
-                # Cryptography over megabytes would hold up every other task of the loop.
-                return await asyncio.to_thread(call.result, outcome) if call.heavy else call.result(outcome)
-            await asyncio.sleep(attempts.wait_after(outcome))
-
-    async def _attempt(self, method: str, request: bytes, seconds: float) -> Answer | Failure:
+    async def attempt(
+        self, method: str, request: bytes, seconds: float, metadata: tuple[tuple[str, str], ...]
+    ) -> Answer | Failure:
+        """Send a call once."""
         # The failure is returned and not raised: an error that is raised while gRPC's is handled would keep that one
         # alive as its __context__, with all that it holds.
         try:
-            rpc = self._open_channel().unary_unary(method, None, None)(request, timeout=seconds)
+            send = self._open_channel().unary_unary(method, None, None)
+            rpc = send(request, timeout=seconds, metadata=metadata or None)
             payload = await rpc
         except grpc.aio.AioRpcError as error:
             trailing = cast("Metadata", error.trailing_metadata() or ())
@@ -64,7 +61,7 @@ class _AsyncTransport:
         if self._closed:
             raise client_closed()
         if self._channel is None:
-            settings = self._settings
+            settings = self.settings
             self._channel = grpc.aio.secure_channel(
                 settings.address,
                 channel_credentials(settings.credentials),
@@ -77,6 +74,41 @@ class _AsyncTransport:
         self._closed = True
         if self._channel is not None:
             await self._channel.close(None)
+
+
+class _AsyncTransport:
+    """Makes calls over a connection, each with what it is to prove."""
+
+    def __init__(self, connection: _AsyncConnection, bearing: Bearing = NOTHING_BORNE) -> None:
+        self.connection = connection
+        self.bearing = bearing
+
+    async def run(self, call: Call[T]) -> T:
+        """Make a call, with its repetitions, and return its result. A code that is wanted is asked for."""
+        bearing = self.bearing
+        while True:
+            outcome = await self._outcome(call, bearing)
+            if isinstance(outcome, Answer):
+                # Cryptography over megabytes would hold up every other task of the loop.
+                return await asyncio.to_thread(call.result, outcome) if call.heavy else call.result(outcome)
+            source = bearing.source_for(outcome)
+            if source is None:
+                raise outcome
+            # It waits for a person, who must not hold up the loop either.
+            bearing = bearing.with_code(await asyncio.to_thread(source, outcome))
+
+    async def _outcome(self, call: Call[T], bearing: Bearing) -> Answer | KmsgwError:
+        settings = self.connection.settings
+        repeatable = call.repeatable and bearing.repeatable
+        attempts = Attempts(settings, repeatable=repeatable, timeout=call.timeout)
+        while True:
+            outcome = await self.connection.attempt(call.method, call.request, attempts.begin(), bearing.metadata)
+            if isinstance(outcome, Answer):
+                return outcome
+            wait = attempts.after(outcome)
+            if isinstance(wait, KmsgwError):
+                return wait
+            await asyncio.sleep(wait)
 
 
 class _AsyncCaller:
@@ -173,10 +205,23 @@ class AsyncClient(_AsyncCaller):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         declaration = AccessDeclaration(purpose, end_user)
-        transport = _AsyncTransport(Settings(address, credentials, timeout, retry, target_name, clock))
+        connection = _AsyncConnection(Settings(address, credentials, timeout, retry, target_name, clock))
+        self._equip(_AsyncTransport(connection), declaration)
+
+    def _equip(self, transport: _AsyncTransport, declaration: AccessDeclaration) -> None:
         super().__init__(transport, declaration)
         self.keys = AsyncKeys(transport, declaration)
         self.policy = AsyncPolicy(transport, declaration)
+
+    def proving(self, *, session: str = "", code: str | CodeSource = "", approval: str = "") -> Self:
+        """Return a view of this client whose calls prove what is given: as `Client.proving`, and not to await.
+
+        A function that returns codes is called in a thread.
+        """
+        view = copy.copy(self)
+        bearing = self._transport.bearing.extended(session, code, approval)
+        view._equip(_AsyncTransport(self._transport.connection, bearing), self._declaration)  # noqa: SLF001 - of the same class
+        return view
 
     encrypt = _declaring(crypto.encrypt)
     decrypt = _declaring(crypto.decrypt)
@@ -192,7 +237,7 @@ class AsyncClient(_AsyncCaller):
 
     async def close(self) -> None:
         """End the calls in flight and release the connection. Later calls raise `Unavailable`."""
-        await self._transport.close()
+        await self._transport.connection.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,5 +1,6 @@
 """The synchronous client."""
 
+import copy
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar, cast
@@ -12,36 +13,32 @@ from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.channel import channel_credentials, channel_options
 from kmsgw.client.credentials import Credentials
 from kmsgw.client.failures import Failure, find_request_id, read_failure
+from kmsgw.client.proving import NOTHING_BORNE, Bearing, CodeSource
 from kmsgw.client.retry import RetryPolicy
 from kmsgw.client.transport import Attempts, Settings, client_closed, next_token
 from kmsgw.clock import SYSTEM_CLOCK, Clock
+from kmsgw.errors import KmsgwError
 from kmsgw.model.context import AccessDeclaration
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Transport:
-    """Makes calls over one channel. Safe for threads."""
+class _Connection:
+    """One channel, which a client and its views share. Safe for threads."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._channel = grpc.secure_channel(
             settings.address, channel_credentials(settings.credentials), options=channel_options(settings.target_name)
         )
         self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
         self._closed = False
 
-    def run(self, call: Call[T]) -> T:
-        """Make a call, with its repetitions, and return its result."""
-        attempts = Attempts(self._settings, repeatable=call.repeatable, timeout=call.timeout)
-        while True:
-            outcome = self._attempt(call.method, call.request, attempts.begin())
-            if isinstance(outcome, Answer):
-                return call.result(outcome)
-            self._settings.clock.sleep(attempts.wait_after(outcome))
-
-    def _attempt(self, method: str, request: bytes, timeout: float) -> Answer | Failure:
+    def attempt(
+        self, method: str, request: bytes, timeout: float, metadata: tuple[tuple[str, str], ...]
+    ) -> Answer | Failure:
+        """Send a call once. `timeout` is in seconds."""
         # The failure is returned and not raised: an error that is raised while gRPC's is handled would keep that one
         # alive as its __context__, with all that it holds.
         if self._closed:
@@ -50,7 +47,7 @@ class _Transport:
         if send is None:
             send = self._methods[method] = self._channel.unary_unary(method, None, None)
         try:
-            payload, rpc = send.with_call(request, timeout=timeout)
+            payload, rpc = send.with_call(request, timeout=timeout, metadata=metadata or None)
         except grpc.RpcError as error:
             failed = cast("grpc.Call", error)
             return read_failure(
@@ -66,6 +63,39 @@ class _Transport:
         """End the calls in flight and release the connection."""
         self._closed = True
         self._channel.close()
+
+
+class _Transport:
+    """Makes calls over a connection, each with what it is to prove. Safe for threads."""
+
+    def __init__(self, connection: _Connection, bearing: Bearing = NOTHING_BORNE) -> None:
+        self.connection = connection
+        self.bearing = bearing
+
+    def run(self, call: Call[T]) -> T:
+        """Make a call, with its repetitions, and return its result. A code that is wanted is asked for."""
+        bearing = self.bearing
+        while True:
+            outcome = self._outcome(call, bearing)
+            if isinstance(outcome, Answer):
+                return call.result(outcome)
+            source = bearing.source_for(outcome)
+            if source is None:
+                raise outcome
+            bearing = bearing.with_code(source(outcome))
+
+    def _outcome(self, call: Call[T], bearing: Bearing) -> Answer | KmsgwError:
+        settings = self.connection.settings
+        repeatable = call.repeatable and bearing.repeatable
+        attempts = Attempts(settings, repeatable=repeatable, timeout=call.timeout)
+        while True:
+            outcome = self.connection.attempt(call.method, call.request, attempts.begin(), bearing.metadata)
+            if isinstance(outcome, Answer):
+                return outcome
+            wait = attempts.after(outcome)
+            if isinstance(wait, KmsgwError):
+                return wait
+            settings.clock.sleep(wait)
 
 
 class _Caller:
@@ -156,10 +186,28 @@ class Client(_Caller):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         declaration = AccessDeclaration(purpose, end_user)
-        transport = _Transport(Settings(address, credentials, timeout, retry, target_name, clock))
+        connection = _Connection(Settings(address, credentials, timeout, retry, target_name, clock))
+        self._equip(_Transport(connection), declaration)
+
+    def _equip(self, transport: _Transport, declaration: AccessDeclaration) -> None:
         super().__init__(transport, declaration)
         self.keys = Keys(transport, declaration)
         self.policy = Policy(transport, declaration)
+
+    def proving(self, *, session: str = "", code: str | CodeSource = "", approval: str = "") -> Self:
+        """Return a view of this client whose calls prove what is given: for officers.
+
+        `session` is that of a login. `code` is a one-time code for the next sensitive call, or a function that returns
+        one, which is called when the gateway wants a code or has refused one. `approval` is the id of an approval.
+        What is left out stays as it is here. The connection is shared: closing either closes both.
+
+        A call that carries a code is repeated only where it was never sent, since a code works once. Raises
+        `InvalidRequest` where something can't be sent.
+        """
+        view = copy.copy(self)
+        bearing = self._transport.bearing.extended(session, code, approval)
+        view._equip(_Transport(self._transport.connection, bearing), self._declaration)  # noqa: SLF001 - of the same class
+        return view
 
     encrypt = _declaring(crypto.encrypt)
     decrypt = _declaring(crypto.decrypt)
@@ -175,7 +223,7 @@ class Client(_Caller):
 
     def close(self) -> None:
         """End the calls in flight and release the connection. Later calls raise `Unavailable`."""
-        self._transport.close()
+        self._transport.connection.close()
 
     def __enter__(self) -> Self:
         return self

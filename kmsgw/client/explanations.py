@@ -138,6 +138,7 @@ def _finished(error: KmsgwError, failure: Failure) -> KmsgwError:
     error.request_id = failure.request_id
     error.advice = failure.advice or error.advice
     error.retry_after = failure.retry_after
+    error.approval_id = failure.approval_id
     return error
 
 

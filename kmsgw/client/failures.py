@@ -39,6 +39,7 @@ class Failure:
 
     ``described`` tells whether the gateway itself described it; ``reason`` is then its code, perhaps one that this
     release does not know. ``retry_after`` is in seconds. ``never_sent`` tells that no byte of the call left.
+    ``approval_id`` names the approval that was opened for the request.
     """
 
     status: Status
@@ -49,6 +50,7 @@ class Failure:
     retry_after: float | None = None
     request_id: str = ""
     never_sent: bool = False
+    approval_id: str = ""
 
 
 def find_request_id(*metadata: Metadata) -> str:
@@ -76,6 +78,7 @@ def read_failure(code: grpc.StatusCode, details: str, initial: Metadata, trailin
         retry_after=max(0.0, retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9) if retry is not None else None,
         request_id=find_request_id(trailing, tuple(initial)) or (request.request_id if request is not None else ""),
         never_sent=code is grpc.StatusCode.UNAVAILABLE and info is None and details.startswith(_NEVER_SENT),
+        approval_id=info.metadata.get("approval", "") if info is not None else "",
     )
 
 

@@ -61,8 +61,8 @@ class Attempts:
         self._made += 1
         return self._deadline - self._settings.clock.monotonic()
 
-    def wait_after(self, failure: Failure) -> float:
-        """Return the seconds to wait before the next attempt. Raises the call's error where there is none."""
+    def after(self, failure: Failure) -> float | KmsgwError:
+        """Return the seconds to wait before the next attempt, or the call's error where there is none."""
         delay = self._settings.retry.next_delay(
             failure,
             attempts=self._made,
@@ -72,7 +72,7 @@ class Attempts:
         )
         if delay is None:
             # A deadline that ends the last of several attempts says nothing of the cause; the attempt before it did.
-            raise self._explain(failure, self._explain(self._before).message if self._before else "")
+            return self._explain(failure, self._explain(self._before).message if self._before else "")
         self._before = failure
         return delay
 

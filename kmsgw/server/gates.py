@@ -7,26 +7,16 @@ in its metadata only when they ask for it: reading it costs more than the encryp
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
 from kmsgw.model.access import Principal
 from kmsgw.model.key import Key
+from kmsgw.model.proof import APPROVAL_METADATA, CODE_METADATA, SESSION_METADATA, Proof
 from kmsgw.server.rpcs import Rpc
 
-SESSION_METADATA: Final = "kmsgw-session"
-CODE_METADATA: Final = "kmsgw-one-time-code"
-APPROVAL_METADATA: Final = "kmsgw-approval"
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What an officer's call carries besides its request. Empty texts stand for what is not there."""
-
-    session: str = field(repr=False, default="")
-    code: str = field(repr=False, default="")
-    approval: str = ""
+__all__ = ["APPROVAL_METADATA", "CODE_METADATA", "SESSION_METADATA", "Gate", "Petition", "Proof"]
 
 
 @dataclass(frozen=True, slots=True)

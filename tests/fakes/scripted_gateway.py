@@ -31,6 +31,7 @@ class Refusal:
     domain: str = "kmsgw"
     advice: str = ""
     retry_after: float | None = None
+    approval: str = ""
     request_info: str = ""
     details: bytes | None = None
     trailing: tuple[tuple[str, str], ...] = ()
@@ -43,6 +44,8 @@ class Refusal:
             info = ErrorInfo(reason=self.reason, domain=self.domain)
             if self.advice:
                 info.metadata["advice"] = self.advice
+            if self.approval:
+                info.metadata["approval"] = self.approval
             rich.details.add().Pack(info)
             if self.retry_after is not None:
                 delay = Duration()
@@ -59,16 +62,21 @@ Step: TypeAlias = Refusal | Message | bytes | Callable[[bytes], Message | bytes]
 
 @dataclass
 class Script:
-    """What a method answers, call after call; the last step repeats. ``requests`` are those that came."""
+    """What a method answers, call after call; the last step repeats. ``requests`` are those that came.
+
+    ``metadata`` has what came with each, of the names that begin with "kmsgw-".
+    """
 
     steps: Sequence[Step]
     requests: list[bytes] = field(default_factory=list)
+    metadata: list[dict[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def take(self, request: bytes) -> Step:
+    def take(self, request: bytes, metadata: Mapping[str, str | bytes]) -> Step:
         """Note a request and return the step for it."""
         with self.lock:
             self.requests.append(request)
+            self.metadata.append({name: str(value) for name, value in metadata.items() if name.startswith("kmsgw-")})
             return self.steps[min(len(self.requests), len(self.steps)) - 1]
 
 
@@ -122,7 +130,7 @@ class ScriptedGateway(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
         def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
             trailing = (("kmsgw-request-id", self._request_id),) if self._request_id else ()
-            step = script.take(request)
+            step = script.take(request, dict(context.invocation_metadata()))
             if isinstance(step, Refusal):
                 context.set_trailing_metadata((*trailing, *step.metadata()))
                 context.abort(step.code, step.message)
