@@ -411,16 +411,18 @@ class CreateImportParametersRequest(_message.Message):
     def __init__(self, key: _Optional[str] = ..., provider: _Optional[str] = ...) -> None: ...
 
 class CreateImportParametersResponse(_message.Message):
-    __slots__ = ("public_key", "token", "expire_time", "algorithm")
+    __slots__ = ("public_key", "token", "expire_time", "algorithm", "computes_check_value")
     PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    COMPUTES_CHECK_VALUE_FIELD_NUMBER: _ClassVar[int]
     public_key: bytes
     token: bytes
     expire_time: _timestamp_pb2.Timestamp
     algorithm: str
-    def __init__(self, public_key: _Optional[bytes] = ..., token: _Optional[bytes] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., algorithm: _Optional[str] = ...) -> None: ...
+    computes_check_value: bool
+    def __init__(self, public_key: _Optional[bytes] = ..., token: _Optional[bytes] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., algorithm: _Optional[str] = ..., computes_check_value: _Optional[bool] = ...) -> None: ...
 
 class ImportKeyRequest(_message.Message):
     __slots__ = ("key", "token", "wrapped_material", "check_value", "tenant", "provider", "description", "labels", "dry_run", "reason")
