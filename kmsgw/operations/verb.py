@@ -42,12 +42,18 @@ def change_of(reason: str, *, dry_run: bool, **values: object) -> dict[str, obje
 
 @dataclass(slots=True)
 class Trail:
-    """What an operation tells the audit record while it runs: the key that it used, if it learns more of it."""
+    """What an operation tells the audit record while it runs: the key that it used, if it learns more of it.
+
+    ``sealed_bytes`` is plaintext that the gateway sealed, and ``wraps`` are data keys wrapped under ``key_version``,
+    also by an operation that failed after that: usage is counted from them (docs/adr/0012).
+    """
 
     key_id: str = ""
     key_version: int = 0
     source_key_id: str = ""
     source_key_version: int = 0
+    sealed_bytes: int = 0
+    wraps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
