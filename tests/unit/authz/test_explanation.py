@@ -35,8 +35,8 @@ def test_a_refusal_by_a_policy_gives_its_advice(shipped: CedarAuthorizer) -> Non
 
 
 def test_where_nothing_permits_it_says_which_roles_could(shipped: CedarAuthorizer) -> None:
-    assert explained(shipped, ask(Action.ROTATE_KEY, kind=PrincipalKind.OFFICER, roles=["auditor"])) == (
-        "Refused: officer viewer of tenant hospital (roles: auditor) asks to rotateKey on key ehr of tenant hospital. "
+    assert explained(shipped, ask(Action.ROTATE_KEY, kind=PrincipalKind.OFFICER, roles=["approver"])) == (
+        "Refused: officer viewer of tenant hospital (roles: approver) asks to rotateKey on key ehr of tenant hospital. "
         "No policy permits it, and what nothing permits is refused. "
         "Roles with a permit for this action: key-officer."
     )

@@ -18,7 +18,7 @@ IDS = ("alpha", "beta")
 TENANTS = ("hospital", "clinic")
 KEYS = ("ehr", "lab")
 GROUPED_SCHEMA = SHIPPED_SCHEMA.replace("  action encrypt,", "  action useKey;\n  action encrypt,").replace(
-    "deleteAlias\n    appliesTo", "deleteAlias\n    in [useKey] appliesTo"
+    "getKeyUsage\n    appliesTo", "getKeyUsage\n    in [useKey] appliesTo"
 )
 
 _PRINCIPALS = (
