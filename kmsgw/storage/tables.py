@@ -150,13 +150,22 @@ class _OfficerColumns(TypedColumns):
     invitation_expires: Named[datetime | None] = Column(UtcTime, nullable=True)
     confirmed: Named[datetime | None] = Column(UtcTime, nullable=True)
     may_enrol_at: Named[datetime | None] = Column(UtcTime, nullable=True)
-    last_step: Named[int] = Column(BigInteger, nullable=False)
+    floor_step: Named[int] = Column(BigInteger, nullable=False)
     failures: Named[int] = Column(Integer, nullable=False)
     locked_until: Named[datetime | None] = Column(UtcTime, nullable=True)
 
 
 officers = Table("officers", metadata, _OfficerColumns)
-"""The second factor of each officer that began to enrol. ``last_step`` is the newest TOTP step that was accepted."""
+"""The second factor of each officer that began to enrol. TOTP steps up to ``floor_step`` are refused; it only rises."""
+
+
+class _SpentStepColumns(TypedColumns):
+    officer_id: Named[str] = Column(NAME_TEXT, ForeignKey(officers.c.officer_id), primary_key=True)
+    step: Named[int] = Column(BigInteger, primary_key=True, autoincrement=False)
+
+
+spent_steps = Table("spent_steps", metadata, _SpentStepColumns)
+"""TOTP steps above an officer's ``floor_step`` whose code was accepted: each at most once, by the primary key."""
 
 
 class _RecoveryCodeColumns(TypedColumns):

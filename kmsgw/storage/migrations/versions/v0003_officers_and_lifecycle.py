@@ -79,10 +79,17 @@ def _make_officers() -> None:
         sa.Column("invitation_expires", sa.BigInteger, nullable=True),
         sa.Column("confirmed", sa.BigInteger, nullable=True),
         sa.Column("may_enrol_at", sa.BigInteger, nullable=True),
-        sa.Column("last_step", sa.BigInteger, nullable=False),
+        sa.Column("floor_step", sa.BigInteger, nullable=False),
         sa.Column("failures", sa.Integer, nullable=False),
         sa.Column("locked_until", sa.BigInteger, nullable=True),
         sa.PrimaryKeyConstraint("officer_id", name="pk_officers"),
+    )
+    op.create_table(
+        "spent_steps",
+        sa.Column("officer_id", _NAME, nullable=False),
+        sa.Column("step", sa.BigInteger, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("officer_id", "step", name="pk_spent_steps"),
+        sa.ForeignKeyConstraint(["officer_id"], ["officers.officer_id"], name="fk_spent_steps_officer_id"),
     )
     op.create_table(
         "recovery_codes",
