@@ -13,7 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from kmsgw.clock import SYSTEM_CLOCK, Clock
@@ -23,6 +23,11 @@ from kmsgw.envelope.format import Envelope
 from kmsgw.errors import DecryptionFailed, FailedPrecondition, ProviderUnavailable, Reason
 from kmsgw.model.context import EncryptionContext
 from kmsgw.model.key import Key, KeyVersion
+from kmsgw.model.lifecycle import Act, opening_version, sealing_version
+from kmsgw.operations.keyring import Keyring
+from kmsgw.operations.verb import Trail
+from kmsgw.operations.waiting import before_waiting
+from kmsgw.operations.wrap_allowance import UNLIMITED, WrapAllowance
 from kmsgw.providers.base import KeyProvider, MaterialRef
 
 EntryT = TypeVar("EntryT")
@@ -61,6 +66,7 @@ class _SingleFlight(Generic[EntryT]):
 
     def do(self, what: Hashable, make: Callable[[], EntryT]) -> EntryT:
         """Return what `make` makes, or what another caller's `make` made meanwhile; both fail alike."""
+        before_waiting()
         with self._lock:
             flight = self._flights.get(what)
             leads = flight is None
@@ -88,13 +94,19 @@ class DataKeys:
     """The data keys of one worker. Safe for threads; no lock is held over a provider call."""
 
     def __init__(
-        self, providers: Mapping[str, KeyProvider], limits: CacheLimits, *, clock: Clock = SYSTEM_CLOCK
+        self,
+        providers: Mapping[str, KeyProvider],
+        limits: CacheLimits,
+        *,
+        allowance: WrapAllowance = UNLIMITED,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._providers = providers
+        self._allowance = allowance
         self._limits = limits
         self._clock = clock
         self._lock = threading.Lock()
-        self._sealing: OrderedDict[tuple[str, int, bytes], WrappedDataKey] = OrderedDict()
+        self._sealing: OrderedDict[tuple[str, int, int, bytes], WrappedDataKey] = OrderedDict()
         self._opening: OrderedDict[tuple[str, bytes], tuple[float, bytes]] = OrderedDict()
         self._sealing_flights: _SingleFlight[WrappedDataKey] = _SingleFlight()
         self._opening_flights: _SingleFlight[bytes] = _SingleFlight()
@@ -110,26 +122,35 @@ class DataKeys:
             )
         return provider
 
-    def generate(self, key: Key, context: EncryptionContext, holder: DataKeyHolder) -> WrappedDataKey:
+    def generate(self, key: Key, context: EncryptionContext, holder: DataKeyHolder, trail: Trail) -> WrappedDataKey:
         """Make a data key that nobody else gets, wrapped under the key's primary version."""
+        before_waiting()
         plaintext = new_data_key()
-        return WrappedDataKey(plaintext, self.wrap(key, plaintext, context, holder), key.primary.version)
+        return WrappedDataKey(plaintext, self.wrap(key, plaintext, context, holder, trail), key.primary.version)
 
-    def wrap(self, key: Key, data_key: bytes, context: EncryptionContext, holder: DataKeyHolder) -> bytes:
-        """Wrap a data key under the key's primary version."""
+    def wrap(self, key: Key, data_key: bytes, context: EncryptionContext, holder: DataKeyHolder, trail: Trail) -> bytes:
+        """Wrap a data key under the key's primary version.
+
+        The wrap is counted in `trail` before it is made, and so is one that fails: nobody knows whether the provider
+        did it. Raises `ResourceExhausted` where the version has been wrapped under as often as is safe.
+        """
+        before_waiting()
         version = key.primary
+        self._allowance.spend(key.key_id, version.version)
+        trail.key_version = version.version
+        trail.wraps += 1
         aad = wrap_aad(holder, key.tenant, key.key_id, version.version, context)
         return self.provider_of(key).wrap(_material(key, version), data_key, aad)
 
-    def for_sealing(self, key: Key, context: EncryptionContext, size: int) -> WrappedDataKey:
+    def for_sealing(self, key: Key, context: EncryptionContext, size: int, trail: Trail) -> WrappedDataKey:
         """Return a data key for one message of `size` bytes: a cached one, or a new one."""
         found = self.cached_for_sealing(key, context, size)
         if found is not None:
             return found
         place = _sealing_place(key, context)
-        self._sealing_flights.do(place, lambda: self._fill_sealing(key, context))
+        self._sealing_flights.do(place, lambda: self._fill_sealing(key, context, trail))
         # Another may have used it up at once, where the limit is small; then this message gets one of its own.
-        return self.cached_for_sealing(key, context, size) or self.generate(key, context, DataKeyHolder.GATEWAY)
+        return self.cached_for_sealing(key, context, size) or self.generate(key, context, DataKeyHolder.GATEWAY, trail)
 
     def cached_for_sealing(self, key: Key, context: EncryptionContext, size: int) -> WrappedDataKey | None:
         """Return a cached data key for one message of `size` bytes and count it, or None. Never waits."""
@@ -175,8 +196,8 @@ class DataKeys:
             for opening_place in [place for place in self._opening if place[0] in key_ids]:
                 del self._opening[opening_place]
 
-    def _fill_sealing(self, key: Key, context: EncryptionContext) -> WrappedDataKey:
-        made = self.generate(key, context, DataKeyHolder.GATEWAY)
+    def _fill_sealing(self, key: Key, context: EncryptionContext, trail: Trail) -> WrappedDataKey:
+        made = self.generate(key, context, DataKeyHolder.GATEWAY, trail)
         made.expires = self._clock.monotonic() + self._limits.max_age_seconds
         made.messages_left = self._limits.max_messages
         made.bytes_left = self._limits.max_bytes
@@ -198,25 +219,36 @@ class DataKeys:
         return data_key
 
 
-def open_version(key: Key, version: int) -> KeyVersion:
+def open_version(key: Key, version: int, act: Act) -> KeyVersion:
     """Return the version that is to unwrap. One that never was is a `DecryptionFailed` like any other."""
-    found = key.usable_version(version)
+    found = opening_version(key, version, act)
     if found is None:
         raise DecryptionFailed
     return found
+
+
+def sealing_key(keyring: Keyring, key: Key, version: int, act: Act) -> Key:
+    """Return the key as it is to wrap: with the version asked for as its newest; 0 asks for the newest.
+
+    Raises `FailedPrecondition` where the states or the minimum for encryption refuse it.
+    """
+    if version:
+        key = keyring.resolve_version(key, version)
+    found = sealing_version(key, version, act)
+    return key if found is key.primary else replace(key, versions=key.versions[:version])
 
 
 def _material(key: Key, version: KeyVersion) -> MaterialRef:
     return MaterialRef(key.key_id, version.version, version.material)
 
 
-def _sealing_place(key: Key, context: EncryptionContext) -> tuple[str, int, bytes]:
+def _sealing_place(key: Key, context: EncryptionContext) -> tuple[str, int, int, bytes]:
     # A long context by its hash: thousands of 8 KiB each would fill the memory. The mark tells it from every short
     # one: a canonical form begins with the length of a key name, whose first byte is 0.
     canonical = context.canonical
     if len(canonical) > _SHORT_CONTEXT:
         canonical = b"\x01" + hashlib.sha256(canonical).digest()
-    return key.key_id, key.revision, canonical
+    return key.key_id, key.revision, key.primary.version, canonical
 
 
 def _opening_place(key: Key, wrapped: bytes, aad: bytes) -> tuple[str, bytes]:

@@ -14,6 +14,7 @@ from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import KmsgwError, StateUnavailable
 from kmsgw.model.key import Key
 from kmsgw.operations.ports import KeyStore
+from kmsgw.operations.waiting import before_waiting
 
 MAX_AGE_SECONDS: Final = 1.0
 """Oldest state that is answered from."""
@@ -114,6 +115,7 @@ class Keyring:
         Callers wait for each other: however many ask at once, as a flood of unknown names does, the database gets one
         query at a time, and who waited while one began needs none of its own.
         """
+        before_waiting()
         if not self._lock.acquire(timeout=_LOCK_SECONDS):
             raise StateUnavailable("The database is slow to answer.")
         try:

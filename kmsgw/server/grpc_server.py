@@ -12,11 +12,11 @@ from typing import Any, cast
 import grpc
 
 from kmsgw.clock import SYSTEM_CLOCK
-from kmsgw.errors import KmsgwError, Reason, Unavailable
-from kmsgw.server.gates import APPROVAL_METADATA, CODE_METADATA, SESSION_METADATA, Proof
+from kmsgw.errors import KmsgwError, Unavailable
+from kmsgw.server.direct import DirectLoop
 from kmsgw.server.pipeline import Call, Pipeline, Reply
 from kmsgw.server.reception import Reception
-from kmsgw.server.status import DETAILS_METADATA, REQUEST_ID_METADATA, grpc_code, status_details
+from kmsgw.server.status import REQUEST_ID_METADATA, failure_metadata, grpc_code, read_proof, stopping
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 """What is longer is refused by the transport itself, before the gateway sees it."""
@@ -33,16 +33,6 @@ _OWN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerRefl
 def _certificate(context: grpc.ServicerContext) -> bytes | None:
     found = cast("Mapping[str, Sequence[bytes]]", context.auth_context()).get("x509_pem_cert")
     return found[0] if found else None
-
-
-def _proof(context: grpc.ServicerContext) -> Proof:
-    """Read what an officer's call carries. A name that comes twice is taken for nothing: which was meant is unknown."""
-    found: dict[str, list[str]] = {}
-    for name, value in context.invocation_metadata():
-        if name in (SESSION_METADATA, CODE_METADATA, APPROVAL_METADATA) and isinstance(value, str):
-            found.setdefault(name, []).append(value)
-    once = {name: values[0] for name, values in found.items() if len(values) == 1}
-    return Proof(once.get(SESSION_METADATA, ""), once.get(CODE_METADATA, ""), once.get(APPROVAL_METADATA, ""))
 
 
 class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs alone
@@ -70,8 +60,10 @@ class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in
             except KmsgwError as error:
                 reply = self._pipeline.refuse(Call(method, b"", certificate, context.peer()), error)
             else:
-                call = Call(method, request, certificate, context.peer(), lambda: _proof(context))
-                reply = self._pipeline.refuse(call, _stopping()) if self.draining else self._pipeline.handle(call)
+                call = Call(
+                    method, request, certificate, context.peer(), lambda: read_proof(context.invocation_metadata())
+                )
+                reply = self._pipeline.refuse(call, stopping()) if self.draining else self._pipeline.handle(call)
             if reply.error is not None:
                 _abort(context, reply)
             context.set_trailing_metadata(((REQUEST_ID_METADATA, reply.request_id),))
@@ -80,21 +72,10 @@ class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in
         return grpc.stream_unary_rpc_method_handler(answer)
 
 
-def _stopping() -> Unavailable:
-    return Unavailable(
-        "The gateway is stopping.", reason=Reason.SHUTTING_DOWN, advice="Try again: another will answer."
-    )
-
-
 def _abort(context: grpc.ServicerContext, reply: Reply) -> None:
     error = reply.error
     assert error is not None
-    context.set_trailing_metadata(
-        (
-            (REQUEST_ID_METADATA, reply.request_id),
-            (DETAILS_METADATA, status_details(error, reply.request_id)),
-        )
-    )
+    context.set_trailing_metadata(failure_metadata(error, reply.request_id))
     context.abort(grpc_code(error), error.message)
 
 
@@ -166,7 +147,10 @@ class _Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]
 
 
 class GrpcServer:
-    """A listening server. One a worker; workers share the port with SO_REUSEPORT."""
+    """A listening server. One a worker; workers share the port with SO_REUSEPORT.
+
+    The methods of `inline` are answered by the direct loop (`kmsgw.server.direct`), without a thread of their own.
+    """
 
     def __init__(
         self,
@@ -177,11 +161,13 @@ class GrpcServer:
         *,
         threads: int,
         max_connection_age_seconds: int,
+        inline: frozenset[str] = frozenset(),
         register: tuple[Callable[[grpc.Server], None], ...] = (),
     ) -> None:
         self._reception = Reception(threads)
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
         self._server = grpc.server(
-            ThreadPoolExecutor(threads, thread_name_prefix="call"),
+            pool,
             interceptors=[_Guard(authenticate, pipeline, self._reception)],
             options=(
                 ("grpc.so_reuseport", 1),
@@ -201,6 +187,7 @@ class GrpcServer:
             each(self._server)
         self._calls = _CatchAll(pipeline, self._reception)
         self._server.add_generic_rpc_handlers((self._calls,))
+        self._loop = DirectLoop(self._server, pipeline, inline, pool) if inline else None
         try:
             self.port = self._server.add_secure_port(address, credentials)
         except RuntimeError:
@@ -211,11 +198,13 @@ class GrpcServer:
     def start(self) -> None:
         """Begin to accept connections."""
         self._reception.start()
-        self._server.start()
+        (self._loop or self._server).start()
 
     def stop(self, grace: float) -> None:
         """Take no more calls, and wait at most `grace` seconds for those in flight."""
         self._calls.draining = True
+        if self._loop is not None:
+            self._loop.draining = True
         # grpcio drops the calls that it has received and not handed over yet, and their callers see CANCELLED. Refused
         # callers wait as they are told; shortly after, nothing is on its way any more.
         began = self._calls.last_call = SYSTEM_CLOCK.monotonic()

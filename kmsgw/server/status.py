@@ -1,15 +1,40 @@
 """Errors to gRPC: a status with google.rpc details, the same bytes for the same error."""
 
+from collections.abc import Iterable
+
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from kmsgw.errors import KmsgwError
+from kmsgw.errors import KmsgwError, Reason, Unavailable
+from kmsgw.server.gates import APPROVAL_METADATA, CODE_METADATA, SESSION_METADATA, Proof
 
 DOMAIN = "kmsgw"
 REQUEST_ID_METADATA = "kmsgw-request-id"
 DETAILS_METADATA = "grpc-status-details-bin"
+
+
+def failure_metadata(error: KmsgwError, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
+    """Return the trailing metadata of a failed call."""
+    return ((REQUEST_ID_METADATA, request_id), (DETAILS_METADATA, status_details(error, request_id)))
+
+
+def stopping() -> Unavailable:
+    """Return the refusal of a call that comes during a stop."""
+    return Unavailable(
+        "The gateway is stopping.", reason=Reason.SHUTTING_DOWN, advice="Try again: another will answer."
+    )
+
+
+def read_proof(metadata: Iterable[tuple[str, str | bytes]]) -> Proof:
+    """Read what an officer's call carries. A name that comes twice counts as none: which was meant is unknown."""
+    found: dict[str, list[str]] = {}
+    for name, value in metadata:
+        if name in (SESSION_METADATA, CODE_METADATA, APPROVAL_METADATA) and isinstance(value, str):
+            found.setdefault(name, []).append(value)
+    once = {name: values[0] for name, values in found.items() if len(values) == 1}
+    return Proof(once.get(SESSION_METADATA, ""), once.get(CODE_METADATA, ""), once.get(APPROVAL_METADATA, ""))
 
 
 def grpc_code(error: KmsgwError) -> grpc.StatusCode:

@@ -1,0 +1,200 @@
+"""The direct loop: one thread drives grpcio's own completion queue, and answers from memory without a hand-over.
+
+On `grpc.server` most of what a small call costs is the hand-over between threads. Here the thread that takes a call
+off the queue also answers it, where memory holds all that it needs; the records of all calls in hand are flushed at
+once, in a second thread, which then sends the answers. What would wait (`kmsgw.operations.waiting`), and every method
+that is not named as inline, goes to grpcio's own machinery and its threads, as without this loop.
+
+This stands on names that are private to grpcio. `TESTED` lists the versions that it was tested with; on any other the
+gateway serves with the public server alone. docs/adr/0013 tells what it is worth and what else was tried.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import grpc
+
+# Both are private, and the stubs know nothing of them.
+from grpc import _server as grpc_internals
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
+
+from kmsgw.operations.waiting import WouldWait, become_impatient
+from kmsgw.server.gates import Proof
+from kmsgw.server.pipeline import Call, Pipeline, Reply
+from kmsgw.server.status import REQUEST_ID_METADATA, failure_metadata, grpc_code, read_proof, stopping
+
+TESTED: Final = frozenset({"1.85.1"})
+"""Versions of grpcio that the direct loop was tested with."""
+
+_NO_FLAGS: Final = 0
+_IDLE_SECONDS: Final = 1.0
+_AT_ONCE: Final = 64
+"""Calls that are flushed together at most, so that the first of a flood need not wait for its end."""
+
+_LOG = logging.getLogger(__name__)
+
+
+def supported() -> bool:
+    """Tell whether the installed grpcio is one that the direct loop was tested with."""
+    return grpc.__version__ in TESTED
+
+
+class _Rpc:
+    """A call in the hands of the loop. It stands in grpcio's list of calls until it has been answered."""
+
+    __slots__ = ("event", "method")
+
+    def __init__(self, event: Any, method: str) -> None:
+        self.event = event
+        self.method = method
+
+    def proof(self) -> Proof:
+        """Read what an officer's call carries."""
+        return read_proof(self.event.invocation_metadata)
+
+    def call(self, request: bytes) -> Call:
+        """Return the call as the pipeline takes it."""
+        call = self.event.call
+        found: Mapping[bytes, Sequence[bytes]] = cygrpc.auth_context(call) or {}
+        certificates = found.get(b"x509_pem_cert")
+        return Call(self.method, request, certificates[0] if certificates else None, call.peer().decode(), self.proof)
+
+
+class DirectLoop:
+    """Serves a `grpc.Server` that has its ports and handlers but was not started. `start` once; stop the server."""
+
+    def __init__(
+        self, server: grpc.Server, pipeline: Pipeline, inline: frozenset[str], threads: ThreadPoolExecutor
+    ) -> None:
+        self._state = server._state  # type: ignore[attr-defined]  # noqa: SLF001
+        self._pipeline = pipeline
+        self._inline = {method.encode(): method for method in inline}
+        self._threads = threads
+        self._answered: list[tuple[_Rpc, Reply]] = []
+        self._begun = threading.Condition()
+        self._queued: list[tuple[_Rpc, Reply]] = []
+        self._ended = False
+        self.draining = False
+
+    def start(self) -> None:
+        """Begin to accept calls."""
+        state = self._state
+        with state.lock:
+            state.server.start()
+            state.stage = grpc_internals._ServerStage.STARTED  # noqa: SLF001
+            grpc_internals._request_call(state)  # noqa: SLF001
+        threading.Thread(target=self._flush, name="flush", daemon=True).start()
+        threading.Thread(target=self._serve, name="loop", daemon=True).start()
+
+    def _serve(self) -> None:
+        become_impatient()
+        state, poll = self._state, self._state.completion_queue.poll
+        continues, timeout = grpc_internals._process_event_and_continue, cygrpc.CompletionType.queue_timeout  # noqa: SLF001
+        going = True
+        while going:
+            # With answers in hand the queue is only emptied, not waited for: they go to the flush as soon as nothing
+            # more is there to go with them.
+            event = poll(0 if self._answered else time.time() + _IDLE_SECONDS)
+            if event.completion_type == timeout:
+                self._hand_over()
+                continue
+            if event.tag is grpc_internals._REQUEST_CALL_TAG and event.success and self._accept(event):  # noqa: SLF001
+                continue
+            going = continues(state, event)
+            if len(self._answered) >= _AT_ONCE:
+                self._hand_over()
+            # An event holds its call. The last reference must not be kept over the next poll.
+            event = None
+        self._hand_over()
+        with self._begun:
+            self._ended = True
+            self._begun.notify()
+
+    def _accept(self, event: Any) -> bool:
+        """Take a call of an inline method, and ask for its message. Tell whether it was one."""
+        method = self._inline.get(event.call_details.method)
+        if method is None:
+            return False
+        state, rpc = self._state, _Rpc(event, method)
+        with state.lock:
+            state.due.remove(grpc_internals._REQUEST_CALL_TAG)  # noqa: SLF001
+            state.rpc_states.add(rpc)
+            event.call.start_server_batch(
+                (cygrpc.ReceiveMessageOperation(_NO_FLAGS),), lambda received: self._received(rpc, received)
+            )
+            if state.stage is grpc_internals._ServerStage.STARTED:  # noqa: SLF001
+                grpc_internals._request_call(state)  # noqa: SLF001
+        return True
+
+    def _received(self, rpc: _Rpc, event: Any) -> tuple[None, tuple[()]]:
+        """Answer a call whose message is there, or hand it to a thread that may wait."""
+        message = event.batch_operations[0].message()
+        if message is None:
+            self._close(rpc)
+            return None, ()
+        call = rpc.call(message)
+        if self.draining:
+            self._threads.submit(self._answer_patiently, rpc, call)
+            return None, ()
+        try:
+            reply = self._pipeline.begin(call)
+        except WouldWait:
+            self._threads.submit(self._answer_patiently, rpc, call)
+        else:
+            self._answered.append((rpc, reply))
+        return None, ()
+
+    def _hand_over(self) -> None:
+        """Give the answers in hand to the flush."""
+        answered, self._answered = self._answered, []
+        if answered:
+            with self._begun:
+                self._queued += answered
+                self._begun.notify()
+
+    def _flush(self) -> None:
+        """Send answers whose records are durable, all that are queued at once, until the loop has ended."""
+        while True:
+            with self._begun:
+                while not self._queued and not self._ended:
+                    self._begun.wait()
+                queued, self._queued = self._queued, []
+            if not queued:
+                return
+            for rpc, reply in queued:
+                # The first of them waits for the flush of all; the others then find theirs durable.
+                self._send(rpc, self._pipeline.finish(reply))
+
+    def _answer_patiently(self, rpc: _Rpc, call: Call) -> None:
+        if self.draining:
+            self._send(rpc, self._pipeline.refuse(call, stopping()))
+        else:
+            self._send(rpc, self._pipeline.handle(call))
+
+    def _send(self, rpc: _Rpc, reply: Reply) -> None:
+        """Send an answer, and forget the call when it has left."""
+        if reply.error is not None:
+            code, details = grpc_internals._application_code(grpc_code(reply.error)), reply.error.message.encode()  # noqa: SLF001
+            status = cygrpc.SendStatusFromServerOperation(
+                failure_metadata(reply.error, reply.request_id), code, details, _NO_FLAGS
+            )
+            message: tuple[Any, ...] = ()
+        else:
+            trailing = ((REQUEST_ID_METADATA, reply.request_id),)
+            status = cygrpc.SendStatusFromServerOperation(trailing, cygrpc.StatusCode.ok, b"", _NO_FLAGS)
+            message = (cygrpc.SendMessageOperation(reply.message, _NO_FLAGS),)
+        self._finish(rpc, (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS), *message, status))
+
+    def _close(self, rpc: _Rpc) -> None:
+        """End a call that came without a message: cancelled, or half closed."""
+        status = cygrpc.SendStatusFromServerOperation(None, cygrpc.StatusCode.cancelled, b"", _NO_FLAGS)
+        self._finish(rpc, (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS), status))
+
+    def _finish(self, rpc: _Rpc, operations: tuple[Any, ...]) -> None:
+        # The last batch waits for the call's close as well; its event takes the call off grpcio's list.
+        close = cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)
+        rpc.event.call.start_server_batch((*operations, close), lambda _: (rpc, ()))
