@@ -43,10 +43,11 @@ from kmsgw.providers.software import SoftwareProvider
 from kmsgw.providers.vault import AppRoleLogin, CertificateLogin, Login, VaultProvider
 from kmsgw.refusal import FoundFaults
 from kmsgw.secret_file import read_secret_file
+from kmsgw.server.direct import supported
 from kmsgw.server.grpc_server import GrpcServer
 from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, HealthMonitor
 from kmsgw.server.pipeline import Pipeline
-from kmsgw.server.rpcs import SERVICES, rpc_table
+from kmsgw.server.rpcs import INLINE, SERVICES, rpc_table
 from kmsgw.server.tls import ServerCredentials, check_tls_files
 from kmsgw.storage import Database, examine, migrate, open_store
 from kmsgw.surroundings import (
@@ -236,6 +237,9 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
         credentials.credentials,
         listen,
         threads=settings.server.threads,
+        inline=INLINE
+        if settings.server.loop == "direct" or (settings.server.loop == "auto" and supported())
+        else frozenset(),
         max_connection_age_seconds=settings.server.max_connection_age_seconds,
         register=(health.register, *((_register_reflection,) if settings.server.reflection else ())),
     )

@@ -40,6 +40,10 @@ class ServerSettings(_Section):
 
     listen: str = Field("127.0.0.1:8443", description="Host and port; port 0 takes a free one.")
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=64, description="Worker processes.")
+    loop: Literal["auto", "direct", "threads"] = Field(
+        "threads",
+        description="direct answers from one loop, threads from a pool; auto is direct where grpcio is known to suit.",
+    )
     threads: int = Field(16, ge=1, le=256, description="Handler threads of a worker.")
     drain_seconds: float = Field(10.0, ge=0, le=600, description="Longest wait for calls in flight at a stop.")
     max_connection_age_seconds: int = Field(3600, ge=10, description="A connection is closed gracefully after this.")

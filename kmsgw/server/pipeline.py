@@ -33,6 +33,7 @@ from kmsgw.model.request_id import new_request_id
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import AuditLog, Authorizer
 from kmsgw.operations.verb import NO_SUCH_KEY, Access, Grant, Trail
+from kmsgw.operations.waiting import WouldWait
 from kmsgw.server.gates import Gate, Petition, Proof
 from kmsgw.server.rpcs import MAX_REQUEST_BYTES, Rpc
 
@@ -128,7 +129,11 @@ class Pipeline:
         return self.finish(self.begin(call))
 
     def begin(self, call: Call) -> Reply:
-        """Take a call through all stages and queue its record. The reply must not leave before `finish`."""
+        """Take a call through all stages and queue its record. The reply must not leave before `finish`.
+
+        Raises `WouldWait` in an impatient thread (`kmsgw.operations.waiting`) where the call needs a provider or the
+        database: nothing has been done or recorded then, and a patient thread must begin it anew.
+        """
         now = self._clock.now()
         passage = _Passage(call, new_request_id(now), self._clock.monotonic(), now)
         error: KmsgwError | None = None
@@ -137,6 +142,8 @@ class Pipeline:
                 stage(passage)
         except KmsgwError as refused:
             error = refused
+        except WouldWait:
+            raise
         except BaseException:  # noqa: BLE001  a panic of a library too: it is recorded, and the caller answered
             _LOG.exception("request %s failed by a fault of kmsgw", passage.request_id)
             error = InternalError(

@@ -25,6 +25,12 @@ MAX_REQUEST_BYTES = {Plane.DATA: 256 * 1024, Plane.CONTROL: 64 * 1024}
 """Longest request of a plane, in bytes on the wire."""
 
 
+INLINE = frozenset(
+    f"/kmsgw.v1.CryptoService/{name}"
+    for name in ("Encrypt", "Decrypt", "ReEncrypt", "Rewrap", "GenerateRandomBytes", "ComputeMac", "VerifyMac")
+)
+"""Methods that memory can answer most of the time: of these the direct loop takes care."""
+
 SERVICES = (
     "kmsgw.v1.CryptoService",
     "kmsgw.v1.KeyService",
