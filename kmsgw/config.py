@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from kmsgw.errors import ConfigurationError
 from kmsgw.model.access import PrincipalKind
-from kmsgw.model.names import is_name
+from kmsgw.model.names import RESERVED_TENANT, is_name
 
 
 class Environment(StrEnum):
@@ -169,7 +169,7 @@ class OfficerSettings(_Section):
     )
     invitation: bool | None = Field(
         None,
-        description="Whether the first enrolment wants an invitation of `kmsgwd --invite`. Default: in production.",
+        description="Whether enrolling wants an invitation of `kmsgwd --invite`. Default: in production alone.",
     )
     session_idle_seconds: int = Field(900, ge=60, le=28_800, description="A session ends after so long without a call.")
     session_seconds: int = Field(28_800, ge=60, le=28_800, description="A session ends after this, whatever is done.")
@@ -311,6 +311,11 @@ class Settings(_Section):
         faults += [f"providers.{name}: not a name" for name in self.providers if not is_name(name)]
         ids = [principal.id for principal in self.principals]
         faults += [f"principals: {each!r} appears twice" for each in sorted(set(ids)) if ids.count(each) > 1]
+        faults += [
+            f"principals.{each.id}.tenant: {RESERVED_TENANT} is the gateway's own"
+            for each in self.principals
+            if each.tenant == RESERVED_TENANT
+        ]
         if self.environment is Environment.PRODUCTION:
             if self.officers.second_factor == "off":
                 faults.append('officers.second_factor: "off" is for development; officers need it in production')

@@ -46,6 +46,8 @@ _FIXED = (
     "audit",
     "policy",
     "cache",
+    "officers",
+    "approvals",
     "providers",
     "default_provider",
 )

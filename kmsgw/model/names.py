@@ -9,6 +9,12 @@ NAME_LIMIT = 40
 
 ALIAS_PREFIX = "alias/"
 
+RESERVED_TENANT = "kmsgw"
+"""Tenant of the gateway's own keys. No principal belongs to it, and no caller sees or names what is in it."""
+
+RESERVED_PREFIX = "kmsgw-"
+"""How the ids of the gateway's own keys begin; nobody else makes a key with such an id."""
+
 DEVELOPMENT_ORGANISATION = "kmsgw DEVELOPMENT ONLY"
 """Organisation (O) in the names of generated development certificates; production refuses it (threat 22)."""
 
@@ -28,6 +34,16 @@ def check_name(text: str, field: str) -> str:
             advice=f"Use 1 to {NAME_LIMIT} of a-z, 0-9 and single inner hyphens, beginning with a letter.",
         )
     return text
+
+
+def check_unreserved(key_id: str, tenant: str) -> None:
+    """Raise `InvalidRequest` where a key to be made would be among the gateway's own."""
+    if tenant == RESERVED_TENANT:
+        raise InvalidRequest(f"The tenant {RESERVED_TENANT} is the gateway's own.", advice="Use another tenant.")
+    if key_id.startswith(RESERVED_PREFIX):
+        raise InvalidRequest(
+            f"Ids that begin with {RESERVED_PREFIX} are the gateway's own.", advice="Choose another key id."
+        )
 
 
 def check_alias(text: str) -> str:

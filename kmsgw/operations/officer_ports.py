@@ -8,6 +8,7 @@ from typing import Protocol
 
 from kmsgw.model.access import Principal
 from kmsgw.model.officer import Officer, Session
+from kmsgw.operations.verb import Trail
 
 
 class OfficerUnit(Protocol):
@@ -92,18 +93,20 @@ class OpenedSession:
 
 
 class SecondFactor(Protocol):
-    """What makes and checks secrets, codes and sessions. ``facts`` takes what the audit record is to say of it."""
+    """What makes and checks secrets, codes and sessions. Every method tells the audit record by the trail it is given.
 
-    def enrol(self, officer_id: str, invitation: str, now: datetime) -> Enrolment:
-        """Make a secret, not in force yet."""
+    Every method raises `StateUnavailable` without the database, and those that look at a code `ProviderUnavailable`
+    without the provider of the secrets.
+    """
 
-    def confirm(
-        self, officer_id: str, first: str, second: str, now: datetime, facts: dict[str, object]
-    ) -> Sequence[str]:
-        """Put the secret in force by two consecutive codes and return the recovery codes."""
+    def enrol(self, officer_id: str, invitation: str, now: datetime, trail: Trail) -> Enrolment:
+        """Make a secret, not in force yet. Raises `AlreadyExists`, `FailedPrecondition` or `AccessDenied`."""
 
-    def login(self, principal: Principal, code: str, now: datetime, facts: dict[str, object]) -> OpenedSession:
-        """Open a session by a one-time code or a recovery code."""
+    def confirm(self, officer_id: str, first: str, second: str, now: datetime, trail: Trail) -> Sequence[str]:
+        """Put the secret in force by two consecutive codes and return the recovery codes. Raises `AccessDenied`."""
+
+    def login(self, principal: Principal, code: str, now: datetime, trail: Trail) -> OpenedSession:
+        """Open a session by a one-time code or a recovery code. Raises `AccessDenied` or `Unauthenticated`."""
 
     def find_session(self, principal: Principal, token: str, now: datetime) -> Session | None:
         """Return the session of a token, where it is in force and of this principal's certificate."""
@@ -112,7 +115,7 @@ class SecondFactor(Protocol):
         """End a session."""
 
     def reset(self, officer_id: str, now: datetime, *, dry_run: bool) -> Officer:
-        """Take the second factor away."""
+        """Take the second factor away. Raises `FailedPrecondition` where there is none."""
 
     def officer(self, officer_id: str) -> Officer:
         """Return an officer as it is; one that never did anything is not enrolled."""

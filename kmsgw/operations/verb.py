@@ -1,6 +1,6 @@
 """The shape that every operation has, so that one pipeline can authorise, record and run them all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar, Final, Protocol, TypeVar
@@ -45,7 +45,8 @@ class Trail:
     """What an operation tells the audit record while it runs: the key that it used, if it learns more of it.
 
     ``sealed_bytes`` is plaintext that the gateway sealed, and ``wraps`` are data keys wrapped under ``key_version``,
-    also by an operation that failed after that: usage is counted from them (docs/adr/0012).
+    also by an operation that failed after that: usage is counted from them (docs/adr/0012). ``facts`` go beside what
+    the access says of the change, also where the call is refused; never a code, a session or another secret.
     """
 
     key_id: str = ""
@@ -54,17 +55,22 @@ class Trail:
     source_key_version: int = 0
     sealed_bytes: int = 0
     wraps: int = 0
+    facts: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A permission that policy gave: to whom, when, and the keys of the command's accesses in their order."""
+    """A permission that policy gave: to whom, when, and the keys of the command's accesses in their order.
+
+    ``session`` reads the token of the session that the call carries; an empty text where it carries none.
+    """
 
     principal: Principal
     request_id: str
     now: datetime
     keys: tuple[Key | None, ...] = ()
     trail: Trail = field(default_factory=Trail)
+    session: Callable[[], str] = field(default=str, repr=False)
 
     def key(self, index: int = 0) -> Key:
         """Return the key of an access that names one."""

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from kmsgw.model.access import Principal
 from kmsgw.model.key import Key
+from kmsgw.operations.verb import Trail
 from kmsgw.model.proof import APPROVAL_METADATA, CODE_METADATA, SESSION_METADATA, Proof
 from kmsgw.server.rpcs import Rpc
 
@@ -21,7 +22,10 @@ __all__ = ["APPROVAL_METADATA", "CODE_METADATA", "SESSION_METADATA", "Gate", "Pe
 
 @dataclass(frozen=True, slots=True)
 class Petition:
-    """A call at a gate. ``keys`` are those of its accesses, and empty before policy was asked."""
+    """A call at a gate. ``keys`` are those of its accesses, and empty before policy was asked.
+
+    ``trail`` takes what the audit record is to say of a call that the gate refuses.
+    """
 
     principal: Principal
     rpc: Rpc
@@ -31,6 +35,7 @@ class Petition:
     proof: Callable[[], Proof] = field(repr=False)
     request_id: str
     now: datetime
+    trail: Trail = field(default_factory=Trail, repr=False)
 
     @property
     def dry_run(self) -> bool:

@@ -28,7 +28,7 @@ from kmsgw.errors import (
 )
 from kmsgw.model.access import AccessRequest, Principal, PrincipalKind
 from kmsgw.model.key import Key
-from kmsgw.model.names import ALIAS_PREFIX, check_key_name
+from kmsgw.model.names import ALIAS_PREFIX, RESERVED_TENANT, check_key_name
 from kmsgw.model.request_id import new_request_id
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import AuditLog, Authorizer
@@ -217,6 +217,7 @@ class Pipeline:
             passage.call.proof,
             passage.request_id,
             passage.now,
+            passage.trail,
         )
         for gate in gates:
             passage.shown.update(gate.admit(petition))
@@ -227,7 +228,7 @@ class Pipeline:
             key: Key | None = None
             asked = self._clock.monotonic()
             if access.key is not None:
-                key = self._keyring.resolve(check_key_name(access.key))
+                key = _public(self._keyring.resolve(check_key_name(access.key)))
                 passage.keys.append(key)
                 if key is None:
                     passage.note, passage.refused, passage.policies = NO_SUCH_KEY, place, set()
@@ -252,7 +253,14 @@ class Pipeline:
 
     def _operate(self, passage: _Passage) -> None:
         rpc = _known(passage.rpc)
-        grant = Grant(_known(passage.principal), passage.request_id, passage.now, tuple(passage.keys), passage.trail)
+        grant = Grant(
+            _known(passage.principal),
+            passage.request_id,
+            passage.now,
+            tuple(passage.keys),
+            passage.trail,
+            lambda: passage.call.proof().session,
+        )
         result = rpc.operation.run(passage.command, grant)
         passage.answer = rpc.write(result).SerializeToString()
 
@@ -297,9 +305,14 @@ class Pipeline:
             peer=passage.call.peer,
             duration_us=int((self._clock.monotonic() - passage.started) * 1e6),
             note=passage.note,
-            change=_merged(first.change if first is not None else None, passage.shown),
+            change=_merged(first.change if first is not None else None, {**passage.shown, **trail.facts}),
             source_context_hmac=self._context_digest.of(second.context) if second is not None else "",
         )
+
+
+def _public(key: Key | None) -> Key | None:
+    """Return a key unless it is the gateway's own: of those nobody is told, whatever the policies say."""
+    return None if key is None or key.tenant == RESERVED_TENANT else key
 
 
 def _merged(change: Mapping[str, object] | None, shown: Mapping[str, object]) -> Mapping[str, object] | None:

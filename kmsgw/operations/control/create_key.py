@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from kmsgw.model.access import Action
-from kmsgw.model.key import Key, check_labels, check_text
-from kmsgw.model.names import check_name
+from kmsgw.model.key import NO_ROTATION_POLICY, Key, RotationPolicy, check_labels, check_text
+from kmsgw.model.names import check_name, check_unreserved
+from kmsgw.model.transitions import check_rotation
 from kmsgw.operations.control.key_writer import KeyWriter
+from kmsgw.operations.control.update_key import rotation_record
 from kmsgw.operations.verb import Access, Grant, change_of
 
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -25,14 +27,18 @@ class CreateKeyCommand:
     labels: Mapping[str, str]
     reason: str
     dry_run: bool
+    rotation: RotationPolicy = NO_ROTATION_POLICY
+    deletion_protection: bool = False
 
     def __post_init__(self) -> None:
         for text, field in ((self.key_id, "key_id"), (self.tenant, "tenant"), (self.provider, "provider")):
             if text:
                 check_name(text, field)
+        check_unreserved(self.key_id, self.tenant)
         check_text(self.description, "description")
         check_text(self.reason, "reason")
         check_labels(self.labels)
+        check_rotation(self.rotation)
 
 
 class CreateKey:
@@ -54,6 +60,8 @@ class CreateKey:
             provider=command.provider,
             description=command.description,
             labels=dict(command.labels) or None,
+            rotation=None if command.rotation == NO_ROTATION_POLICY else rotation_record(command.rotation),
+            deletion_protection="on" if command.deletion_protection else None,
         )
         return (Access(Action.CREATE_KEY, None, command.tenant or None, change=change),)
 
@@ -69,6 +77,8 @@ class CreateKey:
             updated=grant.now,
             description=command.description,
             labels=check_labels(command.labels),
+            deletion_protection=command.deletion_protection,
+            rotation=command.rotation,
         )
         grant.trail.key_id = key_id
         made = self._writer.add(key, dry_run=command.dry_run)
