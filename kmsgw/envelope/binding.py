@@ -13,10 +13,12 @@ class DataKeyHolder(IntEnum):
 
     The gateway's own data keys seal many callers' messages. If a caller could have one unwrapped, one who may only
     decrypt could seal messages too; so the holder is bound, and only a client's data key is ever handed out.
+    An index key belongs to no suite: there is no envelope that it could be put into and opened from.
     """
 
     GATEWAY = 0x01
     CLIENT = 0x02
+    INDEX = 0x03
 
 
 def wrap_aad(holder: DataKeyHolder, tenant: str, key_id: str, version: int, context: EncryptionContext) -> bytes:
