@@ -49,6 +49,12 @@ def shared_options() -> list[click.Parameter]:
         ),
         SharedOption("--quiet", "shared_quiet", is_flag=True, help="No notes on standard error.  [KMSGW_QUIET]"),
         SharedOption("--no-input", "shared_no_input", is_flag=True, help="Never ask.  [KMSGW_NO_INPUT]"),
+        SharedOption(
+            "--code-file", "shared_code_file", metavar="FILE", help="One-time codes, one a line.  [KMSGW_CODE_FILE]"
+        ),
+        SharedOption(
+            "--code-fd", "shared_code_fd", metavar="N", type=click.IntRange(0), help="The same from a descriptor."
+        ),
     ]
 
 

@@ -69,7 +69,7 @@ def write_bytes(data: bytes, path: str | None, *, private: bool) -> None:
         if target.exists() and not target.is_file():  # a device or a pipe can't be replaced
             target.write_bytes(data)
         else:
-            _replace(target, data, PRIVATE_MODE if private else _usual_mode(target))
+            replace_file(target, data, PRIVATE_MODE if private else _usual_mode(target))
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}.", "Give a file that you may write with -O.") from None
 
@@ -90,7 +90,7 @@ def _usual_mode(target: Path) -> int:
     return 0o666 & ~mask
 
 
-def _replace(target: Path, data: bytes, mode: int) -> None:
+def replace_file(target: Path, data: bytes, mode: int) -> None:
     """Put a whole new file in the place of `target`: whoever looks sees the old bytes or the new ones."""
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # mode 0600 from the start
     try:

@@ -1,6 +1,7 @@
 """One run of the command line: what the flags and the environment say, and the connection that follows from it."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +12,12 @@ import click
 from kmsgw.cli.failure import CommandError
 from kmsgw.cli.output import Format, Output
 from kmsgw.cli.profile import Flags, Profile, resolve_profile
+from kmsgw.clock import SYSTEM_CLOCK
+from kmsgw.errors import KmsgwError, Reason
 
 if TYPE_CHECKING:
+    from kmsgw.cli.one_time_code import CodeEntry
+    from kmsgw.cli.session_file import SessionFile
     from kmsgw.client import Client
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -24,6 +29,7 @@ class Invocation:
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self.flags = Flags()
         self.environ: Mapping[str, str] = os.environ if environ is None else environ
+        self._codes: CodeEntry | None = None
 
     @property
     def quiet(self) -> bool:
@@ -69,16 +75,77 @@ class Invocation:
             raise CommandError("This must be confirmed, and nobody answered.", "Give --yes and --reason.")
         return answer.rstrip("\r\n")
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody is there to type what must not be seen."""
+        return not self.no_input and (sys.stdin.isatty() or sys.stderr.isatty())
+
+    def ask_hidden(self, question: str, advice: str) -> str:
+        """Ask on the terminal without echo and return the answer.
+
+        Raises `CommandError` with `advice` where --no-input forbids asking, or there is no terminal.
+        """
+        if not self.can_ask:
+            why = "--no-input forbids asking" if self.no_input else "there is no terminal to ask on"
+            raise CommandError(f"Something secret must be given, and {why}.", advice)
+        from kmsgw.cli.one_time_code import read_hidden  # noqa: PLC0415 - for the few commands that ask
+
+        return read_hidden(question)
+
+    def to_type(self, command: str) -> str:
+        """Return a command as it has to be typed to reach the same gateway as the same principal."""
+        options = [
+            ("--config", self.flags.config),
+            ("--profile", self.flags.profile),
+            ("--address", self.flags.address),
+        ]
+        chosen = [text for name, value in options if value for text in (name, shlex.quote(value))]
+        return " ".join(["kmsgw", *chosen, command])
+
+    def codes(self, profile: Profile) -> "CodeEntry":
+        """Return where the one-time codes of this run come from: the same for all its calls."""
+        if self._codes is None:
+            from kmsgw.cli.one_time_code import CodeEntry  # noqa: PLC0415
+
+            self._codes = CodeEntry(self, profile.name)
+        return self._codes
+
+    def session_file(self, profile: Profile) -> "SessionFile":
+        """Return where the session of a profile is kept. Raises `CommandError` without its certificate."""
+        from kmsgw.cli.session_file import SessionFile  # noqa: PLC0415
+
+        try:
+            return SessionFile.of(profile, profile.certificate.read_bytes(), self.environ)
+        except OSError as error:
+            raise CommandError(
+                f"{profile.certificate}: {error.strerror}.", "Name your certificate with --certificate."
+            ) from None
+
     @contextmanager
     def connect(self) -> Iterator["Client"]:
-        """Open the SDK's client with the profile in force; close it at the end."""
+        """Open the SDK's client with the profile in force; close it at the end.
+
+        Its calls carry the session that `kmsgw login` kept, and a one-time code where the gateway wants one.
+        """
         # grpc takes 0.15 s to import: `--help`, `version` and the offline commands do without.
         from kmsgw.client import Client, Credentials  # noqa: PLC0415
 
         profile = self.profile
         credentials = Credentials.from_files(profile.ca, profile.certificate, profile.key)
+        kept = self.session_file(profile).read(SYSTEM_CLOCK.now())
         with Client(profile.address, credentials, timeout=profile.timeout, purpose=profile.purpose) as client:
-            yield client
+            try:
+                yield client.proving(session=kept.session if kept else "", code=self.codes(profile))
+            except KmsgwError as error:
+                self._say_what_to_type(error)
+                raise
+
+    def _say_what_to_type(self, error: KmsgwError) -> None:
+        if error.reason is Reason.SESSION_REQUIRED:
+            error.advice = f"Log in with `{self.to_type('login')}`, then repeat the command."
+        elif error.reason is Reason.OFFICER_NOT_ENROLLED:
+            error.advice = error.advice.replace("`kmsgw officer enrol`", f"`{self.to_type('officer enrol')}`")
+            error.advice = error.advice.replace("`kmsgw officer confirm`", f"`{self.to_type('officer confirm')}`")
 
     def _switch(self, flag: bool | None, variable: str) -> bool:
         return flag if flag is not None else self.environ.get(variable, "").lower() in _TRUE

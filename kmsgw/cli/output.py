@@ -1,21 +1,25 @@
 """What standard output carries: tables for people, JSON and YAML for programs, one shape for both.
 
-Tables on a terminal fit its width; piped ones keep every character, two spaces between columns. YAML is written by
-hand in a small subset (block maps and lists, scalars as double-quoted YAML 1.2 strings, numbers, true, false, null),
-because reading back is all that it is for, and a library for that would be one more thing to trust.
+Tables on a terminal fit its width: long values fold, and where even that would be unreadable each row is written as
+lines of its own. Piped tables keep every character, two spaces between columns. YAML is written by hand in a small
+subset (block maps and lists, scalars as double-quoted YAML 1.2 strings, numbers, true, false, null), because reading
+back is all that it is for, and a library for that would be one more thing to trust.
 """
 
 import json
 import re
 import shutil
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import TextIO, TypeAlias
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 import click
 
 from kmsgw.cli.failure import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Value: TypeAlias = "str | int | float | bool | Sequence[Value] | Mapping[str, Value] | None"
 """What a record holds: JSON's types. Times are RFC 3339 text, bytes are base64 text."""
@@ -102,6 +106,9 @@ def cell(value: Value) -> str:
     return str(value)
 
 
+_READABLE = 20
+"""A column of a table on a terminal is never narrower than its longest word, up to so many characters."""
+
 _STYLES: Mapping[str, str] = {
     "enabled": "green",
     "disabled": "red",
@@ -113,6 +120,11 @@ _STYLES: Mapping[str, str] = {
     "passed": "green",
     "failed": "bold red",
 }
+
+
+def _longest(measure: Callable[[str], int], texts: Iterable[str]) -> int:
+    """Return the width of the longest word of texts."""
+    return max((measure(word) for text in texts for word in text.split()), default=1)
 
 
 class Output:
@@ -189,14 +201,37 @@ class Output:
 
     def _fitted(self, heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
         # Rich takes 0.1 s to import, which only a person at a terminal needs to wait for.
+        from rich.cells import cell_len  # noqa: PLC0415
         from rich.console import Console  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
-        table = Table(box=None, pad_edge=False, header_style="bold" if self._colour else "")
-        for head in heads:
-            table.add_column(head, overflow="fold")
+        least = [
+            max(_longest(cell_len, [head]), min(_READABLE, _longest(cell_len, column)))
+            for head, *column in zip(heads, *cells, strict=True)
+        ]
+        console = Console(file=self._stream, no_color=not self._colour, highlight=False)
+        if cells and sum(least) + 2 * len(least) > console.width:
+            self._stacked(console, heads, cells)
+            return
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold" if self._colour else "")
+        for head, width in zip(heads, least, strict=True):
+            table.add_column(head, overflow="fold", min_width=width)
         for row in cells:
             table.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in row))
-        console = Console(file=self._stream, no_color=not self._colour, highlight=False)
         console.print(table)
+
+    def _stacked(self, console: "Console", heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+        """Write each row as lines of head and value: for a terminal that is too narrow for the columns."""
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        for index, row in enumerate(cells):
+            if index:
+                self.line()
+            table = Table.grid(padding=(0, 2, 0, 0))
+            table.add_column(no_wrap=True)
+            table.add_column(overflow="fold")
+            for head, text in zip(heads, row, strict=True):
+                table.add_row(head, Text(text, style=_STYLES.get(text, "")))
+            console.print(table)

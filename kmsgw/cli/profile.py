@@ -50,6 +50,8 @@ class Flags:
     output: str | None = None
     quiet: bool | None = None
     no_input: bool | None = None
+    code_file: str | None = None
+    code_fd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

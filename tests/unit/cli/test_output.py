@@ -4,6 +4,7 @@ import io
 import json
 
 import pytest
+from rich.cells import cell_len
 
 from kmsgw.cli.output import Format, Output, Value, to_json, to_yaml
 
@@ -134,6 +135,53 @@ def test_a_table_on_a_terminal_fits_it(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = stream.getvalue().splitlines()
     assert len(lines) > 3
     assert max(map(len, lines)) <= 40
+
+
+ROWS: list[dict[str, Value]] = [
+    {
+        "key_id": "records-of-the-hospital-in-lyon-and-of-its-clinics",
+        "state": "enabled",
+        "primary_version": 3,
+        "aliases": ["alias/patients", "alias/radiology"],
+        "description": "Patient records of all departments, and 漢字 that take two columns each. " * 3,
+    },
+    {"key_id": "b", "state": "disabled", "primary_version": 1, "aliases": [], "description": ""},
+]
+
+
+@pytest.mark.parametrize("columns", range(40, 201, 8))
+@pytest.mark.parametrize("width", [1, 3, 5])
+def test_a_table_fits_every_terminal_and_loses_nothing(
+    columns: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    output, stream = _written(Format.TABLE, terminal=True)
+
+    output.records(ROWS, tuple(ROWS[0])[:width])
+
+    assert max(map(cell_len, stream.getvalue().splitlines())) <= columns
+    written = stream.getvalue().replace(" ", "").replace("\n", "")
+    first = str(ROWS[0]["key_id"])
+    assert first in written or first[:20] in written  # where it folds beside others, its parts stand below each other
+    assert stream.getvalue().count("disabled") == (1 if width > 1 else 0)
+
+
+def test_a_terminal_that_is_too_narrow_for_the_columns_gets_a_row_in_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    output, stream = _written(Format.TABLE, terminal=True)
+
+    output.records([{**row, "description": "Patient records of all departments."} for row in ROWS], tuple(ROWS[0]))
+
+    assert [line.rstrip() for line in stream.getvalue().splitlines()][:8] == [
+        "KEY ID           records-of-the-hospital",
+        "                 -in-lyon-and-of-its-cli",
+        "                 nics",
+        "STATE            enabled",
+        "PRIMARY VERSION  3",
+        "ALIASES          alias/patients,",
+        "                 alias/radiology",
+        "DESCRIPTION      Patient records of all",
+    ]
 
 
 @pytest.mark.parametrize("colour", [True, False])
