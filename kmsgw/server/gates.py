@@ -13,8 +13,8 @@ from google.protobuf.message import Message
 
 from kmsgw.model.access import Principal
 from kmsgw.model.key import Key
-from kmsgw.operations.verb import Trail
 from kmsgw.model.proof import APPROVAL_METADATA, CODE_METADATA, SESSION_METADATA, Proof
+from kmsgw.operations.verb import Trail
 from kmsgw.server.rpcs import Rpc
 
 __all__ = ["APPROVAL_METADATA", "CODE_METADATA", "SESSION_METADATA", "Gate", "Petition", "Proof"]
