@@ -35,6 +35,7 @@ from kmsgw.model.access import Principal
 from kmsgw.operations.catalogue import Operations, World
 from kmsgw.operations.control.get_status import ProviderState, WorkerState
 from kmsgw.operations.data_keys import CacheLimits, DataKeys
+from kmsgw.operations.index_keys import IndexKeys
 from kmsgw.operations.keyring import Keyring
 from kmsgw.providers.base import KeyProvider
 from kmsgw.providers.pkcs11 import MechanismChoice, Pkcs11Provider
@@ -49,7 +50,7 @@ from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, HealthMo
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.rpcs import INLINE, SERVICES, rpc_table
 from kmsgw.server.tls import ServerCredentials, check_tls_files
-from kmsgw.storage import Database, examine, migrate, open_store
+from kmsgw.storage import Database, examine, migrate, open_index_keys, open_store
 from kmsgw.surroundings import (
     CONTEXT_KEY,
     examine_audit,
@@ -182,13 +183,17 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
     revocation = RevocationFiles(tls.crl, tls.client_ca, SYSTEM_CLOCK) if tls.crl is not None else None
     authenticator = Authenticator(rules, revocation.current if revocation is not None else None, SYSTEM_CLOCK)
     providers = {name: open_provider(name, each) for name, each in settings.providers.items()}
-    store = open_store(Database.of_settings(settings.state))
+    database = Database.of_settings(settings.state)
+    store = open_store(database)
+    index_key_store = open_index_keys(database)
     keyring = Keyring(store, poll_seconds=settings.state.poll_ms / 1000)
     keyring.start()
     cache = settings.cache
     limits = CacheLimits(cache.max_messages, cache.max_bytes, cache.max_age_seconds, cache.entries)
     data_keys = DataKeys(providers, limits)
     keyring.on_change(data_keys.forget)
+    index_keys = IndexKeys(index_key_store, data_keys, keyring, limits)
+    keyring.on_change(index_keys.forget)
     require_log(settings.audit, worker)
     audit = DurableLog.open(
         settings.audit.folder / worker,
@@ -224,6 +229,7 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
             providers=providers,
             default_provider=settings.default_provider,
             data_keys=data_keys,
+            index_keys=index_keys,
             authorizer=policies,
             requests=NodeRequests(settings.audit.folder),
             principals=principals,
@@ -255,9 +261,14 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
         authenticator,
         rules,
         revocation,
-        store.close,
+        partial(_close_all, store.close, index_key_store.close),
         threading.Event(),
     )
+
+
+def _close_all(*close: Callable[[], None]) -> None:
+    for each in close:
+        each()
 
 
 def open_provider(name: str, settings: ProviderSettings) -> KeyProvider:

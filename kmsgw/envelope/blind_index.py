@@ -11,12 +11,12 @@ _TAG: Final = b"kmsgw/index/v1"
 
 
 def blind_index(index_key: bytes, key_id: str, index: str, value: bytes) -> bytes:
-    """Return the keyed hash of a value in an index, 32 bytes: HMAC-SHA-256 (RFC 2104, FIPS 198-1) over
+    """Return the keyed hash of a value in an index, 32 bytes.
 
-    ``u8 length ‖ "kmsgw/index/v1" ‖ u8 length ‖ key id ‖ u8 length ‖ index ‖ value``.
-
-    With a length before everything but the last, no two sets of key id, index and value share a form. `index_key` has
-    32 bytes; `key_id` and `index` are ASCII of at most 255 bytes.
+    It is HMAC-SHA-256 (RFC 2104, FIPS 198-1) over
+    ``u8 length ‖ "kmsgw/index/v1" ‖ u8 length ‖ key id ‖ u8 length ‖ index ‖ value``: with a length before
+    everything but the last, no two sets of key id, index and value share a form. `index_key` has 32 bytes; `key_id`
+    and `index` are ASCII of at most 255 bytes.
     """
     named = b"".join(struct.pack(">B", len(part)) + part for part in (_TAG, key_id.encode(), index.encode()))
     return hmac.digest(index_key, named + value, "sha256")

@@ -7,18 +7,24 @@ from kmsgw.model.key import KeyState
 from kmsgw.operations.control.aliases import CreateAlias, DeleteAlias
 from kmsgw.operations.control.create_key import CreateKey
 from kmsgw.operations.control.get_status import GetStatus, WorkerState
+from kmsgw.operations.control.in_use import KeyInUse, NeverInUse
 from kmsgw.operations.control.key_views import GetKey, ListKeys, ListKeyVersions
 from kmsgw.operations.control.key_writer import KeyWriter
+from kmsgw.operations.control.minimum_version import SetMinimumDecryptVersion
 from kmsgw.operations.control.policies import Explain, ListPolicies, PrincipalDirectory, RequestFinder
 from kmsgw.operations.control.rotate_key import RotateKey
+from kmsgw.operations.control.schedule_destruction import CancelKeyDestruction, ScheduleKeyDestruction
 from kmsgw.operations.control.update_key import SetVersionState, UpdateKey
+from kmsgw.operations.data.compute_mac import ComputeMac
 from kmsgw.operations.data.decrypt import Decrypt, EnvelopeOpener
 from kmsgw.operations.data.encrypt import Encrypt
 from kmsgw.operations.data.generate_data_key import GenerateDataKey
 from kmsgw.operations.data.generate_random_bytes import GenerateRandomBytes
 from kmsgw.operations.data.re_encrypt import ReEncrypt
 from kmsgw.operations.data.rewrap import Rewrap
+from kmsgw.operations.data.verify_mac import VerifyMac
 from kmsgw.operations.data_keys import DataKeys
+from kmsgw.operations.index_keys import IndexKeys
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import Authorizer, KeyStore
 from kmsgw.providers.base import KeyProvider
@@ -33,10 +39,12 @@ class World:
     providers: Mapping[str, KeyProvider]
     default_provider: str
     data_keys: DataKeys
+    index_keys: IndexKeys
     authorizer: Authorizer
     requests: RequestFinder
     principals: PrincipalDirectory
     observe: Callable[[], WorkerState]
+    key_in_use: KeyInUse = NeverInUse()  # noqa: RUF009  it holds nothing
 
 
 class Operations:
@@ -45,13 +53,15 @@ class Operations:
     def __init__(self, world: World) -> None:
         opener = EnvelopeOpener(world.keyring, world.data_keys)
         writer = KeyWriter(world.store, world.keyring, world.providers)
-        self.encrypt = Encrypt(world.data_keys)
+        self.encrypt = Encrypt(world.data_keys, world.keyring)
         self.decrypt = Decrypt(opener, world.keyring)
         self.re_encrypt = ReEncrypt(opener, world.data_keys)
         self.rewrap = Rewrap(opener, world.data_keys)
-        self.generate_data_key = GenerateDataKey(world.data_keys, with_plaintext=True)
-        self.generate_data_key_without_plaintext = GenerateDataKey(world.data_keys, with_plaintext=False)
+        self.generate_data_key = GenerateDataKey(world.data_keys, world.keyring, with_plaintext=True)
+        self.generate_data_key_without_plaintext = GenerateDataKey(world.data_keys, world.keyring, with_plaintext=False)
         self.generate_random_bytes = GenerateRandomBytes()
+        self.compute_mac = ComputeMac(world.index_keys)
+        self.verify_mac = VerifyMac(world.index_keys)
         self.create_key = CreateKey(writer, world.default_provider)
         self.get_key = GetKey()
         self.list_keys = ListKeys(world.keyring, world.authorizer)
@@ -61,6 +71,9 @@ class Operations:
         self.set_version_state = {
             state: SetVersionState(writer, state) for state in (KeyState.ENABLED, KeyState.DISABLED)
         }
+        self.schedule_key_destruction = ScheduleKeyDestruction(writer, world.key_in_use)
+        self.cancel_key_destruction = CancelKeyDestruction(writer)
+        self.set_minimum_decrypt_version = SetMinimumDecryptVersion(writer, world.key_in_use)
         self.create_alias = CreateAlias(writer)
         self.delete_alias = DeleteAlias(writer)
         self.explain = Explain(world.authorizer, world.keyring, world.requests, world.principals)

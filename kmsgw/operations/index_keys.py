@@ -11,6 +11,7 @@ the key's state is asked on every call.
 import logging
 import threading
 from collections import OrderedDict, defaultdict
+from collections.abc import Collection
 
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.envelope.aead import new_data_key
@@ -96,6 +97,16 @@ class IndexKeys:
         stored = self._store.find(key_id)
         return None if stored is None else stored.version
 
+    def in_use(self, key: Key, versions: Collection[int]) -> str | None:
+        """Return in words that the index key is under one of these versions, or None: a `KeyInUse`.
+
+        Raises `StateUnavailable`.
+        """
+        version = self.version_in_use(key.key_id)
+        if version is None or version not in versions:
+            return None
+        return f"The index key of the key's blind indexes is under version {version}."
+
     def forget(self, key_ids: frozenset[str]) -> None:
         """Drop what is kept of these keys."""
         with self._lock:
@@ -135,7 +146,9 @@ class IndexKeys:
                 self._move(key, stored, index_key, trail)
             except KmsgwError as error:
                 # No call fails because of a rotation: the old wrapping still serves, and the next fetch tries again.
-                _LOG.warning("the index key of %s is left under version %d: %s", key.key_id, stored.version, error.reason)
+                _LOG.warning(
+                    "the index key of %s is left under version %d: %s", key.key_id, stored.version, error.reason
+                )
         return index_key
 
     def _move(self, key: Key, stored: StoredIndexKey, index_key: bytes, trail: Trail) -> bool:

@@ -83,6 +83,13 @@ def rpc_table(operations: Operations) -> dict[str, Rpc]:
                 operations.generate_random_bytes,
                 wire_crypto.generate_random_bytes_response,
             ),
+            (
+                "ComputeMac",
+                wire_crypto.compute_mac_command,
+                operations.compute_mac,
+                wire_crypto.compute_mac_response,
+            ),
+            ("VerifyMac", wire_crypto.verify_mac_command, operations.verify_mac, wire_crypto.verify_mac_response),
         ),
         "KeyService": (
             ("CreateKey", wire_keys.create_key_command, operations.create_key, _key_response(keys.CreateKeyResponse)),
@@ -107,6 +114,24 @@ def rpc_table(operations: Operations) -> dict[str, Rpc]:
                 wire_keys.set_version_state_command,
                 operations.set_version_state[KeyState.DISABLED],
                 wire_keys.disable_key_version_response,
+            ),
+            (
+                "ScheduleKeyDestruction",
+                wire_keys.schedule_key_destruction_command,
+                operations.schedule_key_destruction,
+                wire_keys.schedule_key_destruction_response,
+            ),
+            (
+                "CancelKeyDestruction",
+                wire_keys.cancel_key_destruction_command,
+                operations.cancel_key_destruction,
+                wire_keys.cancel_key_destruction_response,
+            ),
+            (
+                "SetMinimumDecryptVersion",
+                wire_keys.set_minimum_decrypt_version_command,
+                operations.set_minimum_decrypt_version,
+                _key_response(keys.SetMinimumDecryptVersionResponse),
             ),
             (
                 "CreateAlias",

@@ -4,12 +4,14 @@ from collections.abc import Iterable
 
 from kmsgw.envelope.format import parse_envelope
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
+from kmsgw.operations.data.compute_mac import ComputedMac, ComputeMacCommand
 from kmsgw.operations.data.decrypt import DecryptCommand, Decrypted
 from kmsgw.operations.data.encrypt import EncryptCommand, Encrypted
 from kmsgw.operations.data.generate_data_key import GenerateDataKeyCommand, GeneratedDataKey
 from kmsgw.operations.data.generate_random_bytes import GenerateRandomBytesCommand
 from kmsgw.operations.data.re_encrypt import ReEncryptCommand, ReEncrypted
 from kmsgw.operations.data.rewrap import RewrapCommand, Rewrapped
+from kmsgw.operations.data.verify_mac import VerifiedMac, VerifyMacCommand
 from kmsgw.v1 import common_pb2, crypto_service_pb2
 
 
@@ -26,7 +28,11 @@ def declaration_of(declared: common_pb2.AccessDeclaration) -> AccessDeclaration:
 def encrypt_command(request: crypto_service_pb2.EncryptRequest) -> EncryptCommand:
     """Read an Encrypt request."""
     return EncryptCommand(
-        request.key, request.plaintext, context_of(request.encryption_context), declaration_of(request.declaration)
+        request.key,
+        request.plaintext,
+        context_of(request.encryption_context),
+        declaration_of(request.declaration),
+        request.key_version,
     )
 
 
@@ -100,7 +106,7 @@ def generate_data_key_command(
 ) -> GenerateDataKeyCommand:
     """Read a GenerateDataKey request, with or without plaintext."""
     return GenerateDataKeyCommand(
-        request.key, context_of(request.encryption_context), declaration_of(request.declaration)
+        request.key, context_of(request.encryption_context), declaration_of(request.declaration), request.key_version
     )
 
 
@@ -133,3 +139,25 @@ def generate_random_bytes_command(
 def generate_random_bytes_response(result: bytes) -> crypto_service_pb2.GenerateRandomBytesResponse:
     """Write a GenerateRandomBytes response."""
     return crypto_service_pb2.GenerateRandomBytesResponse(random_bytes=result)
+
+
+def compute_mac_command(request: crypto_service_pb2.ComputeMacRequest) -> ComputeMacCommand:
+    """Read a ComputeMac request."""
+    return ComputeMacCommand(request.key, request.index, request.value, declaration_of(request.declaration))
+
+
+def compute_mac_response(result: ComputedMac) -> crypto_service_pb2.ComputeMacResponse:
+    """Write a ComputeMac response."""
+    return crypto_service_pb2.ComputeMacResponse(mac=result.mac, key_id=result.key_id)
+
+
+def verify_mac_command(request: crypto_service_pb2.VerifyMacRequest) -> VerifyMacCommand:
+    """Read a VerifyMac request."""
+    return VerifyMacCommand(
+        request.key, request.index, request.value, request.mac, declaration_of(request.declaration)
+    )
+
+
+def verify_mac_response(result: VerifiedMac) -> crypto_service_pb2.VerifyMacResponse:
+    """Write a VerifyMac response."""
+    return crypto_service_pb2.VerifyMacResponse(valid=result.valid, key_id=result.key_id)
