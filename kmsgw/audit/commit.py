@@ -33,16 +33,21 @@ def _unavailable(message: str, advice: str) -> AuditUnavailable:
 class _Group:
     """Entries that become durable together, and those who wait for them."""
 
-    __slots__ = ("changed", "entries", "first")
+    __slots__ = ("changed", "entries", "first", "uses")
 
     def __init__(self, first: int, lock: threading.Lock) -> None:
         self.first = first
         self.entries: list[bytes] = []
+        self.uses: list[object] = []
         self.changed = threading.Condition(lock)
 
 
 class GroupCommit:
-    """The queue before one write-ahead file. Safe for threads."""
+    """The queue before one write-ahead file. Safe for threads.
+
+    With an entry may come its *use*, an object that is held back until the entry is durable. `take_uses` hands out
+    the uses of exactly the entries that are: so what is counted from them is what the log holds.
+    """
 
     def __init__(
         self,
@@ -76,12 +81,14 @@ class GroupCommit:
         self._fault = ""
         self._held = sum(map(len, waiting))
         self._durable: list[bytes] = list(waiting)
+        self._uses: list[object] = []
+        self._refused_uses: list[object] = []
         self.size = size
         self.dropped = 0
         self.full = False
 
-    def append(self, entry: bytes) -> int:
-        """Queue an entry and return its ticket. Does no I/O.
+    def append(self, entry: bytes, use: object | None = None) -> int:
+        """Queue an entry, and what is to be counted of it, and return its ticket. Does no I/O.
 
         Raises `AuditUnavailable` where the log is dead or holds too much, `InternalError` where the entry is empty or
         too long.
@@ -93,9 +100,13 @@ class GroupCommit:
             if self._fault:
                 raise _unavailable(self._fault, _DEAD_ADVICE)
             if self._held + length > HELD_LIMIT:
+                if use is not None:
+                    self._refused_uses.append(use)
                 raise _unavailable("The audit log's disk does not keep up.", _ROOM_ADVICE)
             self._held += length
             self._queued.entries.append(entry)
+            if use is not None:
+                self._queued.uses.append(use)
             ticket = self._next
             self._next = ticket + 1
         return ticket
@@ -181,10 +192,12 @@ class GroupCommit:
             self.full = True
             self.dropped += len(group.entries)
             self._held -= sum(map(len, group.entries))
+            self._refused_uses += group.uses
             self._fail(group.first, end)
         else:
             self.full = self.full and not group.entries
             self._durable += group.entries
+            self._uses += group.uses
             self.size += len(group.entries)
         self._settled = max(self._settled, end)
         group.changed.notify_all()
@@ -257,6 +270,13 @@ class GroupCommit:
         finally:
             with self._lock:
                 self._hand_over()
+
+    def take_uses(self) -> tuple[int, list[object], list[object]]:
+        """Return the size of the log, the uses of its entries since the last call, and those of refused entries."""
+        with self._lock:
+            uses, self._uses = self._uses, []
+            refused, self._refused_uses = self._refused_uses, []
+            return self.size, uses, refused
 
     def durable(self) -> list[bytes]:
         """Return the durable entries that are not in tiles yet."""

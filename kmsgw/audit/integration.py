@@ -8,7 +8,7 @@ from pathlib import Path
 from kmsgw.audit.durable_files import make_folder, sync_folder, write_file
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.hashing import TILE_HASHES, GrowingTree, leaf_hash
-from kmsgw.tlog.note import SigningKey
+from kmsgw.tlog.note import SigningKey, VerifierKey
 from kmsgw.tlog.tiles import CHECKPOINT_PATH, bundle_path, encode_bundle, tile_path
 
 
@@ -33,6 +33,11 @@ class Integrator:
     def size(self) -> int:
         """Entries under the newest durable checkpoint."""
         return self._tree.size
+
+    @property
+    def verifier(self) -> VerifierKey:
+        """The public key of the log."""
+        return self._key.verifier
 
     def integrate(self, entries: Sequence[bytes]) -> None:
         """Bring the log's tree to hold these entries too, and sign it. Raises OSError; then it stays as it was."""

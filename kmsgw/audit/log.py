@@ -6,7 +6,7 @@ and tiles; last the checkpoint that signs for it. A crash leaves a prefix of tha
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from kmsgw.audit.record import AuditRecord, Outcome
 from kmsgw.audit.wal import LogLostError, Sync
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import AuditUnavailable
+from kmsgw.tlog.note import VerifierKey
+from kmsgw.tlog.reader import LogReader
 
 WAL_LIMIT = 4 * 1024 * 1024
 """Bytes of the write-ahead file above which it begins anew after the next integration."""
@@ -33,8 +35,9 @@ class DurableLog:
     """One worker's log in a folder of its own, which no other process may write. Safe for threads; see `open`."""
 
     def __init__(
-        self, lock: int, opened: OpenedLog, origin: str, clock: Clock, on_fatal: Callable[[str], None]
+        self, folder: Path, lock: int, opened: OpenedLog, origin: str, clock: Clock, on_fatal: Callable[[str], None]
     ) -> None:
+        self._folder = folder
         self._lock = lock
         self._wal = opened.wal
         self._integrator = opened.integrator
@@ -76,7 +79,7 @@ class DurableLog:
         lock = take_lock(folder)
         try:
             opened = open_log_files(folder, origin, key_file, sync)
-            log = cls(lock, opened, origin, clock, on_fatal)
+            log = cls(folder, lock, opened, origin, clock, on_fatal)
             log._wal_limit = wal_limit
             if opened.torn:
                 log.wait(log.append(log._note(f"{folder / 'wal'}: {opened.torn}.")))
@@ -109,13 +112,37 @@ class DurableLog:
         """Whether the log refuses entries for good: removed, replaced, not flushed, or closed."""
         return self._commit.ended
 
-    def append(self, entry: bytes) -> int:
+    @property
+    def verifier(self) -> VerifierKey:
+        """The public key of the log."""
+        return self._integrator.verifier
+
+    def append(self, entry: bytes, use: object | None = None) -> int:
         """Queue an entry of 1 to 65,535 bytes and return a number to `wait` for. Does no I/O.
 
-        The number is the entry's index, as long as this log has dropped nothing for want of room since it was opened.
+        `use` is what `take_uses` hands out once the entry is durable. The number is the entry's index, as long as this
+        log has dropped nothing for want of room since it was opened.
         Raises `AuditUnavailable` where the log is known to be unable to write.
         """
-        return self._commit.append(entry)
+        return self._commit.append(entry, use)
+
+    def take_uses(self) -> tuple[int, list[object], list[object]]:
+        """Return the size of the log, the uses of its entries since the last call, and those of refused entries."""
+        return self._commit.take_uses()
+
+    def entries(self, start: int, end: int) -> Iterator[bytes]:
+        """Yield the durable entries from `start` to before `end`. Raises `AuditDamaged` where tiles are not as signed.
+
+        For one thread, and not for the way of a call: it reads tiles and checks them.
+        """
+        with self._integrating:
+            signed, waiting = self._integrator.size, self._commit.durable()
+        if start < min(end, signed):
+            reader = LogReader(lambda path: (self._folder / path).read_bytes())
+            reader.checkpoint(self.verifier)
+            for _, entry in reader.entries(start, min(end, signed)):
+                yield entry
+        yield from waiting[max(0, start - signed) : max(0, end - signed)]
 
     def flush(self) -> None:
         """Make all queued entries durable; one flush of the disk for all of them.

@@ -81,10 +81,10 @@ class AuditLog(Protocol):
     def size(self) -> int:
         """Entries that are durable."""
 
-    def append(self, entry: bytes) -> int:
+    def append(self, entry: bytes, use: object | None = None) -> int:
         """Queue an entry of at most 65,535 bytes and return its index. Does no I/O.
 
-        Raises `AuditUnavailable` where the log is known to be unable to write.
+        `use` is kept with it, to be counted once the entry is durable. Raises `AuditUnavailable` where the log is known to be unable to write.
         """
 
     def flush(self) -> None:

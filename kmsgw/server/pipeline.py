@@ -268,7 +268,8 @@ class Pipeline:
         changes_state = passage.rpc is not None and passage.rpc.operation.changes_state
         record = self._record(passage, error, Phase.OUTCOME if changes_state else Phase.WHOLE)
         try:
-            index = self._audit.append(record.encode())
+            # Counted once it is durable, and where it can't be, for its wraps (docs/adr/0012).
+            index = self._audit.append(record.encode(), record if record.key_version else None)
         except AuditUnavailable as unavailable:
             return Reply(passage.request_id, b"", unavailable, -1)
         return Reply(passage.request_id, b"" if error else passage.answer, error, index)
@@ -307,6 +308,8 @@ class Pipeline:
             note=passage.note,
             change=_merged(first.change if first is not None else None, {**passage.shown, **trail.facts}),
             source_context_hmac=self._context_digest.of(second.context) if second is not None else "",
+            sealed_bytes=trail.sealed_bytes if error is None else 0,
+            wraps=trail.wraps,
         )
 
 

@@ -14,6 +14,7 @@ from kmsgw.errors import DecryptionFailed, FailedPrecondition, ProviderUnavailab
 from kmsgw.model.context import EMPTY_CONTEXT, EncryptionContext
 from kmsgw.model.key import Key, KeyVersion
 from kmsgw.operations.data_keys import CacheLimits, DataKeys
+from kmsgw.operations.verb import Trail
 from kmsgw.providers.base import MaterialRef
 from kmsgw.providers.software import SoftwareProvider
 from tests.fakes.clock import SetClock
@@ -65,7 +66,7 @@ class Bench:
         self.key = Key("ehr", "hospital", "software", (KeyVersion(1, material, NOW),), NOW, NOW, revision=1)
 
     def an_envelope(self, suite: Suite = Suite.GATEWAY_SEALED, context: EncryptionContext = PATIENT) -> Envelope:
-        made = self.data_keys.generate(self.key, context, suite.holder)
+        made = self.data_keys.generate(self.key, context, suite.holder, Trail())
         if suite is Suite.WRAPPED_DATA_KEY:
             return wrapped_data_key("ehr", 1, made.wrapped)
         return Envelope(suite, "ehr", 1, made.wrapped, bound_header(suite, "ehr", bytes(32), bytes(32)))
@@ -76,35 +77,35 @@ class Bench:
 
 def test_a_data_key_is_reused_up_to_its_messages() -> None:
     bench = Bench()
-    wrapped = [bench.data_keys.for_sealing(bench.key, PATIENT, 10).wrapped for _ in range(7)]
+    wrapped = [bench.data_keys.for_sealing(bench.key, PATIENT, 10, Trail()).wrapped for _ in range(7)]
     assert [wrapped.count(each) for each in dict.fromkeys(wrapped)] == [3, 3, 1]
 
 
 def test_a_data_key_is_reused_up_to_its_bytes_and_its_age() -> None:
     bench = Bench()
-    first = bench.data_keys.for_sealing(bench.key, PATIENT, 900)
-    assert bench.data_keys.for_sealing(bench.key, PATIENT, 101) is not first
-    second = bench.data_keys.for_sealing(bench.key, PATIENT, 1)
+    first = bench.data_keys.for_sealing(bench.key, PATIENT, 900, Trail())
+    assert bench.data_keys.for_sealing(bench.key, PATIENT, 101, Trail()) is not first
+    second = bench.data_keys.for_sealing(bench.key, PATIENT, 1, Trail())
     bench.clock.move(timedelta(seconds=60))
-    assert bench.data_keys.for_sealing(bench.key, PATIENT, 1) is not second
+    assert bench.data_keys.for_sealing(bench.key, PATIENT, 1, Trail()) is not second
 
 
 def test_a_message_larger_than_the_limit_gets_a_data_key_of_its_own() -> None:
     bench = Bench()
-    made = bench.data_keys.for_sealing(bench.key, PATIENT, 5000)
-    assert bench.data_keys.for_sealing(bench.key, PATIENT, 5000).wrapped != made.wrapped
+    made = bench.data_keys.for_sealing(bench.key, PATIENT, 5000, Trail())
+    assert bench.data_keys.for_sealing(bench.key, PATIENT, 5000, Trail()).wrapped != made.wrapped
 
 
 def test_two_contexts_never_share_a_data_key() -> None:
     bench = Bench()
-    one = bench.data_keys.for_sealing(bench.key, PATIENT, 1)
-    other = bench.data_keys.for_sealing(bench.key, EMPTY_CONTEXT, 1)
+    one = bench.data_keys.for_sealing(bench.key, PATIENT, 1, Trail())
+    other = bench.data_keys.for_sealing(bench.key, EMPTY_CONTEXT, 1, Trail())
     assert one.plaintext != other.plaintext
 
 
 def test_generated_data_keys_are_never_handed_out_twice() -> None:
     bench = Bench()
-    made = {bench.data_keys.generate(bench.key, PATIENT, DataKeyHolder.CLIENT).plaintext for _ in range(50)}
+    made = {bench.data_keys.generate(bench.key, PATIENT, DataKeyHolder.CLIENT, Trail()).plaintext for _ in range(50)}
     assert len(made) == 50
 
 
@@ -158,14 +159,14 @@ def test_any_change_of_the_key_forgets_its_data_keys(forget: bool) -> None:
     bench = Bench()
     envelope = bench.an_envelope()
     bench.unwrap(envelope)
-    sealing = bench.data_keys.for_sealing(bench.key, PATIENT, 1)
+    sealing = bench.data_keys.for_sealing(bench.key, PATIENT, 1, Trail())
     if forget:
         bench.data_keys.forget(frozenset({"ehr"}))
     else:
         bench.key = replace(bench.key, revision=2)
     bench.unwrap(envelope)
     assert bench.provider.unwraps == 2
-    assert bench.data_keys.for_sealing(bench.key, PATIENT, 1).wrapped != sealing.wrapped
+    assert bench.data_keys.for_sealing(bench.key, PATIENT, 1, Trail()).wrapped != sealing.wrapped
 
 
 def test_the_caches_are_bounded() -> None:
@@ -183,8 +184,8 @@ def test_an_age_of_zero_turns_reuse_off() -> None:
     bench.unwrap(envelope)
     assert bench.provider.unwraps == 2
     assert (
-        bench.data_keys.for_sealing(bench.key, PATIENT, 1).wrapped
-        != bench.data_keys.for_sealing(bench.key, PATIENT, 1).wrapped
+        bench.data_keys.for_sealing(bench.key, PATIENT, 1, Trail()).wrapped
+        != bench.data_keys.for_sealing(bench.key, PATIENT, 1, Trail()).wrapped
     )
 
 
@@ -226,14 +227,14 @@ def test_a_provider_that_is_not_configured_here_is_named() -> None:
     bench = Bench()
     bench.key = replace(bench.key, provider="elsewhere")
     with pytest.raises(FailedPrecondition) as refusal:
-        bench.data_keys.for_sealing(bench.key, PATIENT, 1)
+        bench.data_keys.for_sealing(bench.key, PATIENT, 1, Trail())
     assert refusal.value.reason is Reason.PROVIDER_UNKNOWN
 
 
 def test_long_contexts_take_no_room_in_the_cache_and_share_no_data_key() -> None:
     bench = Bench()
     contexts = [EncryptionContext.of({"patient": "P" * 4000 + str(number)}) for number in range(2)]
-    wrapped = [bench.data_keys.for_sealing(bench.key, each, 10).wrapped for each in contexts * 2]
+    wrapped = [bench.data_keys.for_sealing(bench.key, each, 10, Trail()).wrapped for each in contexts * 2]
     assert wrapped[:2] == wrapped[2:]
     assert wrapped[0] != wrapped[1]
     assert all(len(place[2]) <= 64 for place in bench.data_keys._sealing)

@@ -39,7 +39,7 @@ class Journal:
     origin: str = "log"
     size: int = 0
 
-    def append(self, entry: bytes) -> int:
+    def append(self, entry: bytes, use: object | None = None) -> int:
         if self.refuses_to_append:
             raise AuditUnavailable("The audit log is full.")
         self.entries.append(json.loads(entry))
