@@ -216,6 +216,8 @@ class Client(_Caller):
     generate_data_key = _declaring(crypto.generate_data_key)
     generate_data_key_without_plaintext = _declaring(crypto.generate_data_key_without_plaintext)
     random_bytes = _blocking(crypto.random_bytes)
+    compute_mac = _declaring(crypto.compute_mac)
+    verify_mac = _declaring(crypto.verify_mac)
     seal = _declaring(sealing.seal)
     open = _declaring(sealing.open_sealed)
     status = _blocking(system.status)

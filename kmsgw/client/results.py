@@ -69,6 +69,15 @@ class DataKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Mac:
+    """The keyed hash of a value, 32 bytes: equal values of one index have equal ones."""
+
+    mac: bytes = field(repr=False)
+    key_id: str
+    request_id: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class WrappedDataKey:
     """A data key that nobody has seen: `decrypt` answers it later."""
 

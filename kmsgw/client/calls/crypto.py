@@ -14,7 +14,7 @@ from kmsgw.client.calls.call import (
     method_path,
     require_bytes,
 )
-from kmsgw.client.results import DataKey, Decrypted, Encrypted, ReEncrypted, WrappedDataKey
+from kmsgw.client.results import DataKey, Decrypted, Encrypted, Mac, ReEncrypted, WrappedDataKey
 from kmsgw.errors import InvalidRequest, Reason
 from kmsgw.model.context import AccessDeclaration
 from kmsgw.v1 import crypto_service_pb2 as wire
@@ -28,6 +28,12 @@ MAX_ENVELOPE_BYTES = 66_816
 MAX_RANDOM_BYTES = 1024
 """Most random bytes in one call."""
 
+MAX_VALUE_BYTES = 4096
+"""Longest value of a blind index."""
+
+MAC_BYTES = 32
+"""Length of a keyed hash."""
+
 _SERVICE = wire.DESCRIPTOR.services_by_name["CryptoService"]
 _ENCRYPT = method_path(_SERVICE, "Encrypt")
 _DECRYPT = method_path(_SERVICE, "Decrypt")
@@ -35,6 +41,8 @@ _RE_ENCRYPT = method_path(_SERVICE, "ReEncrypt")
 _GENERATE_DATA_KEY = method_path(_SERVICE, "GenerateDataKey")
 _GENERATE_DATA_KEY_WITHOUT_PLAINTEXT = method_path(_SERVICE, "GenerateDataKeyWithoutPlaintext")
 _GENERATE_RANDOM_BYTES = method_path(_SERVICE, "GenerateRandomBytes")
+_COMPUTE_MAC = method_path(_SERVICE, "ComputeMac")
+_VERIFY_MAC = method_path(_SERVICE, "VerifyMac")
 
 
 def encrypt(
@@ -198,6 +206,62 @@ def random_bytes(length: int, *, timeout: float | None = None) -> Call[bytes]:
         return wire.GenerateRandomBytesResponse.FromString(answer.payload).random_bytes
 
     return Call(_GENERATE_RANDOM_BYTES, request.SerializeToString(), read, timeout=timeout)
+
+
+def compute_mac(
+    defaults: AccessDeclaration,
+    key: str,
+    index: str,
+    value: bytes,
+    *,
+    purpose: str | None = None,
+    end_user: str | None = None,
+    timeout: float | None = None,
+) -> Call[Mac]:
+    """Compute the keyed hash of a value, 1 to 4,096 bytes: store it beside the envelope, and find equal values by it.
+
+    `index` says what the value is, for example "patient-number"; equal values of two indexes have unrelated hashes.
+    Bring a value to one form first (case, spaces, accents). It stays the same when `key` is rotated.
+    """
+    request = wire.ComputeMacRequest(
+        key=key, index=index, value=_value(value), declaration=declaration_message(defaults, purpose, end_user)
+    )
+
+    def read(answer: Answer) -> Mac:
+        response = wire.ComputeMacResponse.FromString(answer.payload)
+        return Mac(response.mac, response.key_id, answer.request_id)
+
+    return Call(_COMPUTE_MAC, request.SerializeToString(), read, timeout=timeout)
+
+
+def verify_mac(
+    defaults: AccessDeclaration,
+    key: str,
+    index: str,
+    value: bytes,
+    mac: bytes,
+    *,
+    purpose: str | None = None,
+    end_user: str | None = None,
+    timeout: float | None = None,
+) -> Call[bool]:
+    """Tell whether `mac`, 32 bytes, is the keyed hash of a value: what `compute_mac` answers for it."""
+    request = wire.VerifyMacRequest(
+        key=key,
+        index=index,
+        value=_value(value),
+        mac=require_bytes(mac, "mac", MAC_BYTES, "Give it as compute_mac() answered it."),
+        declaration=declaration_message(defaults, purpose, end_user),
+    )
+
+    def read(answer: Answer) -> bool:
+        return wire.VerifyMacResponse.FromString(answer.payload).valid
+
+    return Call(_VERIFY_MAC, request.SerializeToString(), read, timeout=timeout)
+
+
+def _value(value: bytes) -> bytes:
+    return require_bytes(value, "value", MAX_VALUE_BYTES, "Index a short form of it, for example its SHA-256.")
 
 
 def _envelope(envelope: bytes, advice: str) -> bytes:

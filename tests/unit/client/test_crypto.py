@@ -2,7 +2,7 @@
 
 import pytest
 
-from kmsgw.client import Decrypted, InvalidRequest, Reason, ReEncrypted, WrappedDataKey
+from kmsgw.client import Decrypted, InvalidRequest, Mac, Reason, ReEncrypted, WrappedDataKey
 from kmsgw.v1 import crypto_service_pb2 as wire
 from tests.fakes.scripted_gateway import ScriptedGateway
 from tests.unit.client.driver import Driver
@@ -112,6 +112,9 @@ def test_random_bytes_are_asked_by_length(gateway: ScriptedGateway, drive: Drive
         (lambda client: client.random_bytes(0), Reason.FIELD_INVALID),
         (lambda client: client.random_bytes(1025), Reason.FIELD_INVALID),
         (lambda client: client.encrypt("ehr", b"", timeout=0), Reason.FIELD_INVALID),
+        (lambda client: client.compute_mac("ehr", "name", bytes(4097)), Reason.FIELD_INVALID),
+        (lambda client: client.compute_mac("ehr", "name", "canary-text"), Reason.FIELD_INVALID),
+        (lambda client: client.verify_mac("ehr", "name", b"x", bytes(33)), Reason.FIELD_INVALID),
     ],
 )
 def test_what_can_not_be_right_is_refused_before_it_is_sent(
@@ -131,3 +134,31 @@ def test_no_plaintext_is_printed(gateway: ScriptedGateway, drive: Driver) -> Non
 
     assert result.plaintext == SECRET
     assert "canary" not in f"{result} {result!r}"
+
+
+def test_a_keyed_hash_is_computed_for_an_index(gateway: ScriptedGateway, drive: Driver) -> None:
+    script = gateway.script("CryptoService/ComputeMac", wire.ComputeMacResponse(mac=b"m" * 32, key_id="ehr"))
+
+    result = drive(
+        gateway,
+        lambda client: client.compute_mac("alias/ehr", "patient-number", SECRET, end_user="dr-who"),
+        purpose="care",
+    )
+
+    sent = wire.ComputeMacRequest.FromString(script.requests[0])
+    assert (sent.key, sent.index, sent.value) == ("alias/ehr", "patient-number", SECRET)
+    assert (sent.declaration.purpose, sent.declaration.end_user) == ("care", "dr-who")
+    assert result == Mac(b"m" * 32, "ehr")
+    assert result.request_id == "request-7"
+    assert "mmm" not in repr(result)
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_a_keyed_hash_is_verified(gateway: ScriptedGateway, drive: Driver, valid: bool) -> None:
+    script = gateway.script("CryptoService/VerifyMac", wire.VerifyMacResponse(valid=valid, key_id="ehr"))
+
+    assert drive(gateway, lambda client: client.verify_mac("ehr", "name", SECRET, b"m" * 32)) is valid
+
+    sent = wire.VerifyMacRequest.FromString(script.requests[0])
+    assert (sent.key, sent.index, sent.value, sent.mac) == ("ehr", "name", SECRET, b"m" * 32)
+    assert not sent.HasField("declaration")

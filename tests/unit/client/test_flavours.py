@@ -1,15 +1,30 @@
 """The two flavours have one interface, and it covers the contract."""
 
+import importlib
 import inspect
-from types import ModuleType
+import pkgutil
 
 import pytest
 
 import kmsgw.client
 from kmsgw.client import AsyncClient, AsyncKeys, AsyncPolicy, Client, Keys, Policy, calls
-from kmsgw.client.calls import crypto, keys, policy, sealing, system
-from kmsgw.v1 import crypto_service_pb2, key_service_pb2, policy_service_pb2, system_service_pb2
+from kmsgw.v1 import (
+    approval_service_pb2,
+    crypto_service_pb2,
+    key_service_pb2,
+    officer_service_pb2,
+    policy_service_pb2,
+    system_service_pb2,
+)
 
+CONTRACT = (
+    approval_service_pb2,
+    crypto_service_pb2,
+    key_service_pb2,
+    officer_service_pb2,
+    policy_service_pb2,
+    system_service_pb2,
+)
 PAIRS = [(Client, AsyncClient), (Keys, AsyncKeys), (Policy, AsyncPolicy)]
 
 
@@ -37,14 +52,12 @@ def test_every_verb_is_documented(kind: type) -> None:
 
 
 def test_every_method_of_the_contract_has_a_verb() -> None:
-    services = [
-        service
-        for module in (crypto_service_pb2, key_service_pb2, policy_service_pb2, system_service_pb2)
-        for service in module.DESCRIPTOR.services_by_name.values()
-    ]
+    services = [service for module in CONTRACT for service in module.DESCRIPTOR.services_by_name.values()]
     contract = {f"/{service.full_name}/{method.name}" for service in services for method in service.methods}
 
-    modules: tuple[ModuleType, ...] = (crypto, keys, policy, sealing, system)
+    modules = [
+        importlib.import_module(f"{calls.__name__}.{found.name}") for found in pkgutil.iter_modules(calls.__path__)
+    ]
     covered = {value for module in modules for value in vars(module).values() if isinstance(value, str)}
 
     assert contract <= covered
