@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from kmsgw.authn.rules import PrincipalRules
 from kmsgw.authz import CurrentPolicies
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.config import (
+    ApprovalSettings,
     Pkcs11Settings,
     PrincipalSettings,
     ProviderSettings,
@@ -32,6 +34,8 @@ from kmsgw.config import (
 )
 from kmsgw.errors import AuditUnavailable, ConfigurationError
 from kmsgw.model.access import Principal
+from kmsgw.operations.approval_ports import ApprovalStore
+from kmsgw.operations.approval_rules import ApprovalRule
 from kmsgw.operations.catalogue import Operations, World
 from kmsgw.operations.control.get_status import ProviderState, WorkerState
 from kmsgw.operations.data_keys import CacheLimits, DataKeys
@@ -44,13 +48,14 @@ from kmsgw.providers.software import SoftwareProvider
 from kmsgw.providers.vault import AppRoleLogin, CertificateLogin, Login, VaultProvider
 from kmsgw.refusal import FoundFaults
 from kmsgw.secret_file import read_secret_file
+from kmsgw.server.consent import ConsentGate
 from kmsgw.server.direct import supported
 from kmsgw.server.grpc_server import GrpcServer
 from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, HealthMonitor
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.rpcs import INLINE, SERVICES, rpc_table
 from kmsgw.server.tls import ServerCredentials, check_tls_files
-from kmsgw.storage import Database, examine, migrate, open_index_keys, open_store
+from kmsgw.storage import Database, examine, migrate, open_approvals, open_index_keys, open_store
 from kmsgw.surroundings import (
     CONTEXT_KEY,
     examine_audit,
@@ -186,6 +191,7 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
     database = Database.of_settings(settings.state)
     store = open_store(database)
     index_key_store = open_index_keys(database)
+    approvals = open_approvals(database)
     keyring = Keyring(store, poll_seconds=settings.state.poll_ms / 1000)
     keyring.start()
     cache = settings.cache
@@ -234,9 +240,18 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
             requests=NodeRequests(settings.audit.folder),
             principals=principals,
             observe=observe,
+            approvals=approvals,
         )
     )
-    pipeline = Pipeline(rpc_table(operations), authenticator, keyring, policies, audit, digest)
+    pipeline = Pipeline(
+        rpc_table(operations),
+        authenticator,
+        keyring,
+        policies,
+        audit,
+        digest,
+        after_policy=[_consent_gate(approvals, settings.approvals)],
+    )
     server = GrpcServer(
         pipeline,
         authenticator.authenticate,
@@ -261,9 +276,15 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
         authenticator,
         rules,
         revocation,
-        partial(_close_all, store.close, index_key_store.close),
+        partial(_close_all, store.close, index_key_store.close, approvals.close),
         threading.Event(),
     )
+
+
+def _consent_gate(approvals: ApprovalStore, settings: ApprovalSettings) -> ConsentGate:
+    named = settings.model_dump()
+    numbers: dict[ApprovalRule, int] = {rule: named[rule] for rule in ApprovalRule if rule in named}
+    return ConsentGate(approvals, numbers, timedelta(seconds=settings.valid_seconds))
 
 
 def _close_all(*close: Callable[[], None]) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kmsgw.model.key import KeyState
+from kmsgw.operations.approval_ports import ApprovalStore
 from kmsgw.operations.control.aliases import CreateAlias, DeleteAlias
+from kmsgw.operations.control.approvals import Approve, GetApproval, ListApprovals, Reject
 from kmsgw.operations.control.create_key import CreateKey
 from kmsgw.operations.control.get_status import GetStatus, WorkerState
 from kmsgw.operations.control.in_use import KeyInUse, NeverInUse
@@ -44,6 +46,7 @@ class World:
     requests: RequestFinder
     principals: PrincipalDirectory
     observe: Callable[[], WorkerState]
+    approvals: ApprovalStore
     key_in_use: KeyInUse = NeverInUse()  # noqa: RUF009  it holds nothing
 
 
@@ -78,4 +81,8 @@ class Operations:
         self.delete_alias = DeleteAlias(writer)
         self.explain = Explain(world.authorizer, world.keyring, world.requests, world.principals)
         self.list_policies = ListPolicies(world.authorizer)
+        self.list_approvals = ListApprovals(world.approvals)
+        self.get_approval = GetApproval(world.approvals)
+        self.approve = Approve(world.approvals)
+        self.reject = Reject(world.approvals, world.authorizer)
         self.get_status = GetStatus(world.observe)

@@ -10,8 +10,8 @@ from google.protobuf.message import Message
 from kmsgw.model.key import Key, KeyState
 from kmsgw.operations.catalogue import Operations
 from kmsgw.operations.verb import Operation
-from kmsgw.server import wire_crypto, wire_keys, wire_policy
-from kmsgw.v1 import crypto_service_pb2, key_service_pb2, policy_service_pb2, system_service_pb2
+from kmsgw.server import wire_approvals, wire_crypto, wire_keys, wire_policy
+from kmsgw.v1 import approval_service_pb2, crypto_service_pb2, key_service_pb2, policy_service_pb2, system_service_pb2
 
 
 class Plane(StrEnum):
@@ -32,6 +32,7 @@ INLINE = frozenset(
 """Methods that memory can answer most of the time: of these the direct loop takes care."""
 
 SERVICES = (
+    "kmsgw.v1.ApprovalService",
     "kmsgw.v1.CryptoService",
     "kmsgw.v1.KeyService",
     "kmsgw.v1.PolicyService",
@@ -155,11 +156,33 @@ def rpc_table(operations: Operations) -> dict[str, Rpc]:
                 wire_policy.list_policies_response,
             ),
         ),
+        "ApprovalService": (
+            (
+                "ListApprovals",
+                wire_approvals.list_approvals_command,
+                operations.list_approvals,
+                wire_approvals.list_approvals_response,
+            ),
+            (
+                "GetApproval",
+                wire_approvals.get_approval_command,
+                operations.get_approval,
+                wire_approvals.get_approval_response,
+            ),
+            ("Approve", wire_approvals.approve_command, operations.approve, wire_approvals.approve_response),
+            ("Reject", wire_approvals.reject_command, operations.reject, wire_approvals.reject_response),
+        ),
         "SystemService": (
             ("GetStatus", wire_policy.get_status_command, operations.get_status, wire_policy.get_status_response),
         ),
     }
-    modules = {"CryptoService": crypto, "KeyService": keys, "PolicyService": policy, "SystemService": system}
+    modules = {
+        "ApprovalService": approval_service_pb2,
+        "CryptoService": crypto,
+        "KeyService": keys,
+        "PolicyService": policy,
+        "SystemService": system,
+    }
     table: dict[str, Rpc] = {}
     for service, verbs in rows.items():
         plane = Plane.DATA if service == "CryptoService" else Plane.CONTROL
