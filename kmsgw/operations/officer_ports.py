@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from kmsgw.model.access import Principal
@@ -85,10 +85,11 @@ class Enrolment:
 
 @dataclass(frozen=True, slots=True)
 class OpenedSession:
-    """A session that was opened, with its token. Shown once."""
+    """A session that was opened, with its token, which is shown once. ``idle`` is how long it may lie unused."""
 
     token: str = field(repr=False)
     session: Session
+    idle: timedelta
     recovery_codes: int
 
 

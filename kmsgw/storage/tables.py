@@ -156,7 +156,8 @@ class _OfficerColumns(TypedColumns):
 
 
 officers = Table("officers", metadata, _OfficerColumns)
-"""The second factor of each officer that began to enrol. TOTP steps up to ``floor_step`` are refused; it only rises."""
+"""The second factor of each officer that began to enrol. TOTP steps up to ``floor_step`` are refused; it only
+rises, until there is another secret."""
 
 
 class _SpentStepColumns(TypedColumns):
