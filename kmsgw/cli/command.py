@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from kmsgw.cli.completed import complete
 from kmsgw.cli.failure import ExitCode
 from kmsgw.cli.invocation import Invocation
 from kmsgw.cli.output import Format
@@ -30,7 +31,7 @@ def shared_options() -> list[click.Parameter]:
     """Return the options that every command takes."""
     return [
         SharedOption("--config", "shared_config", metavar="FILE", help="Configuration file.  [KMSGW_CONFIG]"),
-        SharedOption("--profile", "shared_profile", metavar="NAME", help="Profile in it.  [KMSGW_PROFILE]"),
+        SharedOption("--profile", "shared_profile", metavar="PROFILE", help="Profile in it.  [KMSGW_PROFILE]"),
         SharedOption("--address", "shared_address", metavar="HOST:PORT", help="The gateway.  [KMSGW_ADDRESS]"),
         SharedOption("--ca", "shared_ca", metavar="FILE", help="CA of the gateway, PEM.  [KMSGW_CA]"),
         SharedOption(
@@ -64,6 +65,7 @@ class Command(click.Command):
     def __init__(self, name: str | None, *, examples: Sequence[str] = (), **attributes: Any) -> None:
         super().__init__(name, **attributes)
         self.params += shared_options()
+        complete(self.params)
         self.examples = examples
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -93,6 +95,7 @@ class Group(click.Group):
     ) -> None:
         super().__init__(name, **attributes)
         self.params += shared_options()
+        complete(self.params)
         self.lazy = dict(lazy or {})
         self.examples = examples
 
@@ -104,7 +107,9 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the subcommand that the arguments begin with; suggest the nearest name where there is none."""
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+        # While the shell completes, nothing may be said: click then takes what it does not know for nothing.
+        unknown = args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None
+        if unknown and not ctx.resilient_parsing:
             near = get_close_matches(args[0], self.list_commands(ctx), n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             ctx.fail(f"No such command {args[0]!r}.{hint}")

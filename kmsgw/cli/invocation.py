@@ -140,6 +140,17 @@ class Invocation:
                 self._say_what_to_type(error)
                 raise
 
+    @contextmanager
+    def connect_briefly(self, seconds: float) -> Iterator["Client"]:
+        """Open a client that tries once, for so long, and never asks: for the completion of names."""
+        from kmsgw.client import NO_RETRY, Client, Credentials  # noqa: PLC0415
+
+        profile = self.profile
+        credentials = Credentials.from_files(profile.ca, profile.certificate, profile.key)
+        kept = self.session_file(profile).read(SYSTEM_CLOCK.now())
+        with Client(profile.address, credentials, timeout=seconds, retry=NO_RETRY) as client:
+            yield client.proving(session=kept.session if kept else "")
+
     def _say_what_to_type(self, error: KmsgwError) -> None:
         if error.reason is Reason.SESSION_REQUIRED:
             error.advice = f"Log in with `{self.to_type('login')}`, then repeat the command."

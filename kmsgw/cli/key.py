@@ -40,7 +40,7 @@ def _would(invocation: Invocation, dry_run: bool) -> None:
     ],
 )
 @click.argument("key_id", metavar="KEY_ID")
-@click.option("--provider", default="", metavar="NAME", help="Configured provider; default the gateway's.")
+@click.option("--provider", default="", metavar="PROVIDER", help="Configured provider; default the gateway's.")
 @click.option("--tenant", default="", metavar="NAME", help="Tenant; default yours.")
 @click.option("--description", default="", metavar="TEXT", help="Free text, no secret.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Label; repeat it.")

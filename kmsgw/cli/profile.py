@@ -106,6 +106,13 @@ def resolve_profile(flags: Flags, environ: Mapping[str, str]) -> Profile:
     )
 
 
+def profile_names(flags: Flags, environ: Mapping[str, str]) -> list[str]:
+    """Return the names of the profiles in the configuration file. Raises `CommandError` where it can't be read."""
+    path, _ = config_file(flags, environ)
+    profiles = _read(path).get("profiles", {})
+    return sorted(profiles) if isinstance(profiles, dict) else []
+
+
 def _seconds(text: str | None) -> float:
     if text is None:
         return DEFAULT_TIMEOUT
