@@ -76,7 +76,9 @@ class KeyVersion:
 class Key:
     """A named key-encryption key with all its versions and aliases: the unit that storage reads and writes.
 
-    ``revision`` is the state epoch of the last change to any part of it.
+    ``revision`` is the state epoch of the last change to any part of it. ``destroy_at``, here and of a version, is when
+    its material is to be destroyed. While that is pending, None means that it has begun and nobody can cancel it; a
+    tombstone has the time at which it happened. `kmsgw.model.lifecycle` says what each state allows.
     """
 
     key_id: str
@@ -112,26 +114,6 @@ class Key:
             return self.versions[version - 1]
         return None
 
-    def require_enabled(self) -> None:
-        """Raise `FailedPrecondition` where the key is disabled."""
-        if self.state is not KeyState.ENABLED:
-            raise FailedPrecondition("The key is disabled.", advice="Ask an officer to enable it.")
-
-    def usable_version(self, version: int) -> KeyVersion | None:
-        """Return the version for decryption, or None where there is none.
-
-        Raises `FailedPrecondition` where the key or the version is disabled.
-        """
-        self.require_enabled()
-        found = self.find_version(version)
-        if found is not None and found.state is not KeyState.ENABLED:
-            raise FailedPrecondition(
-                f"Version {version} of the key is disabled.",
-                reason=Reason.KEY_VERSION_DISABLED,
-                advice="Ask an officer to enable it.",
-            )
-        return found
-
     def with_new_version(self, material: bytes, now: datetime, reason: str) -> "Key":
         """Return the key with one version more, which encrypts from now on."""
         if len(self.versions) >= MAX_VERSIONS:
@@ -140,24 +122,6 @@ class Key:
             )
         made = KeyVersion(len(self.versions) + 1, material, now, reason=reason)
         return replace(self, versions=(*self.versions, made), updated=now)
-
-    def with_version_state(self, version: int, state: KeyState, now: datetime) -> "Key":
-        """Return the key with one version in another state. The newest version can't be disabled."""
-        found = self.find_version(version)
-        if found is None:
-            raise FailedPrecondition(
-                f"The key has no version {version}.",
-                reason=Reason.KEY_VERSION_UNKNOWN,
-                advice=f"Its versions are 1 to {len(self.versions)}.",
-            )
-        if state is KeyState.DISABLED and found is self.primary:
-            raise FailedPrecondition(
-                f"Version {version} is the one that encrypts.",
-                reason=Reason.KEY_VERSION_IS_PRIMARY,
-                advice="Rotate the key first, or disable the whole key.",
-            )
-        changed = tuple(replace(each, state=state) if each is found else each for each in self.versions)
-        return replace(self, versions=changed, updated=now)
 
 
 def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:

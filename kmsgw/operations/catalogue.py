@@ -13,6 +13,8 @@ from kmsgw.operations.control.in_use import KeyInUse, NeverInUse
 from kmsgw.operations.control.key_views import GetKey, ListKeys, ListKeyVersions
 from kmsgw.operations.control.key_writer import KeyWriter
 from kmsgw.operations.control.minimum_version import SetMinimumDecryptVersion
+from kmsgw.operations.control.officer_views import ListOfficers, WhoAmI
+from kmsgw.operations.control.officers import ConfirmOfficer, EnrollOfficer, Login, Logout, ResetOfficer
 from kmsgw.operations.control.policies import Explain, ListPolicies, PrincipalDirectory, RequestFinder
 from kmsgw.operations.control.rotate_key import RotateKey
 from kmsgw.operations.control.schedule_destruction import CancelKeyDestruction, ScheduleKeyDestruction
@@ -28,6 +30,7 @@ from kmsgw.operations.data.verify_mac import VerifyMac
 from kmsgw.operations.data_keys import DataKeys
 from kmsgw.operations.index_keys import IndexKeys
 from kmsgw.operations.keyring import Keyring
+from kmsgw.operations.officer_ports import OfficerDirectory, SecondFactor
 from kmsgw.operations.ports import Authorizer, KeyStore
 from kmsgw.providers.base import KeyProvider
 
@@ -47,6 +50,9 @@ class World:
     principals: PrincipalDirectory
     observe: Callable[[], WorkerState]
     approvals: ApprovalStore
+    officers: OfficerDirectory
+    second_factor: SecondFactor
+    second_factor_required: bool
     key_in_use: KeyInUse = NeverInUse()  # noqa: RUF009  it holds nothing
 
 
@@ -85,4 +91,11 @@ class Operations:
         self.get_approval = GetApproval(world.approvals)
         self.approve = Approve(world.approvals)
         self.reject = Reject(world.approvals, world.authorizer)
+        self.enroll_officer = EnrollOfficer(world.second_factor)
+        self.confirm_officer = ConfirmOfficer(world.second_factor)
+        self.login = Login(world.second_factor)
+        self.logout = Logout(world.second_factor)
+        self.reset_officer = ResetOfficer(world.second_factor, world.officers)
+        self.list_officers = ListOfficers(world.second_factor, world.officers)
+        self.who_am_i = WhoAmI(world.second_factor, required=world.second_factor_required)
         self.get_status = GetStatus(world.observe)

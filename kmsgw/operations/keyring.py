@@ -103,6 +103,11 @@ class Keyring:
             ids = self._sorted_ids = sorted(self._keys)
         return [key for key_id in ids if key_id > after and (key := self._keys[key_id]).tenant == tenant]
 
+    def everything(self) -> Sequence[Key]:
+        """Return all keys of all tenants. Raises `StateUnavailable` where they aren't known."""
+        self.require_fresh()
+        return list(self._keys.values())
+
     def require_fresh(self) -> None:
         """Raise `StateUnavailable` where the state can't be brought to at most one second of age."""
         now = self._clock.monotonic()

@@ -6,7 +6,9 @@ version it hands out a reference (bytes, opaque to all others) that the gateway 
 Every provider is safe for threads. Each call ends within a bound, the provider's timeout.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -88,6 +90,77 @@ class DestroysMaterial(Protocol):
 
     def destroy(self, material: MaterialRef) -> None:
         """Destroy the material. Destroying what is gone already is no error."""
+
+
+@runtime_checkable
+class DestroysKeys(Protocol):
+    """Optional: a provider that can end what it holds, where the gateway blanks the references afterwards."""
+
+    @property
+    def destroys_versions(self) -> bool:
+        """Whether it can destroy one version of a key that has others. If not, only all of a key's versions at once."""
+
+    def destroy_key(self, materials: Sequence[MaterialRef]) -> None:
+        """Destroy the material of these versions of one key, for good; what is gone already is no error.
+
+        Where the material is in the reference, that is what the blanking destroys; here its traces in memory go.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ImportParameters:
+    """What the owner of material needs to send it: where to wrap it to, and until when.
+
+    ``public_key`` is an RSA key of at least 3,072 bits, SubjectPublicKeyInfo in DER. ``token`` is opaque, and given
+    back with the material. ``computes_check_value`` tells whether the provider can tell the material's check value.
+    """
+
+    public_key: bytes
+    token: bytes = field(repr=False)
+    expires: datetime
+    computes_check_value: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOffer:
+    """What is sent: a token of `ImportParameters`, the wrapped material, and what its check value must be, or ""."""
+
+    token: bytes = field(repr=False)
+    wrapped: bytes = field(repr=False)
+    check_value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """Material that was taken in: the reference as `KeyProvider.create` answers it, and the check value or ""."""
+
+    reference: bytes
+    check_value: str
+
+
+@runtime_checkable
+class ImportsMaterial(Protocol):
+    """Optional: a provider that takes in material that was made elsewhere (`kmsgw.envelope.material` has the wrap).
+
+    Every method raises `FailedPrecondition` with IMPORT_UNSUPPORTED where this back end can't, or not for this version,
+    and `ProviderUnavailable`. A token holds for one key id, one version, one provider and 24 hours.
+    """
+
+    def import_parameters(self, key_id: str, version: int) -> ImportParameters:
+        """Make a wrapping key, or name the one there is, for the material of one version."""
+
+    def check_import(self, key_id: str, version: int, offer: ImportOffer) -> None:
+        """Check all of an offer that can be checked without taking it in. Changes nothing.
+
+        Raises `FailedPrecondition` with IMPORT_REFUSED where token or lengths are not right.
+        """
+
+    def import_material(self, key_id: str, version: int, offer: ImportOffer) -> Imported:
+        """Take material in.
+
+        Raises as `check_import`, and where the material does not unwrap or has another check value; then no material
+        is left behind.
+        """
 
 
 def check_data_key(data_key: bytes) -> None:

@@ -10,8 +10,15 @@ from google.protobuf.message import Message
 from kmsgw.model.key import Key, KeyState
 from kmsgw.operations.catalogue import Operations
 from kmsgw.operations.verb import Operation
-from kmsgw.server import wire_approvals, wire_crypto, wire_keys, wire_policy
-from kmsgw.v1 import approval_service_pb2, crypto_service_pb2, key_service_pb2, policy_service_pb2, system_service_pb2
+from kmsgw.server import wire_approvals, wire_crypto, wire_keys, wire_officers, wire_policy
+from kmsgw.v1 import (
+    approval_service_pb2,
+    crypto_service_pb2,
+    key_service_pb2,
+    officer_service_pb2,
+    policy_service_pb2,
+    system_service_pb2,
+)
 
 
 class Plane(StrEnum):
@@ -35,6 +42,7 @@ SERVICES = (
     "kmsgw.v1.ApprovalService",
     "kmsgw.v1.CryptoService",
     "kmsgw.v1.KeyService",
+    "kmsgw.v1.OfficerService",
     "kmsgw.v1.PolicyService",
     "kmsgw.v1.SystemService",
 )
@@ -172,6 +180,35 @@ def rpc_table(operations: Operations) -> dict[str, Rpc]:
             ("Approve", wire_approvals.approve_command, operations.approve, wire_approvals.approve_response),
             ("Reject", wire_approvals.reject_command, operations.reject, wire_approvals.reject_response),
         ),
+        "OfficerService": (
+            (
+                "EnrollOfficer",
+                wire_officers.enroll_officer_command,
+                operations.enroll_officer,
+                wire_officers.enroll_officer_response,
+            ),
+            (
+                "ConfirmOfficer",
+                wire_officers.confirm_officer_command,
+                operations.confirm_officer,
+                wire_officers.confirm_officer_response,
+            ),
+            ("Login", wire_officers.login_command, operations.login, wire_officers.login_response),
+            ("Logout", wire_officers.logout_command, operations.logout, wire_officers.logout_response),
+            (
+                "ResetOfficer",
+                wire_officers.reset_officer_command,
+                operations.reset_officer,
+                wire_officers.reset_officer_response,
+            ),
+            (
+                "ListOfficers",
+                wire_officers.list_officers_command,
+                operations.list_officers,
+                wire_officers.list_officers_response,
+            ),
+            ("WhoAmI", wire_officers.who_am_i_command, operations.who_am_i, wire_officers.who_am_i_response),
+        ),
         "SystemService": (
             ("GetStatus", wire_policy.get_status_command, operations.get_status, wire_policy.get_status_response),
         ),
@@ -180,6 +217,7 @@ def rpc_table(operations: Operations) -> dict[str, Rpc]:
         "ApprovalService": approval_service_pb2,
         "CryptoService": crypto,
         "KeyService": keys,
+        "OfficerService": officer_service_pb2,
         "PolicyService": policy,
         "SystemService": system,
     }

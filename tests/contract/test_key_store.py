@@ -16,6 +16,8 @@ from alembic.migration import MigrationContext
 
 from kmsgw.errors import AlreadyExists, ConfigurationError, Conflict, InternalError, Reason, StateUnavailable
 from kmsgw.model.key import Key, KeyState
+from kmsgw.model.lifecycle import Act
+from kmsgw.model.transitions import with_version_act
 from kmsgw.operations.ports import KeyStore
 from kmsgw.storage import examine, migrate
 from kmsgw.storage import keys as stored_keys
@@ -101,7 +103,7 @@ def test_labels_come_back_frozen_and_in_order(store: KeyStore) -> None:
 def test_every_part_of_a_key_can_change(store: KeyStore) -> None:
     key = add(store, full_key())
     changed = replace(
-        key.with_version_state(1, KeyState.ENABLED, NOW).with_new_version(b"four", NOW, "yearly"),
+        with_version_act(key, Act.ENABLE_VERSION, 1, NOW).with_new_version(b"four", NOW, "yearly"),
         state=KeyState.ENABLED,
         description="other",
         labels={},
@@ -174,8 +176,8 @@ def test_changes_since_gives_what_changed_later_and_whole(store: KeyStore) -> No
 
 def test_of_a_known_key_only_what_changed_is_read(store: KeyStore) -> None:
     first = add(store, rotated(rotated(plain_key("one"))))
-    second = save(store, rotated(first.with_version_state(1, KeyState.DISABLED, NOW)))
-    third = save(store, second.with_version_state(2, KeyState.DISABLED, NOW))
+    second = save(store, rotated(with_version_act(first, Act.DISABLE_VERSION, 1, NOW)))
+    third = save(store, with_version_act(second, Act.DISABLE_VERSION, 2, NOW))
 
     for known in (first, second, third):
         with store.unit_of_work() as work:
@@ -208,7 +210,7 @@ def test_a_key_saved_twice_in_one_unit_of_work_keeps_both_changes(store: KeyStor
 
     with store.unit_of_work() as work:
         first = work.save(rotated(work.get("one") or plain_key("none")))
-        second = work.save(rotated(first).with_version_state(1, KeyState.DISABLED, NOW))
+        second = work.save(with_version_act(rotated(first), Act.DISABLE_VERSION, 1, NOW))
 
     assert get(store, "one") == second
 

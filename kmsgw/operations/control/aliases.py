@@ -7,6 +7,7 @@ from typing import ClassVar
 from kmsgw.errors import AccessDenied, FailedPrecondition, Reason
 from kmsgw.model.access import Action
 from kmsgw.model.key import MAX_ALIASES, Key, check_text
+from kmsgw.model.lifecycle import Act, require
 from kmsgw.model.names import check_alias, check_name
 from kmsgw.operations.control.key_writer import KeyWriter
 from kmsgw.operations.verb import Access, Grant, change_of
@@ -45,6 +46,7 @@ class CreateAlias:
         """Name it. Naming it so twice is no error; a name of another key is `AlreadyExists`."""
 
         def next_key(stored: Key) -> Key:
+            require(stored, Act.CREATE_ALIAS)
             aliases = tuple(sorted({*stored.aliases, command.alias}))
             if len(aliases) > MAX_ALIASES:
                 raise FailedPrecondition(
@@ -85,6 +87,7 @@ class DeleteAlias:
         """Unname it."""
 
         def next_key(stored: Key) -> Key:
+            require(stored, Act.DELETE_ALIAS)
             if command.alias not in stored.aliases:
                 raise AccessDenied
             aliases = tuple(each for each in stored.aliases if each != command.alias)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from kmsgw.errors import AccessDenied, AlreadyExists, Conflict, InvalidRequest, KmsgwError, Reason
 from kmsgw.model.key import Key
+from kmsgw.model.lifecycle import Act, require
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import KeyStore
 from kmsgw.providers.base import DestroysMaterial, KeyProvider, MaterialRef
@@ -57,7 +58,7 @@ class KeyWriter:
         Material is made outside of the transaction, which holds locks; another's rotation meanwhile is a `Conflict`.
         """
         stored = self._stored(key_id)
-        stored.require_enabled()
+        require(stored, Act.ROTATE)
         # Tried without material first: what the key itself refuses must not leave material behind in the provider.
         expected = next_key(stored, b"")
         if dry_run:

@@ -2,13 +2,36 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from datetime import timedelta
+from typing import ClassVar, Final
 
 from kmsgw.errors import Conflict, InvalidRequest
 from kmsgw.model.access import Action
-from kmsgw.model.key import Key, KeyState, KeyVersion, check_labels, check_text
+from kmsgw.model.key import (
+    DEFAULT_BUDGET,
+    Key,
+    KeyState,
+    KeyVersion,
+    RotationPolicy,
+    check_labels,
+    check_text,
+)
+from kmsgw.model.lifecycle import Act, require
+from kmsgw.model.transitions import check_minimum_encrypt, check_rotation, with_act, with_version_act
 from kmsgw.operations.control.key_writer import KeyWriter
 from kmsgw.operations.verb import Access, Grant, change_of
+
+UPDATABLE: Final = (
+    "description",
+    "labels",
+    "state",
+    "deletion_protection",
+    "rotation",
+    "minimum_encrypt_version",
+)
+"""Fields that an update may name."""
+
+_ACTS: Final = {KeyState.ENABLED: Act.ENABLE, KeyState.DISABLED: Act.DISABLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +45,46 @@ class UpdateKeyCommand:
     etag: str
     reason: str
     dry_run: bool
+    deletion_protection: bool | None = None
+    rotation: RotationPolicy | None = None
+    minimum_encrypt_version: int | None = None
 
     def __post_init__(self) -> None:
-        if self.description is None and self.labels is None and self.state is None:
-            raise InvalidRequest("update_mask names nothing.", advice="Name description, labels or state.")
+        if self.state is None and not self.changes_attributes:
+            raise InvalidRequest("update_mask names nothing.", advice=f"Name some of {', '.join(UPDATABLE)}.")
         check_text(self.reason, "reason")
         if self.description is not None:
             check_text(self.description, "description")
         if self.labels is not None:
             check_labels(self.labels)
+        if self.rotation is not None:
+            check_rotation(self.rotation)
+
+    @property
+    def changes_attributes(self) -> bool:
+        """Whether it changes more than the state."""
+        attributes = (
+            self.description,
+            self.labels,
+            self.deletion_protection,
+            self.rotation,
+            self.minimum_encrypt_version,
+        )
+        return any(each is not None for each in attributes)
+
+
+def lowers_protection(stored: Key, command: UpdateKeyCommand) -> bool:
+    """Tell whether an update takes away a part of a key's protection. Pure.
+
+    That is: deletion protection switched off; a rotation policy with a limit above that of before, or without it; a
+    minimum for encryption that lets an older version encrypt, where 0 lets none but the newest.
+    """
+    if stored.deletion_protection and command.deletion_protection is False:
+        return True
+    asked = command.minimum_encrypt_version
+    if asked and (not stored.minimum_encrypt_version or asked < stored.minimum_encrypt_version):
+        return True
+    return command.rotation is not None and _loosens(stored.rotation, command.rotation)
 
 
 class UpdateKey:
@@ -49,6 +103,11 @@ class UpdateKey:
             state=command.state,
             description=command.description,
             labels=None if command.labels is None else dict(command.labels),
+            deletion_protection=None if command.deletion_protection is None else _switch(command.deletion_protection),
+            rotation=None if command.rotation is None else rotation_record(command.rotation),
+            minimum_encrypt_version=None
+            if command.minimum_encrypt_version is None
+            else str(command.minimum_encrypt_version),
         )
         return (Access(Action.UPDATE_KEY, command.key, change=change),)
 
@@ -58,13 +117,10 @@ class UpdateKey:
         def next_key(stored: Key) -> Key:
             if command.etag and command.etag != stored.etag:
                 raise Conflict("The key changed since it was read.", advice="Read it again, then decide anew.")
-            return replace(
-                stored,
-                description=stored.description if command.description is None else command.description,
-                labels=stored.labels if command.labels is None else check_labels(command.labels),
-                state=command.state or stored.state,
-                updated=grant.now,
-            )
+            changed = _with_attributes(stored, command) if command.changes_attributes else stored
+            if command.state is not None:
+                changed = with_act(changed, _ACTS[command.state], grant.now)
+            return replace(changed, updated=grant.now)
 
         return self._writer.change(grant.key().key_id, next_key, dry_run=command.dry_run)
 
@@ -108,9 +164,51 @@ class SetVersionState:
     def run(self, command: SetVersionStateCommand, grant: Grant) -> ChangedVersion:
         """Change it. Raises `FailedPrecondition` for an unknown version, and for disabling the newest."""
         grant.trail.key_version = command.version
+        act = Act.ENABLE_VERSION if self._state is KeyState.ENABLED else Act.DISABLE_VERSION
         made = self._writer.change(
             grant.key().key_id,
-            lambda stored: stored.with_version_state(command.version, self._state, grant.now),
+            lambda stored: with_version_act(stored, act, command.version, grant.now),
             dry_run=command.dry_run,
         )
         return ChangedVersion(made.key_id, made.versions[command.version - 1])
+
+
+def rotation_record(policy: RotationPolicy) -> dict[str, object]:
+    """Return a rotation policy as the audit log tells it: its limits, of which the period is in seconds."""
+    limits = {
+        "period_seconds": None if policy.period is None else int(policy.period.total_seconds()),
+        "max_messages": policy.max_messages,
+        "max_bytes": policy.max_bytes,
+        "max_wraps": policy.max_wraps,
+    }
+    return {name: limit for name, limit in limits.items() if limit is not None} or {"none": True}
+
+
+def _with_attributes(stored: Key, command: UpdateKeyCommand) -> Key:
+    require(stored, Act.UPDATE)
+    minimum, protection = command.minimum_encrypt_version, command.deletion_protection
+    return replace(
+        stored,
+        description=stored.description if command.description is None else command.description,
+        labels=stored.labels if command.labels is None else check_labels(command.labels),
+        deletion_protection=stored.deletion_protection if protection is None else protection,
+        rotation=stored.rotation if command.rotation is None else command.rotation,
+        minimum_encrypt_version=stored.minimum_encrypt_version
+        if minimum is None
+        else check_minimum_encrypt(stored, minimum),
+    )
+
+
+def _loosens(before: RotationPolicy, after: RotationPolicy) -> bool:
+    period = (after.period or timedelta.max) > (before.period or timedelta.max)
+    limits = (
+        (before.max_messages or DEFAULT_BUDGET, after.max_messages or DEFAULT_BUDGET),
+        (before.max_wraps or DEFAULT_BUDGET, after.max_wraps or DEFAULT_BUDGET),
+        (before.max_bytes or float("inf"), after.max_bytes or float("inf")),
+    )
+    return period or any(now > then for then, now in limits)
+
+
+def _switch(on: bool) -> str:
+    # As a word: what is False is left out of the record, and this change is worth telling.
+    return "on" if on else "off"

@@ -10,6 +10,7 @@ from kmsgw.errors import DecryptionFailed
 from kmsgw.model.access import Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
 from kmsgw.model.key import Key
+from kmsgw.model.lifecycle import Act
 from kmsgw.operations.data_keys import DataKeys, open_version
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.verb import Access, Grant
@@ -41,10 +42,10 @@ class EnvelopeOpener:
         self._keyring = keyring
         self._data_keys = data_keys
 
-    def data_key(self, envelope: Envelope, key: Key, context: EncryptionContext) -> bytes:
-        """Return the data key. Raises `DecryptionFailed`, or `FailedPrecondition` for a disabled key or version."""
+    def data_key(self, envelope: Envelope, key: Key, context: EncryptionContext, act: Act = Act.DECRYPT) -> bytes:
+        """Return the data key. Raises `DecryptionFailed`, or `FailedPrecondition` where its state refuses `act`."""
         key = self._keyring.resolve_version(key, envelope.key_version)
-        version = open_version(key, envelope.key_version)
+        version = open_version(key, envelope.key_version, act)
         return self._data_keys.unwrap(key, version, envelope, context)
 
     def plaintext(self, envelope: Envelope, key: Key, context: EncryptionContext) -> bytes:

@@ -9,7 +9,9 @@ from kmsgw.envelope.format import Suite
 from kmsgw.errors import InvalidRequest, Reason
 from kmsgw.model.access import Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
-from kmsgw.operations.data_keys import DataKeys
+from kmsgw.model.lifecycle import Act
+from kmsgw.operations.data_keys import DataKeys, sealing_key
+from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.verb import Access, Grant
 
 MAX_PLAINTEXT_BYTES = 65_536
@@ -18,12 +20,13 @@ MAX_PLAINTEXT_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class EncryptCommand:
-    """Seal `plaintext` under `key`, bound to `context`."""
+    """Seal `plaintext` under `key`, bound to `context`. `key_version` is 0 for the newest."""
 
     key: str
     plaintext: bytes = field(repr=False)
     context: EncryptionContext
     declaration: AccessDeclaration
+    key_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,9 @@ class Encrypt:
 
     changes_state: ClassVar[bool] = False
 
-    def __init__(self, data_keys: DataKeys) -> None:
+    def __init__(self, data_keys: DataKeys, keyring: Keyring) -> None:
         self._data_keys = data_keys
+        self._keyring = keyring
 
     def accesses(self, command: EncryptCommand) -> Sequence[Access]:
         """Wants to encrypt under the key."""
@@ -60,10 +64,9 @@ class Encrypt:
     def run(self, command: EncryptCommand, grant: Grant) -> Encrypted:
         """Seal. Raises `FailedPrecondition` for a disabled key, `ProviderUnavailable` without provider."""
         check_size(command.plaintext)
-        key = grant.key()
-        key.require_enabled()
-        data_key = self._data_keys.for_sealing(key, command.context, len(command.plaintext))
-        grant.trail.key_version = data_key.key_version
+        key = sealing_key(self._keyring, grant.key(), command.key_version, Act.ENCRYPT)
+        data_key = self._data_keys.for_sealing(key, command.context, len(command.plaintext), grant.trail)
+        grant.trail.key_version, grant.trail.sealed_bytes = data_key.key_version, len(command.plaintext)
         envelope = seal_value(
             data_key.plaintext,
             command.plaintext,

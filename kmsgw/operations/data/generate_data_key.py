@@ -8,17 +8,20 @@ from kmsgw.envelope.binding import DataKeyHolder
 from kmsgw.envelope.format import wrapped_data_key
 from kmsgw.model.access import Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
-from kmsgw.operations.data_keys import DataKeys
+from kmsgw.model.lifecycle import Act
+from kmsgw.operations.data_keys import DataKeys, sealing_key
+from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.verb import Access, Grant
 
 
 @dataclass(frozen=True, slots=True)
 class GenerateDataKeyCommand:
-    """Make a data key under `key`, bound to `context`."""
+    """Make a data key under `key`, bound to `context`. `key_version` is 0 for the newest."""
 
     key: str
     context: EncryptionContext
     declaration: AccessDeclaration
+    key_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,9 @@ class GenerateDataKey:
 
     changes_state: ClassVar[bool] = False
 
-    def __init__(self, data_keys: DataKeys, *, with_plaintext: bool) -> None:
+    def __init__(self, data_keys: DataKeys, keyring: Keyring, *, with_plaintext: bool) -> None:
         self._data_keys = data_keys
+        self._keyring = keyring
         self._with_plaintext = with_plaintext
         self._action = Action.GENERATE_DATA_KEY if with_plaintext else Action.GENERATE_DATA_KEY_WITHOUT_PLAINTEXT
 
@@ -47,9 +51,8 @@ class GenerateDataKey:
 
     def run(self, command: GenerateDataKeyCommand, grant: Grant) -> GeneratedDataKey:
         """Make and wrap. Raises `FailedPrecondition` for a disabled key, `ProviderUnavailable` without provider."""
-        key = grant.key()
-        key.require_enabled()
-        made = self._data_keys.generate(key, command.context, DataKeyHolder.CLIENT)
+        key = sealing_key(self._keyring, grant.key(), command.key_version, Act.GENERATE_DATA_KEY)
+        made = self._data_keys.generate(key, command.context, DataKeyHolder.CLIENT, grant.trail)
         grant.trail.key_version = made.key_version
         wrapped = wrapped_data_key(key.key_id, made.key_version, made.wrapped).encode()
         plaintext = made.plaintext if self._with_plaintext else b""

@@ -8,6 +8,7 @@ from kmsgw.envelope.aead import seal_value
 from kmsgw.envelope.format import Envelope, Suite, wrapped_data_key
 from kmsgw.model.access import Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
+from kmsgw.model.lifecycle import Act, require
 from kmsgw.operations.data.decrypt import EnvelopeOpener
 from kmsgw.operations.data.encrypt import check_size
 from kmsgw.operations.data_keys import DataKeys
@@ -58,17 +59,17 @@ class ReEncrypt:
         destination, source, envelope = grant.key(0), grant.key(1), command.envelope
         grant.trail.source_key_id = source.key_id
         grant.trail.source_key_version = envelope.key_version
-        destination.require_enabled()
+        require(destination, Act.ENCRYPT)
         plaintext = self._opener.plaintext(envelope, source, command.source_context)
         context = command.destination_context
         if envelope.suite is Suite.WRAPPED_DATA_KEY:
             version = destination.primary.version
-            wrapped = self._data_keys.wrap(destination, plaintext, context, envelope.suite.holder)
+            wrapped = self._data_keys.wrap(destination, plaintext, context, envelope.suite.holder, grant.trail)
             made = wrapped_data_key(destination.key_id, version, wrapped).encode()
         else:
             check_size(plaintext)
-            data_key = self._data_keys.for_sealing(destination, context, len(plaintext))
-            version = data_key.key_version
+            data_key = self._data_keys.for_sealing(destination, context, len(plaintext), grant.trail)
+            version, grant.trail.sealed_bytes = data_key.key_version, len(plaintext)
             made = seal_value(
                 data_key.plaintext,
                 plaintext,

@@ -8,6 +8,7 @@ from kmsgw.envelope.aead import check_commitment
 from kmsgw.envelope.format import Envelope, Suite
 from kmsgw.model.access import Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
+from kmsgw.model.lifecycle import Act, require
 from kmsgw.operations.data.decrypt import EnvelopeOpener
 from kmsgw.operations.data_keys import DataKeys
 from kmsgw.operations.verb import Access, Grant
@@ -50,11 +51,12 @@ class Rewrap:
         key, envelope = grant.key(), command.envelope
         trail = grant.trail
         trail.source_key_id, trail.source_key_version = key.key_id, envelope.key_version
-        data_key = self._opener.data_key(envelope, key, command.context)
+        require(key, Act.REWRAP_TO)
+        data_key = self._opener.data_key(envelope, key, command.context, Act.REWRAP_FROM)
         if envelope.suite is not Suite.WRAPPED_DATA_KEY:
             check_commitment(data_key, envelope)
         trail.key_version = key.primary.version
         if envelope.key_version < key.primary.version:
-            wrapped = self._data_keys.wrap(key, data_key, command.context, envelope.suite.holder)
+            wrapped = self._data_keys.wrap(key, data_key, command.context, envelope.suite.holder, trail)
             envelope = envelope.with_wrapping(key.primary.version, wrapped)
         return Rewrapped(envelope.encode(), key.key_id, command.envelope.key_version, envelope.key_version)

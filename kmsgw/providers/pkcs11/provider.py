@@ -1,6 +1,6 @@
 """The PKCS#11 provider: keys that are made in a token and never leave it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,23 +10,29 @@ from pkcs11.exceptions import MultipleTokensReturned, PKCS11Error, TokenNotPrese
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import ConfigurationError, DecryptionFailed, Reason
 from kmsgw.providers.base import (
+    Imported,
+    ImportOffer,
+    ImportParameters,
     MaterialRef,
     ProviderDescription,
     ProviderKind,
     check_data_key,
     material_missing,
 )
+from kmsgw.providers.importing import unsupported
 from kmsgw.providers.pkcs11 import keys
 from kmsgw.providers.pkcs11.connection import Connection, FoundKey, TokenSession
 from kmsgw.providers.pkcs11.faults import LOST, STALE, PinRefusedError, TokenLostError
-from kmsgw.providers.pkcs11.mechanism import WrapMechanism
+from kmsgw.providers.pkcs11.importing import TokenImports
+from kmsgw.providers.pkcs11.mechanism import AesKeyWrapPad, WrapMechanism
 from kmsgw.providers.pkcs11.selection import MechanismChoice, try_mechanisms
+from kmsgw.providers.pkcs11.unwrapping import FoundWay, find_way
 
 _Result = TypeVar("_Result")
 
 
 class Pkcs11Provider:
-    """A `KeyProvider` with the capability `DestroysMaterial`. Safe for threads.
+    """A `KeyProvider` with the capabilities `DestroysMaterial` and `ImportsMaterial`. Safe for threads.
 
     The constructor connects, tries the mechanisms and makes the probe key on the first start. It raises
     `ConfigurationError` where the library can't be loaded, the token is not there, the PIN is refused (it is tried
@@ -47,7 +53,10 @@ class Pkcs11Provider:
     ) -> None:
         self._name = name
         self._choice = mechanism
+        self._clock = clock
         self._mechanisms: dict[int, WrapMechanism] = {}
+        self._listed: frozenset[int] = frozenset()
+        self._import_way: FoundWay | None = None
         try:
             self._connection = Connection(
                 name, module, token_label, pin, self._check, sessions=sessions, timeout=timeout_seconds, clock=clock
@@ -133,6 +142,38 @@ class Pkcs11Provider:
         # Alone: another thread may be using the key's handle in this very moment.
         self._connection.run_alone(work)
 
+    @property
+    def destroys_versions(self) -> bool:
+        """Whether one version can be destroyed by itself: yes, each is a key of its own in the token."""
+        return True
+
+    def destroy_key(self, materials: Sequence[MaterialRef]) -> None:
+        """Destroy the token's keys of these versions. Raises `ProviderUnavailable`; what is gone is no error."""
+        for material in materials:
+            self.destroy(material)
+
+    def import_parameters(self, key_id: str, version: int) -> ImportParameters:
+        """Make a wrapping key of RSA-3072 in the token, for one import.
+
+        No other call of this worker reaches the token meanwhile, which takes about a second. Raises
+        `FailedPrecondition` with IMPORT_UNSUPPORTED, which names the mechanisms that are missing.
+        """
+        return self._connection.run_alone(
+            lambda session: self._imports(session).parameters(session, key_id, version, self._clock.now())
+        )
+
+    def check_import(self, key_id: str, version: int, offer: ImportOffer) -> None:
+        """Check token and length. Raises as `import_parameters`, and with IMPORT_REFUSED."""
+        self._connection.run_alone(
+            lambda session: self._imports(session).check(session, key_id, version, offer, self._clock.now())
+        )
+
+    def import_material(self, key_id: str, version: int, offer: ImportOffer) -> Imported:
+        """Unwrap material inside the token into a key that can't leave it. Raises as `check_import`."""
+        return self._connection.run_alone(
+            lambda session: self._imports(session).take_in(session, key_id, version, offer, self._clock.now())
+        )
+
     def close(self) -> None:
         """Close the sessions and forget the PIN. Later calls raise `ProviderUnavailable`."""
         self._connection.close()
@@ -154,6 +195,25 @@ class Pkcs11Provider:
 
         return self._connection.run(work)
 
+    def _imports(self, session: TokenSession) -> TokenImports:
+        """Return how this token imports. Tried at the first import and not at every start: it takes a key pair."""
+        found = self._import_way
+        if found is None:
+            key_wrap = self._mechanisms.get(AesKeyWrapPad.code)
+            found = self._import_way = find_way(
+                session.session,
+                self._listed,
+                key_wrap if isinstance(key_wrap, AesKeyWrapPad) else None,
+                self._chosen,
+            )
+        if found.way is None:
+            raise unsupported(
+                f"The token of key provider {self._name} can't import: {found.fault}.",
+                "Import into another provider, or create the key where it stays. RSA_AES_KEY_WRAP is what a token "
+                "needs, or RSA_PKCS_OAEP with SHA-256 and AES_KEY_WRAP_PAD (docs/import.md).",
+            )
+        return TokenImports(self._name, found.way, self._chosen, found.computes_check_value, self._connection.serves)
+
     def _check(self, session: TokenSession) -> None:
         keys.probe(session, self._chosen)
 
@@ -165,6 +225,7 @@ class Pkcs11Provider:
                 f"the token {token.label} can't wrap keys: {', '.join(offer.faults)}",
                 "Allow AES_GCM with the caller's nonce, or AES_KEY_WRAP_PAD, in the token's policy.",
             )
+        self._listed = frozenset(map(int, token.slot.get_mechanisms()))
         # All that work, for keys that were made under another choice stay readable.
         self._mechanisms = {mechanism.code: mechanism for mechanism in offer.usable}
         self._chosen = chosen

@@ -49,7 +49,7 @@ class TransitKeys:
                 advice="Use another key id, or have an OpenBao operator look at that key and remove it.",
             )
         self._change(f"{self.path(name)}/config", {"auto_rotate_period": 0})
-        return _latest(described)
+        return latest_version(described)
 
     def make_for_probe(self, name: str) -> None:
         """Make the key of the probe, if need be. It protects nothing, so that nobody need own it."""
@@ -71,7 +71,7 @@ class TransitKeys:
                 advice="Its material may be elsewhere: make a new kmsgw key and re-encrypt under that.",
             )
         # The answer tells what this very rotation made, whoever else rotates. Older Vaults answer nothing: read then.
-        return _latest(self._change(f"{self.path(name)}/rotate", {}) or self.read(name) or {})
+        return latest_version(self._change(f"{self.path(name)}/rotate", {}) or self.read(name) or {})
 
     def remove(self, name: str) -> None:
         """Delete a key that was never rotated; one that is gone is no error.
@@ -81,12 +81,18 @@ class TransitKeys:
         described = self.read(name)
         if described is None:
             return
-        if _latest(described) != 1:
+        if latest_version(described) != 1:
             raise FailedPrecondition(
                 "Transit can't destroy one version of a key that has several.",
                 reason=Reason.LIMIT_REACHED,
-                advice="Disable the version; see docs/openbao.md for the destruction of a whole key in OpenBao.",
+                advice="Disable the version, or destroy the whole key.",
             )
+        self.delete(name)
+
+    def delete(self, name: str) -> None:
+        """Delete a key with all its versions; one that is gone is no error."""
+        if self.read(name) is None:
+            return
         self._change(f"{self.path(name)}/config", {"deletion_allowed": True})
         path = self.path(name)
         # Not `client.delete`: that drops the answer.
@@ -119,7 +125,7 @@ class TransitKeys:
         return None
 
 
-def _latest(described: Answer) -> int:
+def latest_version(described: Answer) -> int:
     """Return the newest version of a key. Raises `ProviderUnavailable` where the answer has none."""
     version = described.get("latest_version")
     if not isinstance(version, int) or version < 1:

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,12 +12,16 @@ from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import ConfigurationError, DecryptionFailed, FailedPrecondition, KmsgwError, Reason
 from kmsgw.providers.base import (
     DATA_KEY_BYTES,
+    Imported,
+    ImportOffer,
+    ImportParameters,
     MaterialRef,
     ProviderDescription,
     ProviderKind,
     check_data_key,
     material_missing,
 )
+from kmsgw.providers.vault.importing import TransitImports
 from kmsgw.providers.vault.keys import KEY_TYPE, TransitKeys
 from kmsgw.providers.vault.login import Login, ca_faults
 from kmsgw.providers.vault.reference import WRAPPED_BYTES, TransitVersion, is_transit_name
@@ -32,6 +36,8 @@ _PROBE_AAD = b"kmsgw/probe/v1"
 
 class VaultProvider:
     """Keys in the transit engine of OpenBao or Vault. Safe for threads; it connects at the first call.
+
+    It has the capabilities `DestroysMaterial` and `ImportsMaterial`.
 
     ``timeout`` in seconds bounds each request; a call sends at most three, and four where it is refused.
     ``control_login``, where given, is used to make, rotate and destroy, so that the token that wraps can do none of it.
@@ -68,7 +74,9 @@ class VaultProvider:
         self._prefix = key_prefix
         self._data = VaultSession(endpoint, login, clock)
         self._control = VaultSession(endpoint, control_login, clock) if control_login is not None else self._data
+        self._clock = clock
         self._keys = TransitKeys(self._control, mount)
+        self._imports = TransitImports(name, mount, self._control, self._keys, self._proof, self._proves)
 
     def __repr__(self) -> str:
         return f"VaultProvider({self._name!r})"
@@ -84,9 +92,7 @@ class VaultProvider:
         it has encrypted is not known. Raises `FailedPrecondition` with MATERIAL_MISSING where there is no key to
         rotate, and with PROVIDER_MISCONFIGURED where the key in transit could be exported.
         """
-        name = self._prefix + key_id
-        if not is_transit_name(name):
-            raise ValueError("not a key id")
+        name = self._name_of(key_id)
         made = self._keys.make(name) if version == 1 else self._keys.rotate(name, MaterialRef(key_id, version, b""))
         return TransitVersion(self._prefix, key_id, made).reference(version)
 
@@ -115,6 +121,42 @@ class VaultProvider:
         """
         self._keys.remove(TransitVersion.of(material).name)
 
+    @property
+    def destroys_versions(self) -> bool:
+        """Whether one version can be destroyed by itself: no. Transit can only trim all versions before one."""
+        return False
+
+    def destroy_key(self, materials: Sequence[MaterialRef]) -> None:
+        """Delete the transit key that these versions are of, with all that it has; one that is gone is no error.
+
+        Raises `ProviderUnavailable`, also where the login may not delete.
+        """
+        for name in sorted({TransitVersion.of(each).name for each in materials}):
+            self._keys.delete(name)
+
+    def import_parameters(self, key_id: str, version: int) -> ImportParameters:
+        """Return the mount's wrapping key, RSA-4096, and a token for one import.
+
+        Raises `FailedPrecondition` with IMPORT_UNSUPPORTED where the key's newest version was made in transit.
+        """
+        self.probe()  # makes the key of the probe, where this is the first
+        return self._imports.parameters(self._name_of(key_id), key_id, version, self._clock.now())
+
+    def check_import(self, key_id: str, version: int, offer: ImportOffer) -> None:
+        """Check token and length. Raises as `import_parameters`, and with IMPORT_REFUSED.
+
+        A check value is refused with IMPORT_UNSUPPORTED: transit computes none.
+        """
+        self._imports.check(self._name_of(key_id), key_id, version, offer, self._clock.now())
+
+    def import_material(self, key_id: str, version: int, offer: ImportOffer) -> Imported:
+        """Hand wrapped material on to transit, which alone can unwrap it. Raises as `check_import`.
+
+        Raises `AlreadyExists` and `Conflict` as `TransitImports.take_in`.
+        """
+        made = self._imports.take_in(self._name_of(key_id), key_id, version, offer, self._clock.now())
+        return Imported(TransitVersion(self._prefix, key_id, made).reference(version), "")
+
     def probe(self) -> None:
         """Prove with an encryption and a decryption that transit serves.
 
@@ -141,6 +183,24 @@ class VaultProvider:
         self._data.close()
         if self._control is not self._data:
             self._control.close()
+
+    def _name_of(self, key_id: str) -> str:
+        name = self._prefix + key_id
+        if not is_transit_name(name):
+            raise ValueError("not a key id")
+        return name
+
+    def _proof(self, over: bytes) -> bytes:
+        probe = TransitVersion(self._prefix, _PROBE, 1)
+        return self._encrypt(probe, MaterialRef(_PROBE, 1, probe.reference(1)), _PROBE_KEY, over)
+
+    def _proves(self, proof: bytes, over: bytes) -> bool:
+        probe = TransitVersion(self._prefix, _PROBE, 1)
+        try:
+            self._decrypt(probe, MaterialRef(_PROBE, 1, probe.reference(1)), proof, over)
+        except (DecryptionFailed, FailedPrecondition):
+            return False
+        return True
 
     def _encrypt(self, transit: TransitVersion, material: MaterialRef, data_key: bytes, aad: bytes) -> bytes:
         path = f"{self._mount}/encrypt/{transit.name}"

@@ -39,6 +39,9 @@ class Cause(Enum):
     NO_KEY = auto()
     NO_VERSION = auto()
     NOT_AUTHENTIC = auto()
+    NOT_UNWRAPPED = auto()
+    NOT_IMPORTED = auto()
+    KEY_EXISTS = auto()
     OTHER = auto()
 
 
@@ -64,6 +67,17 @@ _CAUSES = (
     ("invalid ciphertext length", Cause.NOT_AUTHENTIC),
 )
 """Parts of what OpenBao 2.7 and Vault 1.x say with status 400, in the order in which they are looked for."""
+
+_IMPORT_CAUSES = (
+    ("crypto/rsa: decryption error", Cause.NOT_UNWRAPPED),
+    ("kwp: ", Cause.NOT_UNWRAPPED),
+    ("provided ciphertext is too short", Cause.NOT_UNWRAPPED),
+    ("invalid key size", Cause.NOT_UNWRAPPED),
+    ("cannot be used with an existing key", Cause.KEY_EXISTS),
+    ("can only be used with an imported key", Cause.NOT_IMPORTED),
+    ("no key found with name", Cause.NO_KEY),
+)
+"""Parts of what OpenBao says of an import that it refuses, with status 500 as if it were out of order."""
 
 _STATUS = {"InvalidRequest": 400, "Unauthorized": 401, "Forbidden": 403, "InvalidPath": 404}
 
@@ -184,13 +198,17 @@ def explain(refused: RefusedError, path: str, capability: str) -> ProviderUnavai
 
 
 def _of_status(error: VaultError) -> ProviderUnavailable | RefusedError:
+    texts = " ".join(str(each) for each in error.errors or ()).lower()
+    if isinstance(error, InternalServerError):
+        refused = next((cause for part, cause in _IMPORT_CAUSES if part in texts), None)
+        if refused is not None:
+            return RefusedError(refused, 500)
     for kind, make in _AWAY.items():
         if isinstance(error, kind):
             return make()
     status = _STATUS.get(type(error).__name__)
     if status is None:
         return unavailable("gives an unexpected answer", advice=_LOOK)
-    texts = " ".join(str(each) for each in error.errors or ()).lower()
     if status in (401, 403):
         cause = Cause.FORBIDDEN
     elif status == 404:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from kmsgw.errors import FailedPrecondition, InvalidRequest, Reason
-from kmsgw.model.key import MAX_VERSIONS, Key, KeyState, KeyVersion, check_labels, check_text
+from kmsgw.model.key import MAX_VERSIONS, Key, KeyVersion, check_labels, check_text
 from kmsgw.model.names import check_alias, check_key_name, is_name
 from kmsgw.model.request_id import new_request_id
 
@@ -34,34 +34,6 @@ def test_versions_are_bounded() -> None:
     with pytest.raises(FailedPrecondition) as refusal:
         full.with_new_version(b"", NOW, "")
     assert refusal.value.reason is Reason.LIMIT_REACHED
-
-
-def test_a_disabled_version_is_refused_and_an_enabled_one_found_again() -> None:
-    disabled = a_key().with_version_state(1, KeyState.DISABLED, LATER)
-    with pytest.raises(FailedPrecondition) as refusal:
-        disabled.usable_version(1)
-    assert refusal.value.reason is Reason.KEY_VERSION_DISABLED
-    assert disabled.with_version_state(1, KeyState.ENABLED, LATER).usable_version(1) is not None
-
-
-def test_the_newest_version_can_not_be_disabled() -> None:
-    with pytest.raises(FailedPrecondition) as refusal:
-        a_key().with_version_state(2, KeyState.DISABLED, LATER)
-    assert refusal.value.reason is Reason.KEY_VERSION_IS_PRIMARY
-
-
-@pytest.mark.parametrize("version", [0, 3, 4_294_967_295])
-def test_a_version_that_never_was_is_none_for_use_and_an_error_for_change(version: int) -> None:
-    assert a_key().usable_version(version) is None
-    with pytest.raises(FailedPrecondition) as refusal:
-        a_key().with_version_state(version, KeyState.DISABLED, NOW)
-    assert refusal.value.reason is Reason.KEY_VERSION_UNKNOWN
-
-
-def test_a_disabled_key_refuses_every_version() -> None:
-    with pytest.raises(FailedPrecondition) as refusal:
-        replace(a_key(), state=KeyState.DISABLED).usable_version(1)
-    assert refusal.value.reason is Reason.KEY_DISABLED
 
 
 def test_material_does_not_show() -> None:

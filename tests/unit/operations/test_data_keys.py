@@ -237,4 +237,4 @@ def test_long_contexts_take_no_room_in_the_cache_and_share_no_data_key() -> None
     wrapped = [bench.data_keys.for_sealing(bench.key, each, 10, Trail()).wrapped for each in contexts * 2]
     assert wrapped[:2] == wrapped[2:]
     assert wrapped[0] != wrapped[1]
-    assert all(len(place[2]) <= 64 for place in bench.data_keys._sealing)
+    assert all(len(place[3]) <= 64 for place in bench.data_keys._sealing)
