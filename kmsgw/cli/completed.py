@@ -5,7 +5,7 @@ It happens while somebody types: it must be quick, never ask for anything, and s
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 from click.shell_completion import CompletionItem
@@ -15,6 +15,9 @@ from kmsgw.cli.profile import profile_names
 
 if TYPE_CHECKING:
     from kmsgw.client import Client
+
+Items: TypeAlias = "list[CompletionItem[Any]]"
+"""What is offered to the shell."""
 
 _PATIENCE_SECONDS = 1.0
 _MOST_NAMES = 200
@@ -26,12 +29,7 @@ class Completed(click.types.StringParamType):
     def __init__(self, names: Callable[[Invocation, str], Iterable[str]]) -> None:
         self._names = names
 
-    def shell_complete(
-        self,
-        ctx: click.Context,
-        param: click.Parameter,
-        incomplete: str,  # noqa: ARG002
-    ) -> "list[CompletionItem[Any]]":
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:  # noqa: ARG002
         """Return the names that begin as typed; none where they can't be had."""
         invocation = ctx.find_object(Invocation) or Invocation()
         try:
@@ -44,12 +42,7 @@ class Completed(click.types.StringParamType):
 class Files(click.types.StringParamType):
     """Text that names a file or a folder, which the shell itself completes."""
 
-    def shell_complete(
-        self,
-        ctx: click.Context,
-        param: click.Parameter,
-        incomplete: str,  # noqa: ARG002
-    ) -> "list[CompletionItem[Any]]":
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:  # noqa: ARG002
         """Tell the shell to complete files."""
         return [CompletionItem(incomplete, type="file")]
 
