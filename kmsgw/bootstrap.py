@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -19,11 +19,14 @@ from kmsgw.audit.requests import NodeRequests
 from kmsgw.audit.secret_files import load_or_create_secret
 from kmsgw.authn.authenticator import Authenticator
 from kmsgw.authn.files import RevocationFiles
+from kmsgw.authn.invitations import Invitations
 from kmsgw.authn.rules import PrincipalRules
+from kmsgw.authn.second_factor import Rules, SecondFactorOfOfficers
 from kmsgw.authz import CurrentPolicies
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.config import (
     ApprovalSettings,
+    Environment,
     Pkcs11Settings,
     PrincipalSettings,
     ProviderSettings,
@@ -33,14 +36,17 @@ from kmsgw.config import (
     VaultCertificateLogin,
 )
 from kmsgw.errors import AuditUnavailable, ConfigurationError
-from kmsgw.model.access import Principal
+from kmsgw.model.access import Principal, PrincipalKind
+from kmsgw.model.officer import Lockout
 from kmsgw.operations.approval_ports import ApprovalStore
 from kmsgw.operations.approval_rules import ApprovalRule
 from kmsgw.operations.catalogue import Operations, World
 from kmsgw.operations.control.get_status import ProviderState, WorkerState
+from kmsgw.operations.control.key_writer import KeyWriter
 from kmsgw.operations.data_keys import CacheLimits, DataKeys
 from kmsgw.operations.index_keys import IndexKeys
 from kmsgw.operations.keyring import Keyring
+from kmsgw.operations.officer_secrets import OfficerSecrets
 from kmsgw.providers.base import KeyProvider
 from kmsgw.providers.pkcs11 import MechanismChoice, Pkcs11Provider
 from kmsgw.providers.root_key import load_root_key_from_file, root_key_from_bytes, root_key_from_passphrase
@@ -48,6 +54,7 @@ from kmsgw.providers.software import SoftwareProvider
 from kmsgw.providers.vault import AppRoleLogin, CertificateLogin, Login, VaultProvider
 from kmsgw.refusal import FoundFaults
 from kmsgw.secret_file import read_secret_file
+from kmsgw.server.attendance import CodeGate, SessionGate
 from kmsgw.server.consent import ConsentGate
 from kmsgw.server.direct import supported
 from kmsgw.server.grpc_server import GrpcServer
@@ -55,7 +62,7 @@ from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, HealthMo
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.rpcs import INLINE, SERVICES, rpc_table
 from kmsgw.server.tls import ServerCredentials, check_tls_files
-from kmsgw.storage import Database, examine, migrate, open_approvals, open_index_keys, open_store
+from kmsgw.storage import Database, examine, migrate, open_approvals, open_index_keys, open_officers, open_store
 from kmsgw.surroundings import (
     CONTEXT_KEY,
     examine_audit,
@@ -84,6 +91,12 @@ class Principals:
     def find(self, principal_id: str) -> Principal | None:
         """Return the principal of this id, or None."""
         return self._known.get(principal_id)
+
+    def officers(self, tenant: str) -> Sequence[Principal]:
+        """Return the officers of a tenant, by id."""
+        known = self._known
+        mine = (each for each in known.values() if each.kind is PrincipalKind.OFFICER and each.tenant == tenant)
+        return sorted(mine, key=lambda each: each.principal_id)
 
 
 @dataclass(slots=True)
@@ -192,6 +205,7 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
     store = open_store(database)
     index_key_store = open_index_keys(database)
     approvals = open_approvals(database)
+    officers = open_officers(database)
     keyring = Keyring(store, poll_seconds=settings.state.poll_ms / 1000)
     keyring.start()
     cache = settings.cache
@@ -228,6 +242,9 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
             development_certificates=credentials.development,
         )
 
+    secrets = OfficerSecrets(keyring, KeyWriter(store, keyring, providers), data_keys, settings.default_provider)
+    second_factor = SecondFactorOfOfficers(officers, secrets, _officer_rules(settings))
+    required = settings.officers.second_factor == "required"
     operations = Operations(
         World(
             store=store,
@@ -241,6 +258,9 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
             principals=principals,
             observe=observe,
             approvals=approvals,
+            officers=principals,
+            second_factor=second_factor,
+            second_factor_required=required,
         )
     )
     pipeline = Pipeline(
@@ -250,7 +270,12 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
         policies,
         audit,
         digest,
-        after_policy=[_consent_gate(approvals, settings.approvals)],
+        before_policy=[SessionGate(second_factor)] if required else [],
+        # The code first: asking for an approval is itself an act that wants the officer present.
+        after_policy=[
+            *([CodeGate(second_factor)] if required else []),
+            _consent_gate(approvals, settings.approvals),
+        ],
     )
     server = GrpcServer(
         pipeline,
@@ -276,8 +301,39 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
         authenticator,
         rules,
         revocation,
-        partial(_close_all, store.close, index_key_store.close, approvals.close),
+        partial(_close_all, store.close, index_key_store.close, approvals.close, officers.close),
         threading.Event(),
+    )
+
+
+def invite(settings: Settings, officer_id: str) -> str:
+    """Return a new invitation for an officer of the configuration.
+
+    Raises `ConfigurationError` where there is no such officer, `AlreadyExists` where it is enrolled, and
+    `StateUnavailable` without the database.
+    """
+    found = Principals(settings.principals).find(officer_id)
+    if found is None or found.kind is not PrincipalKind.OFFICER:
+        raise ConfigurationError(
+            [f"principals: no officer is named {officer_id!r}"],
+            advice='Add it under [[principals]] with kind = "officer", or correct the name.',
+        )
+    store = open_officers(Database.of_settings(settings.state))
+    try:
+        return Invitations(store).invite(officer_id, SYSTEM_CLOCK.now())
+    finally:
+        store.close()
+
+
+def _officer_rules(settings: Settings) -> Rules:
+    officers = settings.officers
+    wanted = settings.environment is Environment.PRODUCTION if officers.invitation is None else officers.invitation
+    return Rules(
+        Lockout(officers.lockout_after, timedelta(seconds=officers.lockout_seconds)),
+        wanted,
+        timedelta(seconds=officers.session_idle_seconds),
+        timedelta(seconds=officers.session_seconds),
+        timedelta(seconds=officers.reset_delay_seconds),
     )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from kmsgw import __version__
 from kmsgw.config import Settings, load_settings
-from kmsgw.errors import ConfigurationError
+from kmsgw.errors import ConfigurationError, KmsgwError
 from kmsgw.launch import START_SECONDS, HeldSettings, Launched, launch, read_secrets, slow_start
 from kmsgw.processes import forbid_dumps
 from kmsgw.refusal import FoundFaults
@@ -258,6 +258,24 @@ def _refuse_reload(error: ConfigurationError) -> None:
         _LOG.error("reload refused, the old configuration stays: %s", fault)
 
 
+def _invite(settings: Settings, officer_id: str) -> int:
+    """Print an invitation and return the exit status. Standard output has nothing else, so that it can be piped."""
+    # Imported here: a daemon that serves loads no database driver and no grpc.
+    from kmsgw import bootstrap  # noqa: PLC0415
+
+    try:
+        invitation = bootstrap.invite(settings, officer_id)
+    except ConfigurationError:
+        raise
+    except KmsgwError as error:
+        raise ConfigurationError([error.message], advice=error.advice) from None
+    sys.stdout.write(invitation + "\n")
+    sys.stderr.write(
+        f"kmsgwd: give it to {officer_id}, who runs `kmsgw officer enrol` within 24 hours; it works once\n"
+    )
+    return 0
+
+
 def _refuse(error: ConfigurationError) -> int:
     for fault in error.faults:
         sys.stderr.write(f"kmsgwd: {fault}\n")
@@ -271,6 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="kmsgwd", description="The kmsgw key-management gateway.")
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="configuration file (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="check the configuration and all that it names, then end")
+    parser.add_argument("--invite", metavar="OFFICER", help="print an invitation for an officer to enrol, then end")
     parser.add_argument("--version", action="version", version=f"kmsgwd {__version__}")
     options = parser.parse_args(arguments)
     start_logging("kmsgwd")
@@ -278,6 +297,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = options.config.absolute()
     try:
         settings = load_settings(config)
+        if options.invite is not None:
+            return _invite(settings, options.invite)
         secrets = read_secrets(settings)
         faults = FoundFaults()
         reservations: list[socket.socket] = []

@@ -21,9 +21,6 @@ from kmsgw.operations.verb import Trail
 FLOOR_DISTANCE: Final = 24 * 3600 // totp.STEP_SECONDS
 """Steps from the newest accepted step down to the floor: a day. Below it nothing is remembered, and all is refused."""
 
-INVITATION_VALID: Final = timedelta(hours=24)
-"""How long an invitation can be used."""
-
 _SESSIONS_KEPT: Final = 16
 
 
@@ -164,16 +161,6 @@ class SecondFactorOfOfficers:
                 unit.save(made)
                 _forget_uses(unit)
         return made
-
-    def invite(self, officer_id: str, now: datetime) -> str:
-        """Return a new invitation; an older one is void. Raises `AlreadyExists` for an officer that is enrolled."""
-        token = tokens.new_token()
-        with self._store.locked(officer_id) as unit:
-            if unit.officer.state is OfficerState.ACTIVE:
-                raise refusals.enrolled()
-            made = tokens.invitation_hash(officer_id, token)
-            unit.save(replace(unit.officer, invitation_hash=made, invitation_expires=now + INVITATION_VALID))
-        return token
 
     def officer(self, officer_id: str) -> Officer:
         """Return an officer as it is; one that never did anything is not enrolled."""
