@@ -1,10 +1,12 @@
 """The SDK of kmsgw: `Client` and `AsyncClient`. Guide: docs/python-sdk.md."""
 
-from kmsgw.client.aio import AsyncClient, AsyncKeys, AsyncPolicy
-from kmsgw.client.client import Client, Keys, Policy
+from kmsgw.client.aio import AsyncApprovals, AsyncClient, AsyncKeys, AsyncPolicy
+from kmsgw.client.client import Approvals, Client, Keys, Policy
 from kmsgw.client.credentials import Credentials
 from kmsgw.client.proving import CodeSource
 from kmsgw.client.results import (
+    ApprovalInfo,
+    ApprovalVoteInfo,
     DataKey,
     Decrypted,
     Encrypted,
@@ -44,6 +46,7 @@ from kmsgw.errors import (
     Unavailable,
 )
 from kmsgw.model.access import Action, DecidingPolicy
+from kmsgw.model.approval import ApprovalState
 from kmsgw.model.key import KeyState
 
 __all__ = [
@@ -51,6 +54,11 @@ __all__ = [
     "AccessDenied",
     "Action",
     "AlreadyExists",
+    "ApprovalInfo",
+    "ApprovalState",
+    "ApprovalVoteInfo",
+    "Approvals",
+    "AsyncApprovals",
     "AsyncClient",
     "AsyncKeys",
     "AsyncPolicy",

@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 
 import grpc
 
-from kmsgw.client.calls import crypto, keys, policy, sealing, system
+from kmsgw.client.calls import approvals, crypto, keys, policy, sealing, system
 from kmsgw.client.calls.call import Answer, Call, Page
 from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.channel import channel_credentials, channel_options
@@ -175,6 +175,15 @@ class AsyncKeys(_AsyncCaller):
     delete_alias = _awaitable(keys.delete_alias)
 
 
+class AsyncApprovals(_AsyncCaller):
+    """The consent of officers to what others ask for: `AsyncClient.approvals`."""
+
+    list = _listing(approvals.list_approvals)
+    get = _awaitable(approvals.get_approval)
+    approve = _awaitable(approvals.approve)
+    reject = _awaitable(approvals.reject)
+
+
 class AsyncPolicy(_AsyncCaller):
     """What the policies say, and why: `AsyncClient.policy`."""
 
@@ -212,6 +221,7 @@ class AsyncClient(_AsyncCaller):
         super().__init__(transport, declaration)
         self.keys = AsyncKeys(transport, declaration)
         self.policy = AsyncPolicy(transport, declaration)
+        self.approvals = AsyncApprovals(transport, declaration)
 
     def proving(self, *, session: str = "", code: str | CodeSource = "", approval: str = "") -> Self:
         """Return a view of this client whose calls prove what is given: as `Client.proving`, and not to await.

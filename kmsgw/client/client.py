@@ -7,7 +7,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 
 import grpc
 
-from kmsgw.client.calls import crypto, keys, policy, sealing, system
+from kmsgw.client.calls import approvals, crypto, keys, policy, sealing, system
 from kmsgw.client.calls.call import Answer, Call, Page
 from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.channel import channel_credentials, channel_options
@@ -155,6 +155,15 @@ class Keys(_Caller):
     delete_alias = _blocking(keys.delete_alias)
 
 
+class Approvals(_Caller):
+    """The consent of officers to what others ask for: `Client.approvals`."""
+
+    list = _listing(approvals.list_approvals)
+    get = _blocking(approvals.get_approval)
+    approve = _blocking(approvals.approve)
+    reject = _blocking(approvals.reject)
+
+
 class Policy(_Caller):
     """What the policies say, and why: `Client.policy`."""
 
@@ -193,6 +202,7 @@ class Client(_Caller):
         super().__init__(transport, declaration)
         self.keys = Keys(transport, declaration)
         self.policy = Policy(transport, declaration)
+        self.approvals = Approvals(transport, declaration)
 
     def proving(self, *, session: str = "", code: str | CodeSource = "", approval: str = "") -> Self:
         """Return a view of this client whose calls prove what is given: for officers.

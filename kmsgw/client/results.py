@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from kmsgw.model.access import DecidingPolicy
+from kmsgw.model.approval import ApprovalState
 from kmsgw.model.key import KeyState
 
 
@@ -142,6 +143,37 @@ class PolicyInfo:
     advice: str
     source: str
     file: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalVoteInfo:
+    """What one officer decided on an approval, and why."""
+
+    officer_id: str
+    approves: bool
+    reason: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalInfo:
+    """Consent of ``needed`` other officers to one exact request. Give ``request_hash`` back to approve what was read.
+
+    ``request_json`` is the request for people to read; in lists it is left out.
+    """
+
+    approval_id: str
+    state: ApprovalState
+    requester: str
+    method: str
+    key_id: str
+    request_hash: str
+    request_json: str
+    reason: str
+    needed: int
+    votes: tuple[ApprovalVoteInfo, ...]
+    created: datetime
+    expires: datetime
 
 
 @dataclass(frozen=True, slots=True)
