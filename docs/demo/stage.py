@@ -15,6 +15,8 @@ def new_gateway_folder(folder: Path, listen: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(exist_ok=True)
     subprocess.run([BIN / "kmsgw", "--quiet", "init", folder, "--listen", listen, "--workers", "2"], check=True)
+    with (folder / "kmsgwd.toml").open("a") as configuration:
+        configuration.write('\n[officers]\nsecond_factor = "off"\n')
 
 
 def start_gateway(folder: Path) -> tuple[subprocess.Popen[str], str]:
