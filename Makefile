@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # clone seen from the folder above, is taken for the package.
 EDITABLE := --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults loadtest lock clean
+.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults loadtest man lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,9 @@ faults: services $(VENV)/.develops ## kill workers, fill disks, stop servers: th
 
 loadtest: $(VENV)/.develops ## put a gateway of its own under load and write build/loadtest/report.html
 	$(BIN)/python -m loadtests.run
+
+man: $(VENV)/.runs ## write the manual pages of kmsgw into build/man
+	$(BIN)/kmsgw man --folder build/man
 
 lock: $(VENV)/.develops ## pin the newest versions that pyproject.toml allows, with hashes
 	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --allow-unsafe --no-header --upgrade -o requirements.lock pyproject.toml
