@@ -1,7 +1,7 @@
 """The SDK of kmsgw: `Client` and `AsyncClient`. Guide: docs/python-sdk.md."""
 
-from kmsgw.client.aio import AsyncApprovals, AsyncClient, AsyncKeys, AsyncPolicy
-from kmsgw.client.client import Approvals, Client, Keys, Policy
+from kmsgw.client.aio import AsyncApprovals, AsyncClient, AsyncKeys, AsyncOfficers, AsyncPolicy
+from kmsgw.client.client import Approvals, Client, Keys, Officers, Policy
 from kmsgw.client.credentials import Credentials
 from kmsgw.client.proving import CodeSource
 from kmsgw.client.results import (
@@ -10,16 +10,22 @@ from kmsgw.client.results import (
     DataKey,
     Decrypted,
     Encrypted,
+    Enrolment,
     Explanation,
     GatewayStatus,
     Health,
+    Identity,
     KeyInfo,
     KeyVersionInfo,
+    LoginSession,
     Mac,
+    OfficerInfo,
     PolicyInfo,
     ProviderInfo,
+    RecoveryCodes,
     ReEncrypted,
     Rewrapped,
+    ScheduledDestruction,
     WrappedDataKey,
 )
 from kmsgw.client.retry import NO_RETRY, RetryPolicy
@@ -45,9 +51,10 @@ from kmsgw.errors import (
     Unauthenticated,
     Unavailable,
 )
-from kmsgw.model.access import Action, DecidingPolicy
+from kmsgw.model.access import Action, DecidingPolicy, PrincipalKind
 from kmsgw.model.approval import ApprovalState
-from kmsgw.model.key import KeyState
+from kmsgw.model.key import KeyState, Origin, RotationPolicy
+from kmsgw.model.officer import OfficerState
 
 __all__ = [
     "NO_RETRY",
@@ -61,6 +68,7 @@ __all__ = [
     "AsyncApprovals",
     "AsyncClient",
     "AsyncKeys",
+    "AsyncOfficers",
     "AsyncPolicy",
     "AuditUnavailable",
     "Client",
@@ -74,11 +82,13 @@ __all__ = [
     "Decrypted",
     "DecryptionFailed",
     "Encrypted",
+    "Enrolment",
     "EnvelopeMalformed",
     "Explanation",
     "FailedPrecondition",
     "GatewayStatus",
     "Health",
+    "Identity",
     "InternalError",
     "InvalidRequest",
     "KeyInfo",
@@ -86,18 +96,27 @@ __all__ = [
     "KeyVersionInfo",
     "Keys",
     "KmsgwError",
+    "LoginSession",
     "Mac",
     "MethodUnknown",
     "NotFound",
+    "OfficerInfo",
+    "OfficerState",
+    "Officers",
+    "Origin",
     "Policy",
     "PolicyInfo",
+    "PrincipalKind",
     "ProviderInfo",
     "ProviderUnavailable",
     "ReEncrypted",
     "Reason",
+    "RecoveryCodes",
     "ResourceExhausted",
     "RetryPolicy",
     "Rewrapped",
+    "RotationPolicy",
+    "ScheduledDestruction",
     "StateUnavailable",
     "Unauthenticated",
     "Unavailable",

@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 
 import grpc
 
-from kmsgw.client.calls import approvals, crypto, keys, policy, sealing, system
+from kmsgw.client.calls import approvals, crypto, keys, officers, policy, sealing, system
 from kmsgw.client.calls.call import Answer, Call, Page
 from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.channel import channel_credentials, channel_options
@@ -171,6 +171,9 @@ class AsyncKeys(_AsyncCaller):
     versions = _listing(keys.list_key_versions)
     enable_version = _awaitable(keys.enable_key_version)
     disable_version = _awaitable(keys.disable_key_version)
+    schedule_destruction = _awaitable(keys.schedule_key_destruction)
+    cancel_destruction = _awaitable(keys.cancel_key_destruction)
+    set_minimum_decrypt_version = _awaitable(keys.set_minimum_decrypt_version)
     create_alias = _awaitable(keys.create_alias)
     delete_alias = _awaitable(keys.delete_alias)
 
@@ -182,6 +185,15 @@ class AsyncApprovals(_AsyncCaller):
     get = _awaitable(approvals.get_approval)
     approve = _awaitable(approvals.approve)
     reject = _awaitable(approvals.reject)
+
+
+class AsyncOfficers(_AsyncCaller):
+    """The second factor of officers: `AsyncClient.officers`."""
+
+    enrol = _awaitable(officers.enrol)
+    confirm = _awaitable(officers.confirm)
+    reset = _awaitable(officers.reset)
+    list = _listing(officers.list_officers)
 
 
 class AsyncPolicy(_AsyncCaller):
@@ -222,6 +234,7 @@ class AsyncClient(_AsyncCaller):
         self.keys = AsyncKeys(transport, declaration)
         self.policy = AsyncPolicy(transport, declaration)
         self.approvals = AsyncApprovals(transport, declaration)
+        self.officers = AsyncOfficers(transport, declaration)
 
     def proving(self, *, session: str = "", code: str | CodeSource = "", approval: str = "") -> Self:
         """Return a view of this client whose calls prove what is given: as `Client.proving`, and not to await.
@@ -244,6 +257,9 @@ class AsyncClient(_AsyncCaller):
     verify_mac = _declaring(crypto.verify_mac)
     seal = _declaring(sealing.seal)
     open = _declaring(sealing.open_sealed)
+    login = _awaitable(officers.login)
+    logout = _awaitable(officers.logout)
+    who_am_i = _awaitable(officers.who_am_i)
     status = _awaitable(system.status)
     health = _awaitable(system.health)
 

@@ -7,7 +7,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 
 import grpc
 
-from kmsgw.client.calls import approvals, crypto, keys, policy, sealing, system
+from kmsgw.client.calls import approvals, crypto, keys, officers, policy, sealing, system
 from kmsgw.client.calls.call import Answer, Call, Page
 from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.channel import channel_credentials, channel_options
@@ -151,6 +151,9 @@ class Keys(_Caller):
     versions = _listing(keys.list_key_versions)
     enable_version = _blocking(keys.enable_key_version)
     disable_version = _blocking(keys.disable_key_version)
+    schedule_destruction = _blocking(keys.schedule_key_destruction)
+    cancel_destruction = _blocking(keys.cancel_key_destruction)
+    set_minimum_decrypt_version = _blocking(keys.set_minimum_decrypt_version)
     create_alias = _blocking(keys.create_alias)
     delete_alias = _blocking(keys.delete_alias)
 
@@ -162,6 +165,15 @@ class Approvals(_Caller):
     get = _blocking(approvals.get_approval)
     approve = _blocking(approvals.approve)
     reject = _blocking(approvals.reject)
+
+
+class Officers(_Caller):
+    """The second factor of officers: `Client.officers`."""
+
+    enrol = _blocking(officers.enrol)
+    confirm = _blocking(officers.confirm)
+    reset = _blocking(officers.reset)
+    list = _listing(officers.list_officers)
 
 
 class Policy(_Caller):
@@ -203,6 +215,7 @@ class Client(_Caller):
         self.keys = Keys(transport, declaration)
         self.policy = Policy(transport, declaration)
         self.approvals = Approvals(transport, declaration)
+        self.officers = Officers(transport, declaration)
 
     def proving(self, *, session: str = "", code: str | CodeSource = "", approval: str = "") -> Self:
         """Return a view of this client whose calls prove what is given: for officers.
@@ -230,6 +243,9 @@ class Client(_Caller):
     verify_mac = _declaring(crypto.verify_mac)
     seal = _declaring(sealing.seal)
     open = _declaring(sealing.open_sealed)
+    login = _blocking(officers.login)
+    logout = _blocking(officers.logout)
+    who_am_i = _blocking(officers.who_am_i)
     status = _blocking(system.status)
     health = _blocking(system.health)
 

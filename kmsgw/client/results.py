@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from kmsgw.model.access import DecidingPolicy
+from kmsgw.model.access import DecidingPolicy, PrincipalKind
 from kmsgw.model.approval import ApprovalState
-from kmsgw.model.key import KeyState
+from kmsgw.model.key import NO_ROTATION_POLICY, KeyState, Origin, RotationPolicy
+from kmsgw.model.officer import OfficerState
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,11 @@ class WrappedDataKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """A key as the gateway describes it. Give ``etag`` back to change only what was read."""
+    """A key as the gateway describes it. Give ``etag`` back to change only what was read.
+
+    ``destroy_time`` is when it is to be destroyed, or was. ``minimum_encrypt_version`` is 0 where only the newest
+    version encrypts. ``next_rotation`` is when the period of ``rotation`` ends.
+    """
 
     key_id: str
     tenant: str
@@ -103,6 +108,12 @@ class KeyInfo:
     labels: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     etag: str = ""
+    destroy_time: datetime | None = None
+    minimum_decrypt_version: int = 1
+    minimum_encrypt_version: int = 0
+    deletion_protection: bool = False
+    rotation: RotationPolicy = NO_ROTATION_POLICY
+    next_rotation: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +125,16 @@ class KeyVersionInfo:
     state: KeyState
     created: datetime
     reason: str = ""
+    destroy_time: datetime | None = None
+    origin: Origin = Origin.GENERATED
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledDestruction:
+    """A key after its destruction was scheduled or cancelled; ``version`` where it is of one version only."""
+
+    key: KeyInfo
+    version: KeyVersionInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,3 +235,58 @@ class Health(StrEnum):
     SERVING = "SERVING"
     NOT_SERVING = "NOT_SERVING"
     SERVICE_UNKNOWN = "SERVICE_UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """A secret for one-time codes, as base32 and as ``otpauth`` URI for a QR code. Never printed; shown once."""
+
+    secret: str = field(repr=False)
+    uri: str = field(repr=False)
+    request_id: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryCodes:
+    """Codes for one login each, without the device. Never printed; shown once."""
+
+    codes: tuple[str, ...] = field(repr=False)
+    request_id: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LoginSession:
+    """A session for `Client.proving`, never printed; it ends after ``idle_seconds`` without a call."""
+
+    session: str = field(repr=False)
+    expires: datetime
+    idle_seconds: int
+    recovery_codes: int
+    request_id: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OfficerInfo:
+    """An officer and how far its second factor is. Times are None where they say nothing."""
+
+    officer_id: str
+    state: OfficerState
+    roles: tuple[str, ...]
+    confirmed: datetime | None = None
+    locked_until: datetime | None = None
+    may_enrol_at: datetime | None = None
+    recovery_codes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the gateway takes the caller for. ``session_expires`` is None without a session in force."""
+
+    principal_id: str
+    kind: PrincipalKind
+    tenant: str
+    roles: tuple[str, ...]
+    certificate_expires: datetime | None
+    session_expires: datetime | None
+    officer_state: OfficerState | None
+    second_factor_required: bool
