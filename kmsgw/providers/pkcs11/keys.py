@@ -90,7 +90,17 @@ def generate(
 def create(session: pkcs11.Session, mechanism: WrapMechanism, key_id: str, version: int) -> bytes:
     """Make the key of a version in the token and return its reference. Raises as `generate`."""
     object_id = os.urandom(OBJECT_ID_BYTES)
-    key = generate(session, mechanism, label=f"{LABEL_PREFIX}{key_id}/{version}", object_id=object_id, store=True)
+    key = generate(session, mechanism, label=label_of(key_id, version), object_id=object_id, store=True)
+    return reference_to(key, mechanism, key_id, version, object_id)
+
+
+def label_of(key_id: str, version: int) -> str:
+    """Return the label of the key of a version."""
+    return f"{LABEL_PREFIX}{key_id}/{version}"
+
+
+def reference_to(key: TokenKey, mechanism: WrapMechanism, key_id: str, version: int, object_id: bytes) -> bytes:
+    """Return the reference to a key of the token. Raises `PKCS11Error` where it does not wrap."""
     check_value = mechanism.wrap(key, _CHECK_TEXT, _check_aad(key_id, version))
     return KeyReference(mechanism.code, object_id, check_value).encode()
 

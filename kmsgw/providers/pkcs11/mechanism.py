@@ -180,6 +180,11 @@ class AesKeyWrapPad:
     def __init__(self, mechanism: Mechanism) -> None:
         self._mechanism = mechanism
 
+    @property
+    def number(self) -> Mechanism:
+        """The number under which the token does it."""
+        return self._mechanism
+
     def accepts(self, found: pkcs11.Object) -> bool:
         """See `WrapMechanism`."""
         return isinstance(found, WrapMixin) and isinstance(found, UnwrapMixin)

@@ -33,6 +33,9 @@ from kmsgw.providers.vault.reference import WRAPPED_BYTES
 from kmsgw.providers.vault.session import VaultSession
 from kmsgw.providers.vault.transport import Cause, RefusedError, explain, get, misconfigured, payload
 
+_FIRST_READ_SECONDS = 30.0
+"""Bound on reading the wrapping key: OpenBao makes it when it is first read, and RSA-4096 takes seconds."""
+
 _VERSION = 1
 _TOKEN = struct.Struct(f">BQ{WRAPPED_BYTES}s")
 
@@ -117,7 +120,7 @@ class TransitImports:
     def _wrapping_key(self) -> RSAPublicKey:
         path = f"{self.mount}/wrapping_key"
         try:
-            text = payload(self.session.call(get(path))).get("public_key")
+            text = payload(self.session.call(get(path, seconds=_FIRST_READ_SECONDS))).get("public_key")
         except RefusedError as error:
             refused = error
         else:
