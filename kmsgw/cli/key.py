@@ -5,15 +5,19 @@ import click
 from kmsgw.cli.command import Group, verb
 from kmsgw.cli.consent import Consent, destructive
 from kmsgw.cli.declared import parse_pairs
-from kmsgw.cli.failure import CommandError
 from kmsgw.cli.invocation import Invocation, pass_invocation
-from kmsgw.cli.records import KEY_COLUMNS, key_record
-from kmsgw.model.key import KeyState
+from kmsgw.cli.records import key_columns, key_record
+from kmsgw.cli.rotation_options import RotationChange, rotation_options
+from kmsgw.model.key import NO_ROTATION_POLICY, KeyState
 
 _LAZY = {
+    "update": ("kmsgw.cli.key_update:update", "Change description, labels, protection or rotation policy."),
+    "destroy": ("kmsgw.cli.key_destroy:destroy", "Destroy a key or a version after some days."),
+    "restore": ("kmsgw.cli.key_destroy:restore", "Cancel a destruction that has not happened yet."),
     "versions": ("kmsgw.cli.key_version:versions", "List the versions of a key."),
     "enable-version": ("kmsgw.cli.key_version:enable_version", "Let a disabled version decrypt again."),
     "disable-version": ("kmsgw.cli.key_version:disable_version", "Refuse a version for every use."),
+    "minimum-version": ("kmsgw.cli.key_version:minimum_version", "Refuse decryption under older versions, for good."),
     "alias": ("kmsgw.cli.alias:alias", "Give a key further names, or take them away."),
 }
 
@@ -37,6 +41,7 @@ def _would(invocation: Invocation, dry_run: bool) -> None:
     examples=[
         'kmsgw key create ehr --description "Patient records" --label system=ehr',
         "kmsgw key create backups --provider hsm --dry-run",
+        "kmsgw key create lab --rotate-every 90d --deletion-protection",
     ],
 )
 @click.argument("key_id", metavar="KEY_ID")
@@ -44,6 +49,9 @@ def _would(invocation: Invocation, dry_run: bool) -> None:
 @click.option("--tenant", default="", metavar="NAME", help="Tenant; default yours.")
 @click.option("--description", default="", metavar="TEXT", help="Free text, no secret.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Label; repeat it.")
+@rotation_options
+@click.option("--deletion-protection", is_flag=True, help="Refuse its destruction until this is taken away.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; recorded.")
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
 @pass_invocation
 def create(
@@ -53,13 +61,24 @@ def create(
     tenant: str,
     description: str,
     labels: tuple[str, ...],
+    rotation: RotationChange,
+    deletion_protection: bool,
+    reason: str,
     dry_run: bool,
 ) -> None:
     """Create a key with its version 1. KEY_ID can't be changed later, nor used again."""
     pairs = dict(parse_pairs(labels, "--label"))
     with invocation.connect() as client:
         made = client.keys.create(
-            key_id, provider=provider, tenant=tenant, description=description, labels=pairs, dry_run=dry_run
+            key_id,
+            provider=provider,
+            tenant=tenant,
+            description=description,
+            labels=pairs,
+            rotation=rotation.applied_to(NO_ROTATION_POLICY),
+            deletion_protection=deletion_protection,
+            reason=reason,
+            dry_run=dry_run,
         )
     invocation.output.record(key_record(made))
     _would(invocation, dry_run)
@@ -71,7 +90,7 @@ def list_keys(invocation: Invocation) -> None:
     """List the keys that you may see, by id."""
     with invocation.connect() as client:
         records = [key_record(each) for each in client.keys.list()]
-    invocation.output.records(records, KEY_COLUMNS)
+    invocation.output.records(records, key_columns(records))
 
 
 @verb(key, examples=["kmsgw key show ehr", "kmsgw key show alias/patients -o yaml"])
@@ -97,54 +116,15 @@ def rotate(invocation: Invocation, key: str, reason: str, dry_run: bool) -> None
     _would(invocation, dry_run)
 
 
-@verb(
-    key,
-    examples=[
-        'kmsgw key update ehr --description "Records of patients"',
-        "kmsgw key update ehr --label system=ehr2 --remove-label owner",
-    ],
-)
+@verb(key, examples=["kmsgw key enable ehr", 'kmsgw key enable ehr --reason "No leak was found"'])
 @click.argument("key", metavar="KEY")
-@click.option("--description", metavar="TEXT", help="New description.")
-@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Label to set; repeat it.")
-@click.option("--remove-label", "removed", multiple=True, metavar="NAME", help="Label to take away; repeat it.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; recorded.")
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
 @pass_invocation
-def update(
-    invocation: Invocation,
-    key: str,
-    description: str | None,
-    labels: tuple[str, ...],
-    removed: tuple[str, ...],
-    dry_run: bool,
-) -> None:
-    """Change the description or the labels of a key."""
-    if description is None and not labels and not removed:
-        raise CommandError("Nothing to change is given.", "Give --description, --label or --remove-label.")
-    pairs = dict(parse_pairs(labels, "--label"))
-    with invocation.connect() as client:
-        # Labels are written as a whole: the etag makes sure that nobody else's label is lost on the way.
-        read = client.keys.get(key)
-        merged = {name: value for name, value in {**read.labels, **pairs}.items() if name not in removed}
-        made = client.keys.update(
-            read.key_id,
-            description=description,
-            labels=merged if labels or removed else None,
-            etag=read.etag,
-            dry_run=dry_run,
-        )
-    invocation.output.record(key_record(made))
-    _would(invocation, dry_run)
-
-
-@verb(key, examples=["kmsgw key enable ehr"])
-@click.argument("key", metavar="KEY")
-@click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
-@pass_invocation
-def enable(invocation: Invocation, key: str, dry_run: bool) -> None:
+def enable(invocation: Invocation, key: str, reason: str, dry_run: bool) -> None:
     """Let a disabled key be used again."""
     with invocation.connect() as client:
-        made = client.keys.update(key, state=KeyState.ENABLED, dry_run=dry_run)
+        made = client.keys.update(key, state=KeyState.ENABLED, reason=reason, dry_run=dry_run)
     invocation.output.record(key_record(made))
     _would(invocation, dry_run)
 

@@ -112,6 +112,8 @@ _READABLE = 20
 _STYLES: Mapping[str, str] = {
     "enabled": "green",
     "disabled": "red",
+    "pending-destruction": "bold red",
+    "destroyed": "bold red",
     "ok": "green",
     "warn": "yellow",
     "fail": "bold red",
@@ -132,9 +134,14 @@ class Output:
 
     def __init__(self, form: Format, stream: TextIO, *, colour: bool) -> None:
         self.form = form
+        self.colour = colour
         self._stream = stream
-        self._colour = colour
         self._streamed = 0
+
+    @property
+    def terminal(self) -> bool:
+        """Whether a person reads it."""
+        return self._stream.isatty()
 
     def line(self, text: str = "") -> None:
         """Write a line as it is."""
@@ -188,7 +195,7 @@ class Output:
 
     def styled(self, text: str) -> str:
         """Return a word such as "ok" or "disabled" in its colour, where colour is on."""
-        if not self._colour or text not in _STYLES:
+        if not self.colour or text not in _STYLES:
             return text
         words = _STYLES[text].split()
         return click.style(text, fg=words[-1], bold="bold" in words)
@@ -210,11 +217,11 @@ class Output:
             max(_longest(cell_len, [head]), min(_READABLE, _longest(cell_len, column)))
             for head, *column in zip(heads, *cells, strict=True)
         ]
-        console = Console(file=self._stream, no_color=not self._colour, highlight=False)
+        console = Console(file=self._stream, no_color=not self.colour, highlight=False)
         if cells and sum(least) + 2 * len(least) > console.width:
             self._stacked(console, heads, cells)
             return
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold" if self._colour else "")
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold" if self.colour else "")
         for head, width in zip(heads, least, strict=True):
             table.add_column(head, overflow="fold", min_width=width)
         for row in cells:

@@ -13,8 +13,6 @@ CodeSource: TypeAlias = Callable[[KmsgwError], str]
 MAX_PROOF_CHARACTERS = 512
 """Longest session, code or approval id that is sent; the gateway's own are far shorter."""
 
-_ASKED_FOR = frozenset({Reason.CODE_REQUIRED, Reason.CODE_REFUSED})
-
 
 @dataclass(frozen=True, slots=True)
 class Bearing:
@@ -57,7 +55,9 @@ class Bearing:
 
     def source_for(self, error: KmsgwError) -> CodeSource | None:
         """Return where to get a code after a call failed so; None where none would help, or there is no source."""
-        return self.source if error.reason in _ASKED_FOR else None
+        # A login is refused like that too, for the code in its request: another code beside it would not help it.
+        asked = error.reason is Reason.CODE_REQUIRED or (error.reason is Reason.CODE_REFUSED and self.proof.code != "")
+        return self.source if asked else None
 
 
 NOTHING_BORNE = Bearing()

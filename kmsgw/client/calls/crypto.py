@@ -51,12 +51,14 @@ def encrypt(
     plaintext: bytes,
     context: GivenContext = None,
     *,
+    key_version: int = 0,
     purpose: str | None = None,
     end_user: str | None = None,
     timeout: float | None = None,
 ) -> Call[Encrypted]:
     """Encrypt a value of at most 64 KiB under the newest version of `key`, an id or ``alias/NAME``.
 
+    `key_version`, here and below, asks for an older one, where the key's `minimum_encrypt_version` allows it.
     The same `context` must be given to decrypt. Raises `InvalidRequest` where the value is too long: use `seal`.
     """
     if isinstance(plaintext, bytes) and len(plaintext) > MAX_PLAINTEXT_BYTES:
@@ -70,6 +72,7 @@ def encrypt(
         plaintext=require_bytes(plaintext, "plaintext", MAX_PLAINTEXT_BYTES, ""),
         encryption_context=context_pairs(context),
         declaration=declaration_message(defaults, purpose, end_user),
+        key_version=_version(key_version),
     )
 
     def read(answer: Answer) -> Encrypted:
@@ -149,6 +152,7 @@ def generate_data_key(
     key: str,
     context: GivenContext = None,
     *,
+    key_version: int = 0,
     purpose: str | None = None,
     end_user: str | None = None,
     timeout: float | None = None,
@@ -158,6 +162,7 @@ def generate_data_key(
         key=key,
         encryption_context=context_pairs(context),
         declaration=declaration_message(defaults, purpose, end_user),
+        key_version=_version(key_version),
     )
 
     def read(answer: Answer) -> DataKey:
@@ -178,6 +183,7 @@ def generate_data_key_without_plaintext(
     key: str,
     context: GivenContext = None,
     *,
+    key_version: int = 0,
     purpose: str | None = None,
     end_user: str | None = None,
     timeout: float | None = None,
@@ -187,6 +193,7 @@ def generate_data_key_without_plaintext(
         key=key,
         encryption_context=context_pairs(context),
         declaration=declaration_message(defaults, purpose, end_user),
+        key_version=_version(key_version),
     )
 
     def read(answer: Answer) -> WrappedDataKey:
@@ -266,3 +273,9 @@ def _value(value: bytes) -> bytes:
 
 def _envelope(envelope: bytes, advice: str) -> bytes:
     return require_bytes(envelope, "envelope", MAX_ENVELOPE_BYTES, advice)
+
+
+def _version(number: int) -> int:
+    if not 0 <= number < 1 << 32:
+        raise InvalidRequest("key_version is out of range.", advice="Versions count from 1; 0 asks for the newest.")
+    return number

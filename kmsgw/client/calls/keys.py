@@ -5,14 +5,19 @@ checked and nothing changed, and the answer shows what would be.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from kmsgw.client.calls.call import Answer, Call, Page, method_path, time_of
-from kmsgw.client.results import KeyInfo, KeyVersionInfo
+from kmsgw.client.results import KeyInfo, KeyVersionInfo, ScheduledDestruction
 from kmsgw.errors import InvalidRequest
-from kmsgw.model.key import KeyState, check_labels, check_text
+from kmsgw.model.key import NO_ROTATION_POLICY, KeyState, Origin, RotationPolicy, check_labels, check_text
 from kmsgw.model.names import check_alias, check_name
+from kmsgw.model.transitions import MAX_DESTRUCTION_DAYS, MIN_DESTRUCTION_DAYS, check_rotation
 from kmsgw.v1 import key_service_pb2 as wire
 
 _SERVICE = wire.DESCRIPTOR.services_by_name["KeyService"]
@@ -24,12 +29,21 @@ _ROTATE = method_path(_SERVICE, "RotateKey")
 _LIST_VERSIONS = method_path(_SERVICE, "ListKeyVersions")
 _ENABLE_VERSION = method_path(_SERVICE, "EnableKeyVersion")
 _DISABLE_VERSION = method_path(_SERVICE, "DisableKeyVersion")
+_SCHEDULE_DESTRUCTION = method_path(_SERVICE, "ScheduleKeyDestruction")
+_CANCEL_DESTRUCTION = method_path(_SERVICE, "CancelKeyDestruction")
+_SET_MINIMUM = method_path(_SERVICE, "SetMinimumDecryptVersion")
 _CREATE_ALIAS = method_path(_SERVICE, "CreateAlias")
 _DELETE_ALIAS = method_path(_SERVICE, "DeleteAlias")
 
 _STATES: Mapping[KeyState, wire.KeyState] = {
     KeyState.ENABLED: wire.KEY_STATE_ENABLED,
     KeyState.DISABLED: wire.KEY_STATE_DISABLED,
+}
+_FROM_WIRE: Mapping[int, KeyState] = {
+    wire.KEY_STATE_ENABLED: KeyState.ENABLED,
+    wire.KEY_STATE_DISABLED: KeyState.DISABLED,
+    wire.KEY_STATE_PENDING_DESTRUCTION: KeyState.PENDING_DESTRUCTION,
+    wire.KEY_STATE_DESTROYED: KeyState.DESTROYED,
 }
 
 
@@ -40,12 +54,15 @@ def create_key(
     provider: str = "",
     description: str = "",
     labels: Mapping[str, str] | None = None,
+    rotation: RotationPolicy | None = None,
+    deletion_protection: bool = False,
     reason: str = "",
     dry_run: bool = False,
     timeout: float | None = None,
 ) -> Call[KeyInfo]:
     """Create a key with its version 1. What is left out, the gateway chooses: an id, the caller's tenant, a provider.
 
+    `rotation` says when it is rotated by itself. With `deletion_protection` its destruction is refused.
     `reason` is recorded. Raises `AlreadyExists` where the id is taken, or ever was.
     """
     if key_id:
@@ -58,6 +75,8 @@ def create_key(
         labels=check_labels(labels or {}),
         reason=check_text(reason, "reason"),
         dry_run=dry_run,
+        rotation=None if rotation is None else _rotation_message(rotation),
+        deletion_protection=deletion_protection,
     )
     read = _key_reader(lambda payload: wire.CreateKeyResponse.FromString(payload).key)
     return Call(_CREATE, request.SerializeToString(), read, repeatable=dry_run, timeout=timeout)
@@ -87,6 +106,9 @@ def update_key(
     description: str | None = None,
     labels: Mapping[str, str] | None = None,
     state: KeyState | None = None,
+    deletion_protection: bool | None = None,
+    rotation: RotationPolicy | None = None,
+    minimum_encrypt_version: int | None = None,
     etag: str = "",
     reason: str = "",
     dry_run: bool = False,
@@ -94,7 +116,8 @@ def update_key(
 ) -> Call[KeyInfo]:
     """Change what is given; None leaves a field as it is. A key in another state than ENABLED refuses every use.
 
-    `reason` is recorded, here and in the verbs below.
+    `rotation` replaces the whole policy. `minimum_encrypt_version` is the lowest that callers may ask to encrypt under,
+    0 for the newest alone. `reason` is recorded, here and in the verbs below.
 
     Raises `Conflict` where `etag` is given and the key has changed since, `InvalidRequest` where nothing is given.
     """
@@ -107,10 +130,21 @@ def update_key(
         values.labels.update(check_labels(labels))
         changed.append("labels")
     if state is not None:
+        if state not in _STATES:
+            raise InvalidRequest("A key is not put in this state so.", advice="Use ENABLED or DISABLED.")
         values.state = _STATES[state]
         changed.append("state")
+    if deletion_protection is not None:
+        values.deletion_protection = deletion_protection
+        changed.append("deletion_protection")
+    if rotation is not None:
+        values.rotation.CopyFrom(_rotation_message(rotation))
+        changed.append("rotation")
+    if minimum_encrypt_version is not None:
+        values.minimum_encrypt_version = _version(minimum_encrypt_version) if minimum_encrypt_version else 0
+        changed.append("minimum_encrypt_version")
     if not changed:
-        raise InvalidRequest("There is nothing to change.", advice="Give description, labels or state.")
+        raise InvalidRequest("There is nothing to change.", advice="Give description, labels, state or another field.")
     request = wire.UpdateKeyRequest(
         key=key,
         new_values=values,
@@ -171,6 +205,81 @@ def disable_key_version(
     return Call(_DISABLE_VERSION, request.SerializeToString(), read, repeatable=dry_run, timeout=timeout)
 
 
+def schedule_key_destruction(
+    key: str,
+    *,
+    reason: str,
+    version: int = 0,
+    days: int = MAX_DESTRUCTION_DAYS,
+    force: bool = False,
+    etag: str = "",
+    dry_run: bool = False,
+    timeout: float | None = None,
+) -> Call[ScheduledDestruction]:
+    """Destroy a key, or its one `version`, after 7 to 30 `days`; until then it is refused for every use.
+
+    `force` does it although it was used lately, or something may still be encrypted under it. Raises
+    `FailedPrecondition` where protection, use or provider forbid it, and `Conflict` as `update_key`.
+    """
+    if not MIN_DESTRUCTION_DAYS <= days <= MAX_DESTRUCTION_DAYS:
+        raise InvalidRequest("days is out of range.", advice=f"Use {MIN_DESTRUCTION_DAYS} to {MAX_DESTRUCTION_DAYS}.")
+    request = wire.ScheduleKeyDestructionRequest(
+        key=key,
+        version=_version(version) if version else 0,
+        days=days,
+        force=force,
+        etag=etag,
+        dry_run=dry_run,
+        reason=check_text(reason, "reason"),
+    )
+
+    def read(answer: Answer) -> ScheduledDestruction:
+        return _scheduled(wire.ScheduleKeyDestructionResponse.FromString(answer.payload))
+
+    return Call(_SCHEDULE_DESTRUCTION, request.SerializeToString(), read, repeatable=dry_run, timeout=timeout)
+
+
+def cancel_key_destruction(
+    key: str, *, reason: str, version: int = 0, dry_run: bool = False, timeout: float | None = None
+) -> Call[ScheduledDestruction]:
+    """Save a key, or its one `version`, before its time. It is left disabled: enable it to use it again."""
+    request = wire.CancelKeyDestructionRequest(
+        key=key,
+        version=_version(version) if version else 0,
+        reason=check_text(reason, "reason"),
+        dry_run=dry_run,
+    )
+
+    def read(answer: Answer) -> ScheduledDestruction:
+        return _scheduled(wire.CancelKeyDestructionResponse.FromString(answer.payload))
+
+    return Call(_CANCEL_DESTRUCTION, request.SerializeToString(), read, repeatable=dry_run, timeout=timeout)
+
+
+def set_minimum_decrypt_version(
+    key: str,
+    version: int,
+    *,
+    reason: str,
+    force: bool = False,
+    dry_run: bool = False,
+    timeout: float | None = None,
+) -> Call[KeyInfo]:
+    """Refuse decryption under the versions below `version`, for good: the minimum only rises.
+
+    `force` does it although one of them was used lately, or something may still be encrypted under it.
+    """
+    request = wire.SetMinimumDecryptVersionRequest(
+        key=key,
+        version=_version(version),
+        force=force,
+        reason=check_text(reason, "reason"),
+        dry_run=dry_run,
+    )
+    read = _key_reader(lambda payload: wire.SetMinimumDecryptVersionResponse.FromString(payload).key)
+    return Call(_SET_MINIMUM, request.SerializeToString(), read, repeatable=dry_run, timeout=timeout)
+
+
 def create_alias(
     alias: str, key: str, *, reason: str = "", dry_run: bool = False, timeout: float | None = None
 ) -> Call[KeyInfo]:
@@ -203,19 +312,62 @@ def key_info(key: wire.Key) -> KeyInfo:
         labels=dict(key.labels),
         aliases=tuple(key.aliases),
         etag=key.etag,
+        destroy_time=_optional(key, "destroy_time", key.destroy_time),
+        # A gateway of an older release has no minimum: then all versions decrypt.
+        minimum_decrypt_version=key.minimum_decrypt_version or 1,
+        minimum_encrypt_version=key.minimum_encrypt_version,
+        deletion_protection=key.deletion_protection,
+        rotation=_rotation_of(key.rotation),
+        next_rotation=_optional(key, "next_rotation_time", key.next_rotation_time),
     )
 
 
 def key_version_info(version: wire.KeyVersion) -> KeyVersionInfo:
     """Return a version of the wire as the SDK shows it."""
     return KeyVersionInfo(
-        version.key_id, version.version, _state(version.state), time_of(version.create_time), version.reason
+        version.key_id,
+        version.version,
+        _state(version.state),
+        time_of(version.create_time),
+        version.reason,
+        _optional(version, "destroy_time", version.destroy_time),
+        Origin.IMPORTED if version.origin == wire.KEY_VERSION_ORIGIN_IMPORTED else Origin.GENERATED,
     )
 
 
 def _state(state: wire.KeyState) -> KeyState:
     # A state of a newer gateway counts as disabled: whatever it is, it is not plainly in use.
-    return KeyState.ENABLED if state == wire.KEY_STATE_ENABLED else KeyState.DISABLED
+    return _FROM_WIRE.get(state, KeyState.DISABLED)
+
+
+def _scheduled(
+    response: wire.ScheduleKeyDestructionResponse | wire.CancelKeyDestructionResponse,
+) -> ScheduledDestruction:
+    version = key_version_info(response.key_version) if response.HasField("key_version") else None
+    return ScheduledDestruction(key_info(response.key), version)
+
+
+def _rotation_message(policy: RotationPolicy) -> wire.RotationPolicy:
+    check_rotation(policy)
+    return wire.RotationPolicy(
+        period=None if policy.period is None else Duration(seconds=int(policy.period.total_seconds())),
+        max_messages=policy.max_messages or 0,
+        max_bytes=policy.max_bytes or 0,
+        max_wraps=policy.max_wraps or 0,
+    )
+
+
+def _rotation_of(message: wire.RotationPolicy) -> RotationPolicy:
+    try:
+        period = message.period.ToTimedelta() if message.HasField("period") else None
+    except (ValueError, OverflowError):
+        raise DecodeError("a duration is out of range") from None
+    limits = (message.max_messages or None, message.max_bytes or None, message.max_wraps or None)
+    return RotationPolicy(period, *limits) if period is not None or any(limits) else NO_ROTATION_POLICY
+
+
+def _optional(message: wire.Key | wire.KeyVersion, field: str, stamp: Timestamp) -> datetime | None:
+    return time_of(stamp) if message.HasField(field) else None
 
 
 def _version(version: int) -> int:

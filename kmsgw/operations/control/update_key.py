@@ -117,6 +117,9 @@ class UpdateKey:
         def next_key(stored: Key) -> Key:
             if command.etag and command.etag != stored.etag:
                 raise Conflict("The key changed since it was read.", advice="Read it again, then decide anew.")
+            if lowers_protection(stored, command) and not lowers_protection(grant.key(), command):
+                # Whether another officer must consent was judged on the key as it was a moment ago.
+                raise Conflict("The key was protected meanwhile.", advice="Read it again, then decide anew.")
             changed = _with_attributes(stored, command) if command.changes_attributes else stored
             if command.state is not None:
                 changed = with_act(changed, _ACTS[command.state], grant.now)
