@@ -75,8 +75,15 @@ class CodeEntry:
             raise error
         return self.take(self._prompt)
 
-    def take(self, prompt: str = "", *, recovery: bool = False) -> str:
-        """Return the next code, asked for with `prompt` where a person gives it; `recovery` codes have another form.
+    @property
+    def typed(self) -> bool:
+        """Whether a person types them, who can type another."""
+        return self._lines is None
+
+    def take(self, prompt: str = "", *, recovery: bool = False, unlike: str = "") -> str:
+        """Return the next code, asked for with `prompt` where a person gives it.
+
+        With `recovery`, a recovery code does too, whose form is another. `unlike` is the code that was given before.
 
         Raises `CommandError` where there is none to be had.
         """
@@ -84,10 +91,13 @@ class CodeEntry:
             return self._lines.next()
         while True:
             code = self._invocation.ask_hidden(prompt or self._prompt, CODE_ADVICE).replace(" ", "")
-            if _CODE.match(code) or (recovery and code):
+            # What can't be right is not sent: it would count as a wrong code, and some of them lock the officer.
+            if code and code == unlike:
+                click.echo("That is the same code: wait until the device shows the next.", err=True)
+            elif _CODE.match(code) or (recovery and code):
                 return code
-            # Sent, it would count as a wrong code, and five of them lock the officer.
-            click.echo("A one-time code has six digits.", err=True)
+            else:
+                click.echo("A one-time code has six digits.", err=True)
 
 
 def read_hidden(prompt: str) -> str:

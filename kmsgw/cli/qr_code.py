@@ -29,7 +29,7 @@ def qr_lines(text: str, *, colour: bool) -> list[str]:
     return [f"{_LIGHT_ON_DARK}{line}{_PLAIN}" for line in lines] if colour else lines
 
 
-def fits(lines: Sequence[str]) -> bool:
+def shows(lines: Sequence[str]) -> bool:
     """Tell whether standard output can show the lines: wide enough a terminal, in an encoding that has the glyphs."""
     try:
         "".join(lines).encode(sys.stdout.encoding or "ascii")

@@ -107,6 +107,17 @@ def test_a_source_that_gives_up_ends_the_call(gateway: ScriptedGateway, drive: D
     assert (caught.value.reason, len(script.requests)) == (Reason.CODE_REQUIRED, 1)
 
 
+def test_a_call_that_was_refused_for_the_code_in_its_request_is_not_sent_again(
+    gateway: ScriptedGateway, drive: Driver
+) -> None:
+    script = gateway.script("OfficerService/Login", REFUSED)
+
+    with pytest.raises(KmsgwError):
+        drive(gateway, lambda client: client.proving(code=lambda _: "222222").login("111111"))
+
+    assert len(script.requests) == 1
+
+
 def test_a_code_from_a_source_serves_one_call_alone(gateway: ScriptedGateway) -> None:
     script = gateway.script(ROTATE, WANTS_CODE, ROTATED, WANTS_CODE, ROTATED)
     codes = iter(["111111", "222222"])
