@@ -114,13 +114,13 @@ class Key:
             return self.versions[version - 1]
         return None
 
-    def with_new_version(self, material: bytes, now: datetime, reason: str) -> "Key":
+    def with_new_version(self, material: bytes, now: datetime, reason: str, origin: Origin = Origin.GENERATED) -> "Key":
         """Return the key with one version more, which encrypts from now on."""
         if len(self.versions) >= MAX_VERSIONS:
             raise FailedPrecondition(
                 "The key has too many versions.", reason=Reason.LIMIT_REACHED, advice="Make another key."
             )
-        made = KeyVersion(len(self.versions) + 1, material, now, reason=reason)
+        made = KeyVersion(len(self.versions) + 1, material, now, reason=reason, origin=origin)
         return replace(self, versions=(*self.versions, made), updated=now)
 
 

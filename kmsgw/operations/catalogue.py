@@ -9,6 +9,7 @@ from kmsgw.operations.control.aliases import CreateAlias, DeleteAlias
 from kmsgw.operations.control.approvals import Approve, GetApproval, ListApprovals, Reject
 from kmsgw.operations.control.create_key import CreateKey
 from kmsgw.operations.control.get_status import GetStatus, WorkerState
+from kmsgw.operations.control.import_key import CreateImportParameters, ImportKey
 from kmsgw.operations.control.in_use import KeyInUse, NeverInUse
 from kmsgw.operations.control.key_views import GetKey, ListKeys, ListKeyVersions
 from kmsgw.operations.control.key_writer import KeyWriter
@@ -83,6 +84,8 @@ class Operations:
         self.schedule_key_destruction = ScheduleKeyDestruction(writer, world.key_in_use)
         self.cancel_key_destruction = CancelKeyDestruction(writer)
         self.set_minimum_decrypt_version = SetMinimumDecryptVersion(writer, world.key_in_use)
+        self.create_import_parameters = CreateImportParameters(writer, world.keyring, world.default_provider)
+        self.import_key = ImportKey(writer, world.keyring, world.default_provider)
         self.create_alias = CreateAlias(writer)
         self.delete_alias = DeleteAlias(writer)
         self.explain = Explain(world.authorizer, world.keyring, world.requests, world.principals)

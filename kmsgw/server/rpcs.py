@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from kmsgw.model.key import Key, KeyState
 from kmsgw.operations.catalogue import Operations
 from kmsgw.operations.verb import Operation
-from kmsgw.server import wire_approvals, wire_crypto, wire_keys, wire_officers, wire_policy
+from kmsgw.server import wire_approvals, wire_crypto, wire_import, wire_keys, wire_officers, wire_policy
 from kmsgw.v1 import (
     approval_service_pb2,
     crypto_service_pb2,
@@ -142,6 +142,13 @@ def rpc_table(operations: Operations) -> dict[str, Rpc]:
                 operations.set_minimum_decrypt_version,
                 _key_response(keys.SetMinimumDecryptVersionResponse),
             ),
+            (
+                "CreateImportParameters",
+                wire_import.create_import_parameters_command,
+                operations.create_import_parameters,
+                wire_import.create_import_parameters_response,
+            ),
+            ("ImportKey", wire_import.import_key_command, operations.import_key, wire_import.import_key_response),
             (
                 "CreateAlias",
                 wire_keys.create_alias_command,

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from kmsgw.errors import AccessDenied, AlreadyExists, Conflict, InvalidRequest, KmsgwError, Reason
 from kmsgw.model.key import Key
@@ -12,6 +13,18 @@ from kmsgw.providers.base import DestroysMaterial, KeyProvider, MaterialRef
 
 _LOG = logging.getLogger(__name__)
 _ATTEMPTS = 5
+
+MaterialSource: TypeAlias = Callable[[KeyProvider, str, int], bytes]
+"""Puts the material of a version of a key into a provider, and returns its reference."""
+
+
+def make_material(provider: KeyProvider, key_id: str, version: int) -> bytes:
+    """Have the provider make the material."""
+    return provider.create(key_id, version)
+
+
+def _first_version(key: Key, material: bytes) -> Key:
+    return key.with_new_version(material, key.created, "created")
 
 
 class KeyWriter:
@@ -33,16 +46,23 @@ class KeyWriter:
             )
         return found
 
-    def add(self, key: Key, *, dry_run: bool) -> Key:
-        """Insert a key that has no material yet: make the material, then store both."""
+    def add(
+        self,
+        key: Key,
+        next_key: Callable[[Key, bytes], Key] = _first_version,
+        *,
+        dry_run: bool,
+        source: MaterialSource = make_material,
+    ) -> Key:
+        """Insert a key that has no material yet: make the material, then store both. `next_key` as for `rotate`."""
         provider = self.provider(key.provider)
         with self._store.unit_of_work() as unit:
             if unit.get(key.key_id) is not None:
                 unit.add(key)  # raises, with the store's own words
         if dry_run:
             return key
-        reference = provider.create(key.key_id, 1)
-        made = key.with_new_version(reference, key.created, "created")
+        reference = source(provider, key.key_id, 1)
+        made = next_key(key, reference)
         try:
             with self._store.unit_of_work() as unit:
                 made = unit.add(made)
@@ -52,20 +72,28 @@ class KeyWriter:
         self._keyring.refresh()
         return made
 
-    def rotate(self, key_id: str, next_key: Callable[[Key, bytes], Key], *, dry_run: bool) -> Key:
+    def rotate(
+        self,
+        key_id: str,
+        next_key: Callable[[Key, bytes], Key],
+        *,
+        dry_run: bool,
+        source: MaterialSource = make_material,
+        act: Act = Act.ROTATE,
+    ) -> Key:
         """Add a version: `next_key` makes the key's next value of the stored one and the new material.
 
         Material is made outside of the transaction, which holds locks; another's rotation meanwhile is a `Conflict`.
         """
         stored = self._stored(key_id)
-        require(stored, Act.ROTATE)
+        require(stored, act)
         # Tried without material first: what the key itself refuses must not leave material behind in the provider.
         expected = next_key(stored, b"")
         if dry_run:
             return expected
         provider = self.provider(stored.provider)
         version = stored.primary.version + 1
-        reference = provider.create(key_id, version)
+        reference = source(provider, key_id, version)
         try:
             with self._store.unit_of_work() as unit:
                 unit.get(key_id, stored)

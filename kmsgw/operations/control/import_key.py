@@ -1,0 +1,223 @@
+"""CreateImportParameters and ImportKey: material that was made elsewhere becomes a key, or a key's next version."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Final
+
+from kmsgw.envelope.material import KWP_BYTES, MOST_RSA_BITS
+from kmsgw.errors import FailedPrecondition, InvalidRequest, Reason
+from kmsgw.model.access import Action
+from kmsgw.model.key import Key, Origin, check_labels, check_text
+from kmsgw.model.lifecycle import Act
+from kmsgw.model.names import ALIAS_PREFIX, check_key_name, check_name, check_unreserved
+from kmsgw.operations.control.key_writer import KeyWriter
+from kmsgw.operations.keyring import Keyring
+from kmsgw.operations.verb import Access, Grant, change_of
+from kmsgw.providers.base import ImportOffer, ImportParameters, ImportsMaterial, KeyProvider
+from kmsgw.providers.importing import TOKEN_LIMIT
+
+WRAPPED_MATERIAL_LIMIT: Final = MOST_RSA_BITS // 8 + KWP_BYTES
+"""Longest wrapped material, in bytes."""
+
+_CHECK_VALUE = re.compile(r"[0-9A-Fa-f]{6}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class CreateImportParametersCommand:
+    """Ask for a wrapping key for `key`, an id or alias. An empty provider asks for the key's, or the default one."""
+
+    key: str
+    provider: str
+
+    def __post_init__(self) -> None:
+        check_key_name(self.key)
+        check_unreserved(self.key, "")
+        if self.provider:
+            check_name(self.provider, "provider")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportKeyCommand:
+    """Import wrapped material into `key`: a new key's id, or the id or alias of one that gets a version more.
+
+    ``check_value`` is empty where the caller does not compare. Tenant, description and labels are for a new key.
+    """
+
+    key: str
+    token: bytes = field(repr=False)
+    wrapped_material: bytes = field(repr=False)
+    check_value: str
+    tenant: str
+    provider: str
+    description: str
+    labels: Mapping[str, str]
+    reason: str
+    dry_run: bool
+
+    def __post_init__(self) -> None:
+        check_key_name(self.key)
+        for text, name in ((self.tenant, "tenant"), (self.provider, "provider")):
+            if text:
+                check_name(text, name)
+        check_unreserved(self.key, self.tenant)
+        for value, name, limit in (
+            (self.token, "token", TOKEN_LIMIT),
+            (self.wrapped_material, "wrapped_material", WRAPPED_MATERIAL_LIMIT),
+        ):
+            if not 0 < len(value) <= limit:
+                raise InvalidRequest(f"{name} must have 1 to {limit} bytes.", advice="See docs/import.md.")
+        if self.check_value and not _CHECK_VALUE.match(self.check_value):
+            raise InvalidRequest(
+                "check_value is not a key check value.", advice="Give 6 hexadecimal digits, or leave it out."
+            )
+        check_text(self.description, "description")
+        check_labels(self.labels)
+        if not check_text(self.reason, "reason").strip():
+            raise InvalidRequest("reason is required.", advice="Say why the material is imported.")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedKey:
+    """The key after an import, and the check value of its newest version; empty where the provider can't tell it."""
+
+    key: Key
+    check_value: str
+
+
+class _Imports:
+    """What both verbs do alike: find out what is meant, and who may."""
+
+    def __init__(self, writer: KeyWriter, keyring: Keyring, default_provider: str) -> None:
+        self._writer = writer
+        self._keyring = keyring
+        self._default_provider = default_provider
+
+    def _wanted(self, name: str, tenant: str, change: Mapping[str, object]) -> Sequence[Access]:
+        """Return the accesses: to import in the tenant, and where the key is there already, to rotate it.
+
+        A name that nobody has is a new key's, unless it is an alias: then it is refused as unknown.
+        """
+        key = self._keyring.resolve(name)
+        if key is None and not name.startswith(ALIAS_PREFIX):
+            return (Access(Action.IMPORT_KEY, None, tenant or None, change=change),)
+        owner = key.tenant if key is not None else tenant or None
+        return (Access(Action.IMPORT_KEY, None, owner, change=change), Access(Action.ROTATE_KEY, name))
+
+    def _provider_of(self, key: Key | None, asked: str) -> str:
+        if key is None:
+            return asked or self._default_provider
+        if asked not in ("", key.provider):
+            raise InvalidRequest(
+                f"The material of the key is in the provider {key.provider}.",
+                advice="A key stays in its provider: leave the provider out, or import a new key.",
+            )
+        return key.provider
+
+    def _importer(self, name: str) -> ImportsMaterial:
+        return _importing(self._writer.provider(name))
+
+
+class CreateImportParameters(_Imports):
+    """The verb. It changes nothing that the gateway keeps; a token may keep the wrapping key until it is used."""
+
+    changes_state: ClassVar[bool] = False
+
+    def accesses(self, command: CreateImportParametersCommand) -> Sequence[Access]:
+        """Wants to import in the tenant, and to rotate the key where it is there already."""
+        return self._wanted(command.key, "", {})
+
+    def run(self, command: CreateImportParametersCommand, grant: Grant) -> ImportParameters:
+        """Make the parameters. Raises `FailedPrecondition` with IMPORT_UNSUPPORTED where the provider can't import."""
+        key = _existing(grant)
+        grant.trail.key_id, version = (command.key, 1) if key is None else (key.key_id, key.primary.version + 1)
+        grant.trail.key_version = version
+        provider = self._provider_of(key, command.provider)
+        return self._importer(provider).import_parameters(grant.trail.key_id, version)
+
+
+class ImportKey(_Imports):
+    """The verb."""
+
+    changes_state: ClassVar[bool] = True
+
+    def accesses(self, command: ImportKeyCommand) -> Sequence[Access]:
+        """Wants to import in the tenant, and to rotate the key where it is there already."""
+        change = change_of(
+            command.reason,
+            dry_run=command.dry_run,
+            key_id=command.key,
+            tenant=command.tenant,
+            provider=command.provider,
+            description=command.description,
+            labels=dict(command.labels) or None,
+            check_value=command.check_value.upper(),
+        )
+        return self._wanted(command.key, command.tenant, change)
+
+    def run(self, command: ImportKeyCommand, grant: Grant) -> ImportedKey:
+        """Import.
+
+        A dry run checks the token, the lengths and the states, and does not unwrap. Raises `FailedPrecondition` with
+        IMPORT_REFUSED or IMPORT_UNSUPPORTED, `AlreadyExists`, `Conflict`, and where a part is down `Unavailable`.
+        """
+        key = _existing(grant)
+        grant.trail.key_id = command.key if key is None else key.key_id
+        offer = ImportOffer(command.token, command.wrapped_material, command.check_value.upper())
+        check_values: list[str] = []
+
+        def take_in(provider: KeyProvider, key_id: str, version: int) -> bytes:
+            imported = _importing(provider).import_material(key_id, version, offer)
+            check_values.append(imported.check_value)
+            return imported.reference
+
+        def next_key(stored: Key, material: bytes) -> Key:
+            return stored.with_new_version(material, grant.now, command.reason, Origin.IMPORTED)
+
+        provider = self._provider_of(key, command.provider)
+        importer = self._importer(provider)
+        if key is None:
+            made = self._writer.add(
+                self._new_key(command, provider, grant), next_key, dry_run=command.dry_run, source=take_in
+            )
+            made = made if made.versions else next_key(made, b"")
+        else:
+            if command.tenant or command.description or command.labels:
+                raise InvalidRequest(
+                    "The key is there already: tenant, description and labels are for a new one.",
+                    advice="Leave them out, and change them with UpdateKey.",
+                )
+            made = self._writer.rotate(
+                key.key_id, next_key, dry_run=command.dry_run, source=take_in, act=Act.IMPORT_VERSION
+            )
+        grant.trail.key_version = made.primary.version
+        if command.dry_run:
+            importer.check_import(made.key_id, made.primary.version, offer)
+        return ImportedKey(made, check_values[0] if check_values else "")
+
+    def _new_key(self, command: ImportKeyCommand, provider: str, grant: Grant) -> Key:
+        return Key(
+            check_name(command.key, "key"),
+            command.tenant or grant.principal.tenant,
+            provider,
+            versions=(),
+            created=grant.now,
+            updated=grant.now,
+            description=command.description,
+            labels=check_labels(command.labels),
+        )
+
+
+def _existing(grant: Grant) -> Key | None:
+    """Return the key that gets a version more, or None for a new one: that is what was asked of the policies."""
+    return grant.key(1) if len(grant.keys) > 1 else None
+
+
+def _importing(provider: KeyProvider) -> ImportsMaterial:
+    if not isinstance(provider, ImportsMaterial):
+        raise FailedPrecondition(
+            f"The key provider {provider.describe().name} takes in no material.",
+            reason=Reason.IMPORT_UNSUPPORTED,
+            advice="Import into another provider, or let this one make the key.",
+        )
+    return provider
