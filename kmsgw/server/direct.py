@@ -22,6 +22,7 @@ import grpc
 from grpc import _server as grpc_internals
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
+from kmsgw.errors import KmsgwError, ResourceExhausted
 from kmsgw.operations.waiting import WouldWait, become_impatient
 from kmsgw.server.gates import Proof
 from kmsgw.server.pipeline import Call, Pipeline, Reply
@@ -35,6 +36,12 @@ _IDLE_SECONDS: Final = 1.0
 _AT_ONCE: Final = 64
 """Calls that are flushed together at most, so that the first of a flood need not wait for its end."""
 
+MESSAGE_SECONDS: Final = 10.0
+"""A call whose message has not come after this is ended. It holds no thread meanwhile, only memory."""
+
+MOST_WAITING: Final = 4096
+"""Calls of a worker that may wait for their message; beyond, the oldest is ended."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -46,11 +53,12 @@ def supported() -> bool:
 class _Rpc:
     """A call in the hands of the loop. It stands in grpcio's list of calls until it has been answered."""
 
-    __slots__ = ("event", "method")
+    __slots__ = ("event", "expires", "method")
 
     def __init__(self, event: Any, method: str) -> None:
         self.event = event
         self.method = method
+        self.expires = time.monotonic() + MESSAGE_SECONDS
 
     def proof(self) -> Proof:
         """Read what an officer's call carries."""
@@ -74,6 +82,8 @@ class DirectLoop:
         self._pipeline = pipeline
         self._inline = {method.encode(): method for method in inline}
         self._threads = threads
+        self._waiting: dict[_Rpc, None] = {}
+        self._swept = 0.0
         self._answered: list[tuple[_Rpc, Reply]] = []
         self._begun = threading.Condition()
         self._queued: list[tuple[_Rpc, Reply]] = []
@@ -86,6 +96,8 @@ class DirectLoop:
         with state.lock:
             state.server.start()
             state.stage = grpc_internals._ServerStage.STARTED  # noqa: SLF001
+            for method in state.registered_method_handlers:
+                grpc_internals._request_registered_call(state, method)  # noqa: SLF001
             grpc_internals._request_call(state)  # noqa: SLF001
         threading.Thread(target=self._flush, name="flush", daemon=True).start()
         threading.Thread(target=self._serve, name="loop", daemon=True).start()
@@ -94,6 +106,7 @@ class DirectLoop:
         become_impatient()
         state, poll = self._state, self._state.completion_queue.poll
         continues, timeout = grpc_internals._process_event_and_continue, cygrpc.CompletionType.queue_timeout  # noqa: SLF001
+        requested = grpc_internals._REQUEST_CALL_TAG  # noqa: SLF001
         going = True
         while going:
             # With answers in hand the queue is only emptied, not waited for: they go to the flush as soon as nothing
@@ -101,12 +114,12 @@ class DirectLoop:
             event = poll(0 if self._answered else time.time() + _IDLE_SECONDS)
             if event.completion_type == timeout:
                 self._hand_over()
-                continue
-            if event.tag is grpc_internals._REQUEST_CALL_TAG and event.success and self._accept(event):  # noqa: SLF001
-                continue
-            going = continues(state, event)
-            if len(self._answered) >= _AT_ONCE:
-                self._hand_over()
+                self._turn_away()
+            elif not (event.tag is requested and event.success and self._accept(event)):
+                going = continues(state, event)
+                if len(self._answered) >= _AT_ONCE:
+                    self._hand_over()
+                    self._turn_away()
             # An event holds its call. The last reference must not be kept over the next poll.
             event = None
         self._hand_over()
@@ -123,6 +136,7 @@ class DirectLoop:
         with state.lock:
             state.due.remove(grpc_internals._REQUEST_CALL_TAG)  # noqa: SLF001
             state.rpc_states.add(rpc)
+            self._waiting[rpc] = None
             event.call.start_server_batch(
                 (cygrpc.ReceiveMessageOperation(_NO_FLAGS),), lambda received: self._received(rpc, received)
             )
@@ -132,13 +146,15 @@ class DirectLoop:
 
     def _received(self, rpc: _Rpc, event: Any) -> tuple[None, tuple[()]]:
         """Answer a call whose message is there, or hand it to a thread that may wait."""
+        if self._waiting.pop(rpc, rpc) is rpc:
+            return None, ()  # turned away meanwhile
         message = event.batch_operations[0].message()
         if message is None:
-            self._close(rpc)
+            self._forget(rpc)
             return None, ()
         call = rpc.call(message)
         if self.draining:
-            self._threads.submit(self._answer_patiently, rpc, call)
+            self._threads.submit(self._refuse, rpc, call, stopping())
             return None, ()
         try:
             reply = self._pipeline.begin(call)
@@ -170,10 +186,7 @@ class DirectLoop:
                 self._send(rpc, self._pipeline.finish(reply))
 
     def _answer_patiently(self, rpc: _Rpc, call: Call) -> None:
-        if self.draining:
-            self._send(rpc, self._pipeline.refuse(call, stopping()))
-        else:
-            self._send(rpc, self._pipeline.handle(call))
+        self._send(rpc, self._pipeline.handle(call))
 
     def _send(self, rpc: _Rpc, reply: Reply) -> None:
         """Send an answer, and forget the call when it has left."""
@@ -189,8 +202,23 @@ class DirectLoop:
             message = (cygrpc.SendMessageOperation(reply.message, _NO_FLAGS),)
         self._finish(rpc, (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS), *message, status))
 
-    def _close(self, rpc: _Rpc) -> None:
-        """End a call that came without a message: cancelled, or half closed."""
+    def _turn_away(self) -> None:
+        """End the calls whose message does not come, at most once a second: a caller may begin calls for nothing."""
+        now = time.monotonic()
+        if now < self._swept + _IDLE_SECONDS:
+            return
+        self._swept = now
+        for rpc in list(self._waiting):
+            if rpc.expires > now and len(self._waiting) <= MOST_WAITING:
+                return
+            del self._waiting[rpc]
+            self._threads.submit(self._refuse, rpc, rpc.call(b""), _overdue())
+
+    def _refuse(self, rpc: _Rpc, call: Call, error: KmsgwError) -> None:
+        self._send(rpc, self._pipeline.refuse(call, error))
+
+    def _forget(self, rpc: _Rpc) -> None:
+        """End a call whose caller has given it up before its message: nothing was asked, nothing is recorded."""
         status = cygrpc.SendStatusFromServerOperation(None, cygrpc.StatusCode.cancelled, b"", _NO_FLAGS)
         self._finish(rpc, (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS), status))
 
@@ -198,3 +226,9 @@ class DirectLoop:
         # The last batch waits for the call's close as well; its event takes the call off grpcio's list.
         close = cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)
         rpc.event.call.start_server_batch((*operations, close), lambda _: (rpc, ()))
+
+
+def _overdue() -> ResourceExhausted:
+    return ResourceExhausted(
+        "The message of the call did not come.", advice="Send the message with the call.", retry_after=1.0
+    )

@@ -9,7 +9,7 @@ import pytest
 from kmsgw.model.access import Action
 from kmsgw.v1 import common_pb2, crypto_service_pb2
 from tests.support.calls import METHODS, Caller, pairs
-from tests.support.gateway import Gateway
+from tests.support.gateway import Gateway, eventually
 
 _CONNECTIONS = 6
 _CALLS_EACH = 20
@@ -68,7 +68,7 @@ def test_calls_that_are_never_finished_stop_nobody_else(
 
     assert _others_are_served(gateway)
 
-    assert any(each.done() for each in begun)
+    assert eventually(lambda: any(each.done() for each in begun), 15)
     for each in begun:
         each.cancel()  # type: ignore[no-untyped-call]
 
