@@ -75,7 +75,7 @@ def secret_text(secret: bytes) -> str:
 
 def provisioning_uri(secret: bytes, officer_id: str) -> str:
     """Return a secret as an ``otpauth`` URI for a QR code, with the parameters that apps take as their defaults."""
-    label = quote(f"{_ISSUER}:{officer_id}")
+    label = f"{_ISSUER}:{quote(officer_id)}"
     parameters = {"secret": secret_text(secret), "issuer": _ISSUER, "algorithm": "SHA1", "digits": 6, "period": 30}
     return f"otpauth://totp/{label}?{urlencode(parameters)}"
 
