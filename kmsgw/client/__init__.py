@@ -15,6 +15,8 @@ from kmsgw.client.results import (
     GatewayStatus,
     Health,
     Identity,
+    ImportedKey,
+    ImportParameters,
     KeyInfo,
     KeyVersionInfo,
     LoginSession,
@@ -29,6 +31,7 @@ from kmsgw.client.results import (
     WrappedDataKey,
 )
 from kmsgw.client.retry import NO_RETRY, RetryPolicy
+from kmsgw.envelope.material import key_check_value, wrap_material
 from kmsgw.errors import (
     AccessDenied,
     AlreadyExists,
@@ -89,6 +92,8 @@ __all__ = [
     "GatewayStatus",
     "Health",
     "Identity",
+    "ImportParameters",
+    "ImportedKey",
     "InternalError",
     "InvalidRequest",
     "KeyInfo",
@@ -121,4 +126,6 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "WrappedDataKey",
+    "key_check_value",
+    "wrap_material",
 ]

@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 
 import grpc
 
-from kmsgw.client.calls import approvals, crypto, keys, officers, policy, sealing, system
+from kmsgw.client.calls import approvals, crypto, imports, keys, officers, policy, sealing, system
 from kmsgw.client.calls.call import Answer, Call, Page
 from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.channel import channel_credentials, channel_options
@@ -174,6 +174,8 @@ class AsyncKeys(_AsyncCaller):
     schedule_destruction = _awaitable(keys.schedule_key_destruction)
     cancel_destruction = _awaitable(keys.cancel_key_destruction)
     set_minimum_decrypt_version = _awaitable(keys.set_minimum_decrypt_version)
+    import_parameters = _awaitable(imports.import_parameters)
+    import_key = _awaitable(imports.import_key)
     create_alias = _awaitable(keys.create_alias)
     delete_alias = _awaitable(keys.delete_alias)
 

@@ -7,7 +7,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 
 import grpc
 
-from kmsgw.client.calls import approvals, crypto, keys, officers, policy, sealing, system
+from kmsgw.client.calls import approvals, crypto, imports, keys, officers, policy, sealing, system
 from kmsgw.client.calls.call import Answer, Call, Page
 from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.channel import channel_credentials, channel_options
@@ -154,6 +154,8 @@ class Keys(_Caller):
     schedule_destruction = _blocking(keys.schedule_key_destruction)
     cancel_destruction = _blocking(keys.cancel_key_destruction)
     set_minimum_decrypt_version = _blocking(keys.set_minimum_decrypt_version)
+    import_parameters = _blocking(imports.import_parameters)
+    import_key = _blocking(imports.import_key)
     create_alias = _blocking(keys.create_alias)
     delete_alias = _blocking(keys.delete_alias)
 

@@ -138,6 +138,33 @@ class ScheduledDestruction:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportParameters:
+    """Where to wrap material to: an RSA key (SubjectPublicKeyInfo, DER), and the token that goes back with it.
+
+    ``expires`` is when the token ends. Give a check value with the material only where ``computes_check_value``.
+    """
+
+    public_key: bytes
+    token: bytes = field(repr=False)
+    expires: datetime
+    computes_check_value: bool
+    request_id: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedKey:
+    """A key after an import, and the version that holds the material.
+
+    ``check_value`` is the key check value as the provider tells it, 6 hexadecimal digits; empty where it can't.
+    """
+
+    key: KeyInfo
+    version: KeyVersionInfo
+    check_value: str
+    request_id: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """Why a request was allowed or refused. No policies on a refusal: nothing permits it.
 
