@@ -9,14 +9,33 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from kmsgw.server.status import DETAILS_METADATA, REQUEST_ID_METADATA
-from kmsgw.v1 import common_pb2, crypto_service_pb2, key_service_pb2, policy_service_pb2, system_service_pb2
+from kmsgw.v1 import (
+    approval_service_pb2,
+    common_pb2,
+    crypto_service_pb2,
+    key_service_pb2,
+    officer_service_pb2,
+    policy_service_pb2,
+    system_service_pb2,
+)
 from tests.support.gateway import Gateway
 
-METHODS = {
-    method.name: f"/{service.full_name}/{method.name}"
-    for module in (crypto_service_pb2, key_service_pb2, policy_service_pb2, system_service_pb2)
+SERVICES = {
+    service.name: service
+    for module in (
+        approval_service_pb2,
+        crypto_service_pb2,
+        key_service_pb2,
+        officer_service_pb2,
+        policy_service_pb2,
+        system_service_pb2,
+    )
     for service in module.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
+}
+"""Every service of kmsgw's contract, by its short name."""
+
+METHODS = {
+    method.name: f"/{service.full_name}/{method.name}" for service in SERVICES.values() for method in service.methods
 }
 """Path of each method of kmsgw, by its name alone."""
 
