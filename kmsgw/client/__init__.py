@@ -3,7 +3,7 @@
 from kmsgw.client.aio import AsyncApprovals, AsyncClient, AsyncKeys, AsyncOfficers, AsyncPolicy
 from kmsgw.client.client import Approvals, Client, Keys, Officers, Policy
 from kmsgw.client.credentials import Credentials
-from kmsgw.client.proving import CodeSource
+from kmsgw.client.proving import ApprovalSource, CodeSource
 from kmsgw.client.results import (
     ApprovalInfo,
     ApprovalVoteInfo,
@@ -65,6 +65,7 @@ __all__ = [
     "Action",
     "AlreadyExists",
     "ApprovalInfo",
+    "ApprovalSource",
     "ApprovalState",
     "ApprovalVoteInfo",
     "Approvals",

@@ -14,7 +14,7 @@ from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.channel import channel_credentials, channel_options
 from kmsgw.client.credentials import Credentials
 from kmsgw.client.failures import Failure, Metadata, find_request_id, read_failure
-from kmsgw.client.proving import NOTHING_BORNE, Bearing, CodeSource
+from kmsgw.client.proving import NOTHING_BORNE, ApprovalSource, Bearing, CodeSource
 from kmsgw.client.retry import RetryPolicy
 from kmsgw.client.transport import Attempts, Settings, client_closed, next_token
 from kmsgw.clock import SYSTEM_CLOCK, Clock
@@ -91,11 +91,11 @@ class _AsyncTransport:
             if isinstance(outcome, Answer):
                 # Cryptography over megabytes would hold up every other task of the loop.
                 return await asyncio.to_thread(call.result, outcome) if call.heavy else call.result(outcome)
-            source = bearing.source_for(outcome)
-            if source is None:
+            remedy = bearing.remedy_for(outcome)
+            if remedy is None:
                 raise outcome
             # It waits for a person, who must not hold up the loop either.
-            bearing = bearing.with_code(await asyncio.to_thread(source, outcome))
+            bearing = await asyncio.to_thread(remedy)
 
     async def _outcome(self, call: Call[T], bearing: Bearing) -> Answer | KmsgwError:
         settings = self.connection.settings
@@ -238,10 +238,10 @@ class AsyncClient(_AsyncCaller):
         self.approvals = AsyncApprovals(transport, declaration)
         self.officers = AsyncOfficers(transport, declaration)
 
-    def proving(self, *, session: str = "", code: str | CodeSource = "", approval: str = "") -> Self:
+    def proving(self, *, session: str = "", code: str | CodeSource = "", approval: str | ApprovalSource = "") -> Self:
         """Return a view of this client whose calls prove what is given: as `Client.proving`, and not to await.
 
-        A function that returns codes is called in a thread.
+        A function that returns codes or approvals is called in a thread.
         """
         view = copy.copy(self)
         bearing = self._transport.bearing.extended(session, code, approval)

@@ -13,7 +13,7 @@ from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.channel import channel_credentials, channel_options
 from kmsgw.client.credentials import Credentials
 from kmsgw.client.failures import Failure, find_request_id, read_failure
-from kmsgw.client.proving import NOTHING_BORNE, Bearing, CodeSource
+from kmsgw.client.proving import NOTHING_BORNE, ApprovalSource, Bearing, CodeSource
 from kmsgw.client.retry import RetryPolicy
 from kmsgw.client.transport import Attempts, Settings, client_closed, next_token
 from kmsgw.clock import SYSTEM_CLOCK, Clock
@@ -79,10 +79,10 @@ class _Transport:
             outcome = self._outcome(call, bearing)
             if isinstance(outcome, Answer):
                 return call.result(outcome)
-            source = bearing.source_for(outcome)
-            if source is None:
+            remedy = bearing.remedy_for(outcome)
+            if remedy is None:
                 raise outcome
-            bearing = bearing.with_code(source(outcome))
+            bearing = remedy()
 
     def _outcome(self, call: Call[T], bearing: Bearing) -> Answer | KmsgwError:
         settings = self.connection.settings
@@ -219,11 +219,12 @@ class Client(_Caller):
         self.approvals = Approvals(transport, declaration)
         self.officers = Officers(transport, declaration)
 
-    def proving(self, *, session: str = "", code: str | CodeSource = "", approval: str = "") -> Self:
+    def proving(self, *, session: str = "", code: str | CodeSource = "", approval: str | ApprovalSource = "") -> Self:
         """Return a view of this client whose calls prove what is given: for officers.
 
         `session` is that of a login. `code` is a one-time code for the next sensitive call, or a function that returns
-        one, which is called when the gateway wants a code or has refused one. `approval` is the id of an approval.
+        one, which is called when the gateway wants a code or has refused one. `approval` is the id of an approval,
+        or a function that waits for one and returns its id: the very same request is then sent again with it.
         What is left out stays as it is here. The connection is shared: closing either closes both.
 
         A call that carries a code is repeated only where it was never sent, since a code works once. Raises
