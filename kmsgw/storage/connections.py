@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Final
 
 from sqlalchemy import Connection, Engine, NullPool, QueuePool
@@ -54,6 +54,9 @@ class Connections:
         self._engine: Engine | None = None
         self._owner = 0
         self._closed = False
+        # SQLite has one writer, and who waits for it asks again and again, in no order: among many threads one may
+        # starve. So the threads of a process take turns here first.
+        self._writing = threading.Lock() if isinstance(database.place, SqliteFile) else None
 
     @contextmanager
     def transaction(self, access: Access) -> Iterator[Connection]:
@@ -63,18 +66,32 @@ class Connections:
         connection broke, the change may have been made or not. Calls of the database inside the block stand in
         `database_faults` of their own.
         """
-        with database_faults():
-            connection = self._begin(access)
-        try:
-            yield connection
-        except BaseException:
-            _abandon(connection)
-            raise
-        with database_faults():
+        with self._turn() if access is Access.WRITE else nullcontext():
+            with database_faults():
+                connection = self._begin(access)
             try:
-                connection.commit()
-            finally:
-                connection.close()
+                yield connection
+            except BaseException:
+                _abandon(connection)
+                raise
+            with database_faults():
+                try:
+                    connection.commit()
+                finally:
+                    connection.close()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for this thread's turn to write, where threads take turns."""
+        if self._writing is None:
+            yield
+            return
+        if not self._writing.acquire(timeout=self._timeouts.statement):
+            raise StateUnavailable("The state database is slow to write.")
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     def close(self) -> None:
         """Close the pooled connections. Transactions under way end undisturbed; later ones are refused."""
