@@ -12,6 +12,7 @@ from kmsgw.model.key import NO_ROTATION_POLICY, KeyState
 
 _LAZY = {
     "update": ("kmsgw.cli.key_update:update", "Change description, labels, protection or rotation policy."),
+    "import": ("kmsgw.cli.key_import:import_key", "Import a key's material that was made elsewhere."),
     "destroy": ("kmsgw.cli.key_destroy:destroy", "Destroy a key or a version after some days."),
     "restore": ("kmsgw.cli.key_destroy:restore", "Cancel a destruction that has not happened yet."),
     "versions": ("kmsgw.cli.key_version:versions", "List the versions of a key."),
@@ -28,7 +29,7 @@ _LAZY = {
     examples=['kmsgw key create ehr --description "Patient records"', "kmsgw key list", "kmsgw key rotate ehr"],
 )
 def key() -> None:
-    """Create, rotate, disable and list keys. No key material ever passes through here."""
+    """Create, rotate, disable and list keys. No key material passes through here, but for `import`, which wraps it first."""
 
 
 def _would(invocation: Invocation, dry_run: bool) -> None:
