@@ -29,7 +29,7 @@ _LAZY = {
     examples=['kmsgw key create ehr --description "Patient records"', "kmsgw key list", "kmsgw key rotate ehr"],
 )
 def key() -> None:
-    """Create, rotate, disable and list keys. No key material passes through here, but for `import`, which wraps it first."""
+    """Create, rotate, disable and list keys. Key material passes through `import` alone, which wraps it."""
 
 
 def _would(invocation: Invocation, dry_run: bool) -> None:
