@@ -2,6 +2,7 @@
 
 import click
 
+from kmsgw.cli.approval_wait import awaiting
 from kmsgw.cli.command import Group, verb
 from kmsgw.cli.consent import Consent, destructive
 from kmsgw.cli.invocation import Invocation, pass_invocation
@@ -26,6 +27,7 @@ def _full(name: str) -> str:
 @click.argument("alias", metavar="ALIAS")
 @click.argument("key", metavar="KEY_ID")
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@awaiting
 @pass_invocation
 def create(invocation: Invocation, alias: str, key: str, dry_run: bool) -> None:
     """Let ALIAS lead to a key. The prefix alias/ may be left out."""
@@ -45,6 +47,7 @@ def create(invocation: Invocation, alias: str, key: str, dry_run: bool) -> None:
 )
 @click.argument("alias", metavar="ALIAS")
 @destructive
+@awaiting
 @pass_invocation
 def delete(invocation: Invocation, alias: str, consent: Consent) -> None:
     """Take a name away. The key stays, and what it protects too; callers that use the alias are refused."""

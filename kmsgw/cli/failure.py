@@ -47,6 +47,7 @@ _ADVICE: Mapping[ExitCode, str] = {
     ExitCode.LOCAL: "Run the command with --help.",
     ExitCode.REMOTE: "Run `kmsgw doctor`.",
     ExitCode.DENIED: "Ask an officer for the permission.",
+    ExitCode.AWAITING_APPROVAL: "Let another officer run `kmsgw approval list`.",
     ExitCode.UNVERIFIED: "Do not rely on this data; find out who changed it.",
 }
 
@@ -59,7 +60,9 @@ def exit_code(error: KmsgwError) -> ExitCode:
 
     `InvalidRequest` without a request id never left this machine, so it counts as a usage error.
     """
-    if isinstance(error, AccessDenied | Unauthenticated):
+    if error.reason in {Reason.APPROVAL_REQUIRED, Reason.APPROVAL_PENDING}:
+        return ExitCode.AWAITING_APPROVAL
+    if isinstance(error, AccessDenied | Unauthenticated) or error.reason is Reason.APPROVAL_REFUSED:
         return ExitCode.DENIED
     if isinstance(error, DecryptionFailed | EnvelopeMalformed | AuditDamaged):
         return ExitCode.UNVERIFIED
@@ -106,6 +109,8 @@ def _describe_kmsgw(error: KmsgwError) -> tuple[str, ExitCode]:
         faults = "".join(f"\n  {printable(fault)}" for fault in error.faults)
         return f"Error: {len(error.faults)} faults.{faults}\nNext: {printable(error.advice or _ADVICE[code])}", code
     marks = [str(error.reason)] if error.reason is not Reason.CONFIGURATION_INVALID else []
+    if error.approval_id:
+        marks.append(f"approval {error.approval_id}")
     if error.request_id:
         marks.append(f"request {error.request_id}")
     suffix = f" ({', '.join(marks)})" if marks else ""

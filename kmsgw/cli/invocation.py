@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kmsgw.cli.approval_wait import ApprovalWait, say_how_to_come_back
 from kmsgw.cli.failure import CommandError
 from kmsgw.cli.output import Format, Output
 from kmsgw.cli.profile import Flags, Profile, resolve_profile
@@ -24,10 +25,11 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 
 
 class Invocation:
-    """The state that every command of one run shares."""
+    """The state that every command of one run shares. ``arguments`` are those of the command line."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self.flags = Flags()
+        self.arguments: tuple[str, ...] = ()
         self.environ: Mapping[str, str] = os.environ if environ is None else environ
         self._codes: CodeEntry | None = None
 
@@ -134,10 +136,14 @@ class Invocation:
         credentials = Credentials.from_files(profile.ca, profile.certificate, profile.key)
         kept = self.session_file(profile).read(SYSTEM_CLOCK.now())
         with Client(profile.address, credentials, timeout=profile.timeout, purpose=profile.purpose) as client:
+            proven = client.proving(
+                session=kept.session if kept else "", code=self.codes(profile), approval=self.flags.approval or ""
+            )
             try:
-                yield client.proving(session=kept.session if kept else "", code=self.codes(profile))
+                yield proven.proving(approval=ApprovalWait(self, proven))
             except KmsgwError as error:
                 self._say_what_to_type(error)
+                say_how_to_come_back(self, error)
                 raise
 
     @contextmanager

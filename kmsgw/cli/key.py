@@ -2,6 +2,7 @@
 
 import click
 
+from kmsgw.cli.approval_wait import awaiting
 from kmsgw.cli.command import Group, verb
 from kmsgw.cli.consent import Consent, destructive
 from kmsgw.cli.declared import parse_pairs
@@ -54,6 +55,7 @@ def _would(invocation: Invocation, dry_run: bool) -> None:
 @click.option("--deletion-protection", is_flag=True, help="Refuse its destruction until this is taken away.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; recorded.")
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@awaiting
 @pass_invocation
 def create(
     invocation: Invocation,
@@ -108,6 +110,7 @@ def show(invocation: Invocation, key: str) -> None:
 @click.argument("key", metavar="KEY")
 @click.option("--reason", default="", metavar="TEXT", help="Why; recorded with the version.")
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@awaiting
 @pass_invocation
 def rotate(invocation: Invocation, key: str, reason: str, dry_run: bool) -> None:
     """Make a new version that encrypts from now on. Older versions go on decrypting."""
@@ -121,6 +124,7 @@ def rotate(invocation: Invocation, key: str, reason: str, dry_run: bool) -> None
 @click.argument("key", metavar="KEY")
 @click.option("--reason", default="", metavar="TEXT", help="Why; recorded.")
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@awaiting
 @pass_invocation
 def enable(invocation: Invocation, key: str, reason: str, dry_run: bool) -> None:
     """Let a disabled key be used again."""
@@ -140,6 +144,7 @@ def enable(invocation: Invocation, key: str, reason: str, dry_run: bool) -> None
 )
 @click.argument("key", metavar="KEY")
 @destructive
+@awaiting
 @pass_invocation
 def disable(invocation: Invocation, key: str, consent: Consent) -> None:
     """Refuse a key for every cryptographic use, on every node, until it is enabled.

@@ -2,6 +2,7 @@
 
 import click
 
+from kmsgw.cli.approval_wait import awaiting
 from kmsgw.cli.command import verb
 from kmsgw.cli.consent import Consent, destructive
 from kmsgw.cli.failure import CommandError
@@ -30,6 +31,7 @@ _VERSION = click.IntRange(min=1)
 )
 @click.option("--force", is_flag=True, help="Although it was used lately, or data may be left under it.")
 @destructive
+@awaiting
 @pass_invocation
 def destroy(invocation: Invocation, key: str, version: int | None, days: int, force: bool, consent: Consent) -> None:
     """Destroy a key, or one of its versions, after some days.
@@ -75,6 +77,7 @@ def destroy(invocation: Invocation, key: str, version: int | None, days: int, fo
 @click.option("--version", type=_VERSION, metavar="VERSION", help="One version; default the whole key.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; no secret, no patient's name.")
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@awaiting
 @pass_invocation
 def restore(invocation: Invocation, key: str, version: int | None, reason: str, dry_run: bool) -> None:
     """Cancel a destruction that has not happened yet.

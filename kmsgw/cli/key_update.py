@@ -2,6 +2,7 @@
 
 import click
 
+from kmsgw.cli.approval_wait import awaiting
 from kmsgw.cli.command import verb
 from kmsgw.cli.declared import parse_pairs
 from kmsgw.cli.failure import CommandError
@@ -36,6 +37,7 @@ from kmsgw.model.key import NO_ROTATION_POLICY
 )
 @click.option("--reason", default="", metavar="TEXT", help="Why; recorded.")
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@awaiting
 @pass_invocation
 def update(
     invocation: Invocation,

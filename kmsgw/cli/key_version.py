@@ -2,6 +2,7 @@
 
 import click
 
+from kmsgw.cli.approval_wait import awaiting
 from kmsgw.cli.command import verb
 from kmsgw.cli.consent import Consent, destructive
 from kmsgw.cli.failure import CommandError
@@ -26,6 +27,7 @@ def versions(invocation: Invocation, key: str) -> None:
 @click.argument("version", metavar="VERSION", type=_VERSION)
 @click.option("--reason", default="", metavar="TEXT", help="Why; recorded.")
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@awaiting
 @pass_invocation
 def enable_version(invocation: Invocation, key: str, version: int, reason: str, dry_run: bool) -> None:
     """Let a disabled version of a key decrypt again."""
@@ -45,6 +47,7 @@ def enable_version(invocation: Invocation, key: str, version: int, reason: str, 
 @click.argument("key", metavar="KEY")
 @click.argument("version", metavar="VERSION", type=_VERSION)
 @destructive
+@awaiting
 @pass_invocation
 def disable_version(invocation: Invocation, key: str, version: int, consent: Consent) -> None:
     """Refuse a version of a key for every use until it is enabled.
@@ -73,6 +76,7 @@ def disable_version(invocation: Invocation, key: str, version: int, consent: Con
 @click.argument("version", metavar="VERSION", type=_VERSION)
 @click.option("--force", is_flag=True, help="Although one below was used lately, or data may be left under it.")
 @destructive
+@awaiting
 @pass_invocation
 def minimum_version(invocation: Invocation, key: str, version: int, force: bool, consent: Consent) -> None:
     """Refuse decryption under the versions below VERSION, for good: the minimum only rises.

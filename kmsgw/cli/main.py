@@ -11,6 +11,7 @@ from click.exceptions import NoArgsIsHelpError
 from kmsgw import __version__
 from kmsgw.cli.command import Group
 from kmsgw.cli.failure import CommandError, ExitCode, describe
+from kmsgw.cli.invocation import Invocation
 from kmsgw.errors import KmsgwError
 
 COMMANDS = {
@@ -22,6 +23,7 @@ COMMANDS = {
     "whoami": ("kmsgw.cli.whoami:whoami", "Show who the gateway takes you for."),
     "officer": ("kmsgw.cli.officer:officer", "Enrol officers, list them, reset one."),
     "key": ("kmsgw.cli.key:key", "Create, rotate, disable and list keys."),
+    "approval": ("kmsgw.cli.approval:approval", "See and decide what wants the consent of officers."),
     "encrypt": ("kmsgw.cli.encrypt:encrypt", "Encrypt a file or standard input."),
     "decrypt": ("kmsgw.cli.decrypt:decrypt", "Decrypt a file or standard input."),
     "rewrap": ("kmsgw.cli.rewrap:rewrap", "Put envelopes under the newest key version."),
@@ -58,8 +60,10 @@ def cli() -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's) and return its exit code; errors are told on standard error."""
+    invocation = Invocation()
+    invocation.arguments = tuple(sys.argv[1:] if arguments is None else arguments)
     try:
-        result = cli.main(arguments, prog_name="kmsgw", standalone_mode=False)
+        result = cli.main(arguments, prog_name="kmsgw", standalone_mode=False, obj=invocation)
         sys.stdout.flush()
     except NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kmsgw.cli.approval_wait import awaiting
 from kmsgw.cli.command import Group, verb
 from kmsgw.cli.consent import Consent, destructive
 from kmsgw.cli.failure import CommandError
@@ -129,6 +130,7 @@ def list_officers(invocation: Invocation) -> None:
 )
 @click.argument("officer_id", metavar="OFFICER")
 @destructive
+@awaiting
 @pass_invocation
 def reset(invocation: Invocation, officer_id: str, consent: Consent) -> None:
     """Take the second factor of another officer away, so that it can enrol anew after a delay.

@@ -52,6 +52,8 @@ class Flags:
     no_input: bool | None = None
     code_file: str | None = None
     code_fd: int | None = None
+    approval: str | None = None
+    wait: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
