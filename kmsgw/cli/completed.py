@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from kmsgw.cli.invocation import Invocation
 from kmsgw.cli.profile import profile_names
+from kmsgw.model.approval import ApprovalState
 
 if TYPE_CHECKING:
     from kmsgw.client import Client
@@ -69,10 +70,20 @@ def _providers(client: "Client", _: str) -> Iterable[str]:
     return (provider.name for provider in client.status().providers)
 
 
+def _approvals(client: "Client", _: str) -> Iterable[str]:
+    return (approval.approval_id for approval in client.approvals.list(state=ApprovalState.PENDING))
+
+
+def _officers(client: "Client", _: str) -> Iterable[str]:
+    return (officer.officer_id for officer in client.officers.list())
+
+
 _FILES = Files()
 _TYPES: "Mapping[str, click.ParamType[Any, Any]]" = {
     "KEY": _asked(_keys),
     "PROVIDER": _asked(_providers),
+    "APPROVAL": _asked(_approvals),
+    "OFFICER": _asked(_officers),
     "PROFILE": Completed(lambda invocation, _: profile_names(invocation.flags, invocation.environ)),
     "FILE": _FILES,
     "FOLDER": _FILES,

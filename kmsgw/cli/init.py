@@ -81,6 +81,19 @@ origin = "kmsgw.local/log"
 [policy]
 folder = "policies"             # Cedar; check changes with `kmsgw policy validate` and `kmsgw policy test`
 
+# Officers log in with a one-time code, and give a fresh one with each sensitive call.
+# [officers]
+# second_factor = "required"    # "off" is refused in production
+# invitation = false            # true in production: `kmsgwd --invite OFFICER` makes one
+
+# What wants the consent of how many other officers; 0 is nobody's.
+# [approvals]
+# destroy = 1
+# cancel_destruction = 1
+# lower_protection = 1
+# import_key = 1
+# change_officers = 2
+
 # Where key material lives. The name is yours; keys name their provider.
 [providers.software]
 kind = "software"
@@ -265,6 +278,9 @@ def _next_steps(folder: Path) -> str:
         f"Made {folder}: FOR DEVELOPMENT ONLY, valid {VALIDITY.days} days.\n"
         "Next:\n"
         f"  kmsgwd --config {folder}/kmsgwd.toml\n"
+        f"  {kmsgw} key-officer officer enrol\n"
+        f"  {kmsgw} key-officer officer confirm\n"
+        f"  {kmsgw} key-officer login\n"
         f"  {kmsgw} key-officer key create ehr\n"
         f"  {kmsgw} ehr-writer encrypt --key ehr -i FILE -O FILE.kms --context patient=P-1001"
     )

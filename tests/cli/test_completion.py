@@ -11,11 +11,12 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from kmsgw.v1 import key_service_pb2, system_service_pb2
+from kmsgw.v1 import approval_service_pb2, key_service_pb2, officer_service_pb2, system_service_pb2
 from tests.cli.command_line import KMSGW, kmsgw
 from tests.fakes.scripted_gateway import Refusal, Script, ScriptedGateway
 
 LIST = "KeyService/ListKeys"
+PENDING = approval_service_pb2.APPROVAL_STATE_PENDING
 DENIED = Refusal(grpc.StatusCode.PERMISSION_DENIED, "No.", "ACCESS_DENIED")
 KEYS = key_service_pb2.ListKeysResponse(
     keys=[
@@ -95,6 +96,21 @@ def test_providers_and_profiles_complete(gateway: ScriptedGateway, tmp_path: Pat
 
     assert names(tmp_path, "kmsgw --profile officer key create x --provider s") == ["software"]
     assert names(tmp_path, "kmsgw key list --profile ") == ["nobody-there", "officer"]
+
+
+def test_approvals_that_wait_and_officers_complete(gateway: ScriptedGateway, tmp_path: Path) -> None:
+    waiting = [
+        approval_service_pb2.Approval(approval_id=each, state=PENDING, request_hash="0" * 64) for each in ("01a", "02b")
+    ]
+    listed = gateway.script(
+        "ApprovalService/ListApprovals", approval_service_pb2.ListApprovalsResponse(approvals=waiting)
+    )
+    officer = officer_service_pb2.Officer(officer_id="auditor", state=officer_service_pb2.OFFICER_STATE_ACTIVE)
+    gateway.script("OfficerService/ListOfficers", officer_service_pb2.ListOfficersResponse(officers=[officer]))
+
+    assert names(tmp_path, "kmsgw --profile officer approval approve 0") == ["01a", "02b"]
+    assert approval_service_pb2.ListApprovalsRequest.FromString(listed.requests[0]).state == PENDING
+    assert names(tmp_path, "kmsgw --profile officer officer reset ") == ["auditor"]
 
 
 def test_files_are_left_to_the_shell(tmp_path: Path) -> None:
