@@ -192,14 +192,16 @@ class SecondFactorOfOfficers:
         secret = self._secrets.open(officer.officer_id, officer.sealed_secret)
 
         def accept(unit: OfficerUnit) -> bool:
-            floor = unit.officer.floor_step
-            for step in totp.matching_steps(secret, code, now):
-                if step > floor and unit.spend(step):
-                    if step - FLOOR_DISTANCE > floor:
-                        unit.forget_steps(step - FLOOR_DISTANCE)
-                        unit.save(replace(unit.officer, floor_step=step - FLOOR_DISTANCE))
-                    return True
-            return False
+            # One in a million codes is that of two steps. All of them are spent, and one that was spent before refuses
+            # the code: the same six digits never work twice while a step whose code they are is in the window.
+            steps, floor = totp.matching_steps(secret, code, now), unit.officer.floor_step
+            if not steps or min(steps) <= floor or not all(unit.spend(step) for step in steps):
+                return False
+            new_floor = max(steps) - FLOOR_DISTANCE
+            if new_floor > floor:
+                unit.forget_steps(new_floor)
+                unit.save(replace(unit.officer, floor_step=new_floor))
+            return True
 
         return accept
 
