@@ -13,10 +13,12 @@ import grpc
 from grpc_reflection.v1alpha import reflection
 
 from kmsgw import __version__
+from kmsgw.audit.acts import AuditedActs
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.record import ContextDigest
 from kmsgw.audit.requests import NodeRequests
 from kmsgw.audit.secret_files import load_or_create_secret
+from kmsgw.audit.usage import LogUsage, count_retired
 from kmsgw.authn.authenticator import Authenticator
 from kmsgw.authn.files import RevocationFiles
 from kmsgw.authn.invitations import Invitations
@@ -35,18 +37,25 @@ from kmsgw.config import (
     VaultAppRoleLogin,
     VaultCertificateLogin,
 )
-from kmsgw.errors import AuditUnavailable, ConfigurationError
+from kmsgw.errors import AuditUnavailable, ConfigurationError, KmsgwError
 from kmsgw.model.access import Principal, PrincipalKind
 from kmsgw.model.officer import Lockout
 from kmsgw.operations.approval_ports import ApprovalStore
 from kmsgw.operations.approval_rules import ApprovalRule
 from kmsgw.operations.catalogue import Operations, World
+from kmsgw.operations.control.destruction import Destruction
+from kmsgw.operations.control.get_key_usage import UsedLately
 from kmsgw.operations.control.get_status import ProviderState, WorkerState
 from kmsgw.operations.control.key_writer import KeyWriter
 from kmsgw.operations.data_keys import CacheLimits, DataKeys
+from kmsgw.operations.due_rotation import DueRotations
 from kmsgw.operations.index_keys import IndexKeys
+from kmsgw.operations.keeper import Chore, Keeper
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.officer_secrets import OfficerSecrets
+from kmsgw.operations.upkeep import Upkeep
+from kmsgw.operations.usage import UsageAccount, UsageStore
+from kmsgw.operations.wrap_allowance import StoredWraps
 from kmsgw.providers.base import KeyProvider
 from kmsgw.providers.pkcs11 import MechanismChoice, Pkcs11Provider
 from kmsgw.providers.root_key import load_root_key_from_file, root_key_from_bytes, root_key_from_passphrase
@@ -62,7 +71,16 @@ from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, HealthMo
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.rpcs import INLINE, SERVICES, rpc_table
 from kmsgw.server.tls import ServerCredentials, check_tls_files
-from kmsgw.storage import Database, examine, migrate, open_approvals, open_index_keys, open_officers, open_store
+from kmsgw.storage import (
+    Database,
+    examine,
+    migrate,
+    open_approvals,
+    open_index_keys,
+    open_officers,
+    open_store,
+    open_usage,
+)
 from kmsgw.surroundings import (
     CONTEXT_KEY,
     examine_audit,
@@ -114,11 +132,13 @@ class Gateway:
     authenticator: Authenticator
     rules: PrincipalRules
     revocation: RevocationFiles | None
+    upkeep: Upkeep
     close_store: Callable[[], None]
     stopped: threading.Event
 
     def start(self) -> None:
-        """Serve."""
+        """Serve. Raises `StateUnavailable` without database."""
+        self.upkeep.begin()
         self.health.start()
         threading.Thread(target=self._watch_revocation, name="revocation", daemon=True).start()
         self.server.start()
@@ -142,6 +162,7 @@ class Gateway:
         self.health.stop()
         self.server.stop(grace)
         self.health.join(_PROBE_SECONDS)
+        self.upkeep.stop()
         self.keyring.stop()
         # After the last answer, so that the last checkpoint holds all of them.
         try:
@@ -149,6 +170,10 @@ class Gateway:
         except AuditUnavailable as error:
             # Entries were refused for want of room or by a fault. Their callers were told, each in its call.
             _LOG.warning("the audit log was closed without every entry: %s", error.message)
+        try:
+            self.upkeep.finish()
+        except KmsgwError as error:
+            _LOG.warning("the last usage is counted at the next start: %s", error.message)
         for provider in self.providers.values():
             provider.close()
         self.close_store()
@@ -210,7 +235,9 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
     keyring.start()
     cache = settings.cache
     limits = CacheLimits(cache.max_messages, cache.max_bytes, cache.max_age_seconds, cache.entries)
-    data_keys = DataKeys(providers, limits)
+    usage = open_usage(database)
+    allowance = StoredWraps(usage.usage.wraps)
+    data_keys = DataKeys(providers, limits, allowance=allowance)
     keyring.on_change(data_keys.forget)
     index_keys = IndexKeys(index_key_store, data_keys, keyring, limits)
     keyring.on_change(index_keys.forget)
@@ -242,7 +269,8 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
             development_certificates=credentials.development,
         )
 
-    secrets = OfficerSecrets(keyring, KeyWriter(store, keyring, providers), data_keys, settings.default_provider)
+    writer = KeyWriter(store, keyring, providers)
+    secrets = OfficerSecrets(keyring, writer, data_keys, settings.default_provider)
     second_factor = SecondFactorOfOfficers(officers, secrets, _officer_rules(settings))
     required = settings.officers.second_factor == "required"
     operations = Operations(
@@ -258,6 +286,8 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
             principals=principals,
             observe=observe,
             approvals=approvals,
+            usage=usage.usage,
+            key_in_use=UsedLately(usage.usage, timedelta(days=settings.usage.recent_days), [index_keys]),
             officers=principals,
             second_factor=second_factor,
             second_factor_required=required,
@@ -289,6 +319,17 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
         max_connection_age_seconds=settings.server.max_connection_age_seconds,
         register=(health.register, *((_register_reflection,) if settings.server.reflection else ())),
     )
+    acts = AuditedActs(audit)
+    chores: dict[str, Chore] = {
+        "rotation": DueRotations(keyring, usage.usage, writer, acts).run_due,
+        "destruction": Destruction(store, keyring, providers, acts).run_due,
+    }
+    keeper = Keeper(usage.duties, f"{settings.node}/{worker}/{os.getpid()}", chores)
+    upkeep = Upkeep(
+        UsageAccount(LogUsage(audit), usage.usage, allowance),
+        keeper,
+        lambda: _count_retired(settings, worker, usage.usage),
+    )
     return Gateway(
         settings,
         server,
@@ -301,7 +342,8 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
         authenticator,
         rules,
         revocation,
-        partial(_close_all, store.close, index_key_store.close, approvals.close, officers.close),
+        upkeep,
+        partial(_close_all, store.close, index_key_store.close, approvals.close, officers.close, usage.close),
         threading.Event(),
     )
 
@@ -323,6 +365,13 @@ def invite(settings: Settings, officer_id: str) -> str:
         return Invitations(store).invite(officer_id, SYSTEM_CLOCK.now())
     finally:
         store.close()
+
+
+def _count_retired(settings: Settings, worker: str, usage: UsageStore) -> None:
+    """Count what workers left that this node has no more; the first worker does it."""
+    running = [f"worker-{index}" for index in range(settings.server.workers)]
+    if worker == running[0]:
+        count_retired(settings.audit.folder, running, partial(signing_key_file, settings.audit), usage)
 
 
 def _officer_rules(settings: Settings) -> Rules:

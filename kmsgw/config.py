@@ -197,6 +197,14 @@ class ApprovalSettings(_Section):
     valid_seconds: int = Field(86_400, ge=60, le=604_800, description="An approval ends after this, used or not.")
 
 
+class UsageSettings(_Section):
+    """``[usage]``: what is known of what was done under each version."""
+
+    recent_days: int = Field(
+        30, ge=0, le=3650, description="A version that was used within so many days is in use, and not destroyed."
+    )
+
+
 class SoftwareSettings(_Section):
     """A provider of kind ``software``: AES-256 keys sealed under a root key. Exactly one source of the root key."""
 
@@ -298,6 +306,7 @@ class Settings(_Section):
     cache: CacheSettings = Field(default_factory=lambda: CacheSettings.model_validate({}))
     officers: OfficerSettings = Field(default_factory=lambda: OfficerSettings.model_validate({}))
     approvals: ApprovalSettings = Field(default_factory=lambda: ApprovalSettings.model_validate({}))
+    usage: UsageSettings = Field(default_factory=lambda: UsageSettings.model_validate({}))
     providers: dict[str, ProviderSettings]
     principals: tuple[PrincipalSettings, ...]
 

@@ -1,10 +1,13 @@
 """Usage as the audit log tells it: the same count from a record that was just made and from an entry read again."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Final
 
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.record import AuditRecord, Outcome
+from kmsgw.errors import KmsgwError
 from kmsgw.model.access import Action, Principal, PrincipalKind
 from kmsgw.model.usage import (
     DATA_KEYS,
@@ -16,8 +19,10 @@ from kmsgw.model.usage import (
     WRAPS,
     UsageTally,
 )
-from kmsgw.operations.usage import TakenUsage
+from kmsgw.operations.usage import TakenUsage, UsageAccount, UsageStore
 from kmsgw.tlog.entry import LoggedEntry
+from kmsgw.tlog.note import VerifierKey
+from kmsgw.tlog.tiles import VERIFIER_KEY_PATH
 
 _USES: Final = frozenset(
     {
@@ -38,6 +43,8 @@ _COUNTED_FIELD: Final = b'"key_version"'
 """What an entry without it tells of usage: nothing. So most of a log of refusals is not parsed."""
 
 _ORIGIN_CHARS: Final = 200
+
+_LOG = logging.getLogger(__name__)
 
 
 def tally_record(tally: UsageTally, record: AuditRecord) -> None:
@@ -117,6 +124,25 @@ class LogUsage:
             if _COUNTED_FIELD in raw:
                 tally_entry(tally, LoggedEntry.parse(self._log.origin, index, raw))
         return tally
+
+
+def count_retired(folder: Path, running: Collection[str], key_file: Callable[[str], Path], store: UsageStore) -> None:
+    """Count what the logs of workers hold that this node has no more; `running` names those that it has.
+
+    One that can't be opened is told in the log of the process, and left: its worker's last second is not counted.
+    """
+    for path in sorted(each.parent for each in folder.glob(f"*/{VERIFIER_KEY_PATH}")):
+        if path.name in running:
+            continue
+        try:
+            origin = VerifierKey.parse((path / VERIFIER_KEY_PATH).read_text()).name
+            log = DurableLog.open(path, origin=origin, key_file=key_file(path.name), interval=None)
+            try:
+                UsageAccount(LogUsage(log), store).catch_up()
+            finally:
+                log.close()
+        except (KmsgwError, OSError) as error:
+            _LOG.warning("usage in the log %s is not counted: %s", path, error)
 
 
 def _tally_of(uses: Sequence[object]) -> UsageTally:

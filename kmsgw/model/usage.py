@@ -99,7 +99,8 @@ class UsageTally:
         """Yield the sums, sorted by place: whoever writes them takes its locks in this order."""
         for place in sorted(self._sums):
             counts, last = self._sums[place]
-            yield place, Usage(*counts, last_used=last[0])
+            made, handed, opened, away, here, wraps, sealed = counts
+            yield place, Usage(made, handed, opened, away, here, wraps, sealed, last[0])
 
     def add(self, other: "UsageTally") -> None:
         """Add another tally to this one."""
@@ -138,7 +139,7 @@ def with_defaults(policy: RotationPolicy) -> RotationPolicy:
 
 def next_rotation(key: Key) -> datetime | None:
     """Return when the period of the key's rotation policy ends; None without a period, or where it is not in use."""
-    if key.rotation.period is None or key.state is not KeyState.ENABLED:
+    if key.rotation.period is None or key.state is not KeyState.ENABLED or not key.versions:
         return None
     return key.primary.created + key.rotation.period
 

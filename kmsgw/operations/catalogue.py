@@ -8,6 +8,7 @@ from kmsgw.operations.approval_ports import ApprovalStore
 from kmsgw.operations.control.aliases import CreateAlias, DeleteAlias
 from kmsgw.operations.control.approvals import Approve, GetApproval, ListApprovals, Reject
 from kmsgw.operations.control.create_key import CreateKey
+from kmsgw.operations.control.get_key_usage import GetKeyUsage
 from kmsgw.operations.control.get_status import GetStatus, WorkerState
 from kmsgw.operations.control.import_key import CreateImportParameters, ImportKey
 from kmsgw.operations.control.in_use import KeyInUse, NeverInUse
@@ -33,6 +34,7 @@ from kmsgw.operations.index_keys import IndexKeys
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.officer_ports import OfficerDirectory, SecondFactor
 from kmsgw.operations.ports import Authorizer, KeyStore
+from kmsgw.operations.usage import UsageStore
 from kmsgw.providers.base import KeyProvider
 
 
@@ -51,6 +53,7 @@ class World:
     principals: PrincipalDirectory
     observe: Callable[[], WorkerState]
     approvals: ApprovalStore
+    usage: UsageStore
     officers: OfficerDirectory
     second_factor: SecondFactor
     second_factor_required: bool
@@ -78,10 +81,11 @@ class Operations:
         self.update_key = UpdateKey(writer)
         self.rotate_key = RotateKey(writer)
         self.list_key_versions = ListKeyVersions()
+        self.get_key_usage = GetKeyUsage(world.usage)
         self.set_version_state = {
             state: SetVersionState(writer, state) for state in (KeyState.ENABLED, KeyState.DISABLED)
         }
-        self.schedule_key_destruction = ScheduleKeyDestruction(writer, world.key_in_use)
+        self.schedule_key_destruction = ScheduleKeyDestruction(writer, world.key_in_use, world.index_keys)
         self.cancel_key_destruction = CancelKeyDestruction(writer)
         self.set_minimum_decrypt_version = SetMinimumDecryptVersion(writer, world.key_in_use)
         self.create_import_parameters = CreateImportParameters(writer, world.keyring, world.default_provider)

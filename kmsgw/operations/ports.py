@@ -84,7 +84,8 @@ class AuditLog(Protocol):
     def append(self, entry: bytes, use: object | None = None) -> int:
         """Queue an entry of at most 65,535 bytes and return its index. Does no I/O.
 
-        `use` is kept with it, to be counted once the entry is durable. Raises `AuditUnavailable` where the log is known to be unable to write.
+        `use` is kept with it, to be counted once the entry is durable. Raises `AuditUnavailable` where the log is known
+        to be unable to write.
         """
 
     def flush(self) -> None:

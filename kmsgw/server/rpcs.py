@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from kmsgw.model.key import Key, KeyState
 from kmsgw.operations.catalogue import Operations
 from kmsgw.operations.verb import Operation
-from kmsgw.server import wire_approvals, wire_crypto, wire_import, wire_keys, wire_officers, wire_policy
+from kmsgw.server import wire_approvals, wire_crypto, wire_import, wire_keys, wire_officers, wire_policy, wire_usage
 from kmsgw.v1 import (
     approval_service_pb2,
     crypto_service_pb2,
@@ -111,6 +111,12 @@ def rpc_table(operations: Operations) -> dict[str, Rpc]:
                 wire_keys.list_key_versions_command,
                 operations.list_key_versions,
                 wire_keys.list_key_versions_response,
+            ),
+            (
+                "GetKeyUsage",
+                wire_usage.get_key_usage_command,
+                operations.get_key_usage,
+                wire_usage.get_key_usage_response,
             ),
             (
                 "EnableKeyVersion",

@@ -8,6 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kmsgw.errors import InvalidRequest
 from kmsgw.model.key import Key, KeyState, KeyVersion, Origin, RotationPolicy
 from kmsgw.model.names import is_name
+from kmsgw.model.usage import next_rotation
 from kmsgw.operations.control.aliases import CreateAliasCommand, DeleteAliasCommand
 from kmsgw.operations.control.create_key import CreateKeyCommand
 from kmsgw.operations.control.key_views import (
@@ -68,7 +69,7 @@ def key_message(key: Key) -> pb.Key:
         minimum_encrypt_version=key.minimum_encrypt_version,
         deletion_protection=key.deletion_protection,
         rotation=rotation_message(key.rotation),
-        next_rotation_time=_next_rotation(key),
+        next_rotation_time=_optional(next_rotation(key)),
     )
 
 
@@ -251,12 +252,6 @@ def _version_of(result: ScheduledDestruction) -> pb.KeyVersion | None:
 
 def _optional(time: datetime | None) -> Timestamp | None:
     return None if time is None else timestamp(time)
-
-
-def _next_rotation(key: Key) -> Timestamp | None:
-    if key.rotation.period is None or not key.versions or key.state is not KeyState.ENABLED:
-        return None
-    return timestamp(key.primary.created + key.rotation.period)
 
 
 def _bad_token() -> InvalidRequest:

@@ -1,18 +1,21 @@
 """Usage on disk: the port `UsageStore` over SQLAlchemy."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, Insert, case, func, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from kmsgw.errors import Conflict
 from kmsgw.model.usage import Usage, UsageTally, VersionUsage
 from kmsgw.operations.usage import NewestUsage
 from kmsgw.storage.access import Access
 from kmsgw.storage.connections import Connections
+from kmsgw.storage.database import SERVING, Database, Timeouts
+from kmsgw.storage.duties import SqlDuties
 from kmsgw.storage.faults import database_faults
+from kmsgw.storage.insertion import insert_into
 from kmsgw.storage.tables import key_usage, key_versions, keys, usage_cursors
 
 _COUNTS: Final = (
@@ -82,14 +85,23 @@ class SqlUsageStore:
         return [NewestUsage(key_id, version, usage) for (key_id, version), usage in found.items()]
 
 
+@dataclass(frozen=True, slots=True)
+class UsageState:
+    """Usage, and who of all workers does what: over one pool of connections."""
+
+    usage: SqlUsageStore
+    duties: SqlDuties
+    close: Callable[[], None]
+
+
+def open_usage(database: Database, timeouts: Timeouts = SERVING) -> UsageState:
+    """Return the usage in a database that `migrate` has prepared. Connects on first use."""
+    connections = Connections(database, timeouts)
+    return UsageState(SqlUsageStore(connections), SqlDuties(connections), connections.close)
+
+
 def _counted(connection: Connection, log_id: str) -> int | None:
     return connection.execute(select(usage_cursors.c.size).where(usage_cursors.c.origin == log_id)).scalar()
-
-
-def _insert(connection: Connection, table: Any) -> "postgresql.Insert | sqlite.Insert":
-    made: postgresql.Insert | sqlite.Insert
-    made = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-    return made
 
 
 def _advance(connection: Connection, log_id: str, start: int, end: int) -> None:
@@ -102,7 +114,7 @@ def _advance(connection: Connection, log_id: str, start: int, end: int) -> None:
     if connection.execute(moved).rowcount == 1:
         return
     if start == 0:
-        begun = _insert(connection, usage_cursors).values(origin=log_id, size=end).on_conflict_do_nothing()
+        begun = insert_into(connection, usage_cursors).values(origin=log_id, size=end).on_conflict_do_nothing()
         if connection.execute(begun).rowcount == 1:
             return
     raise Conflict("The usage of this log was counted by another.")
@@ -130,7 +142,7 @@ def _add_rows(connection: Connection, tally: UsageTally) -> None:
 
 
 def _upsert(connection: Connection, rows: list[dict[str, Any]]) -> Insert:
-    made = _insert(connection, key_usage).values(rows)
+    made = insert_into(connection, key_usage).values(rows)
     stored, new = key_usage.c, made.excluded
     return made.on_conflict_do_update(
         index_elements=[stored.key_id, stored.version, stored.tenant],
