@@ -1,0 +1,211 @@
+"""The gates of officers: a session with every call, a code with every change, services pass without either."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar
+
+import pytest
+from google.protobuf.message import Message
+
+from kmsgw.audit.record import ContextDigest
+from kmsgw.authn import refusals
+from kmsgw.authn.authenticator import Authenticator
+from kmsgw.errors import KmsgwError, Reason
+from kmsgw.model.access import Principal, PrincipalKind
+from kmsgw.operations.verb import Access, Grant, Trail
+from kmsgw.server.attendance import CodeGate, SessionGate
+from kmsgw.server.gates import Proof
+from kmsgw.server.pipeline import Call, Pipeline
+from kmsgw.server.rpcs import SERVICES, Plane, Rpc
+from kmsgw.v1 import key_service_pb2
+from tests.unit.server.test_pipeline import Journal, OneKey, Policies
+
+OFFICER = Principal("amira", PrincipalKind.OFFICER, "hospital", frozenset({"key-officer"}), "fingerprint")
+SERVICE = Principal("ehr", PrincipalKind.SERVICE, "hospital", frozenset({"writer"}), "fingerprint")
+OFFICERS = "/kmsgw.v1.OfficerService/"
+LIST, ROTATE, STATUS = (
+    "/kmsgw.v1.KeyService/ListKeys",
+    "/kmsgw.v1.KeyService/RotateKey",
+    "/kmsgw.v1.SystemService/GetStatus",
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    dry_run: bool = False
+
+
+@dataclass
+class Verb:
+    changes_state: ClassVar[bool] = False
+    sessions: list[str] = field(default_factory=list)
+
+    def accesses(self, command: Asked) -> list[Access]:
+        return []
+
+    def run(self, command: Asked, grant: Grant) -> None:
+        self.sessions.append(grant.session())
+
+
+class ChangingVerb(Verb):
+    changes_state: ClassVar[bool] = True
+
+
+class Callers(Authenticator):
+    def __init__(self) -> None:
+        """Take no rules."""
+
+    def authenticate(self, pem: bytes | None) -> Principal:
+        return OFFICER if pem == b"officer" else SERVICE
+
+
+@dataclass
+class OneSession:
+    """Knows one session and codes that it counts."""
+
+    spent: list[str] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+
+    def attend(self, principal: Principal, token: str, now: datetime) -> None:
+        self.seen.append(token)
+        if token != "session":
+            raise refusals.session_missing()
+
+    def spend(self, officer_id: str, code: str, now: datetime, trail: Trail) -> None:
+        trail.facts["code"] = "refused" if code in self.spent else "accepted"
+        if code in self.spent:
+            raise refusals.code_refused()
+        self.spent.append(code)
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.journal, self.policies, self.attendance = Journal(), Policies(), OneSession()
+        self.reads, self.changes = Verb(), ChangingVerb()
+        rows: dict[str, Verb] = {
+            LIST: self.reads,
+            STATUS: self.reads,
+            OFFICERS + "WhoAmI": self.reads,
+            OFFICERS + "ListOfficers": self.reads,
+            ROTATE: self.changes,
+            **{OFFICERS + name: self.changes for name in ("EnrollOfficer", "ConfirmOfficer", "Login", "Logout")},
+            OFFICERS + "ResetOfficer": self.changes,
+        }
+        read: Callable[[key_service_pb2.RotateKeyRequest], Asked] = lambda request: Asked(request.dry_run)  # noqa: E731
+        write: Callable[[object], Message] = lambda result: key_service_pb2.RotateKeyResponse()  # noqa: E731
+        table = {
+            method: Rpc(method, Plane.CONTROL, key_service_pb2.RotateKeyRequest, read, verb, write)
+            for method, verb in rows.items()
+        }
+        self.pipeline = Pipeline(
+            table,
+            Callers(),
+            OneKey(),
+            self.policies,
+            self.journal,
+            ContextDigest(bytes(range(32))),
+            before_policy=[SessionGate(self.attendance)],
+            after_policy=[CodeGate(self.attendance)],
+        )
+
+    def call(
+        self, method: str, session: str = "", code: str = "", *, dry_run: bool = False, who: str = "officer"
+    ) -> Reason | None:
+        request = key_service_pb2.RotateKeyRequest(dry_run=dry_run).SerializeToString()
+        proof = Proof(session, code)
+        error: KmsgwError | None = self.pipeline.handle(
+            Call(method, request, who.encode(), "peer", lambda: proof)
+        ).error
+        return None if error is None else error.reason
+
+
+@pytest.mark.parametrize(
+    "method", [LIST, ROTATE, OFFICERS + "ListOfficers", OFFICERS + "ResetOfficer", OFFICERS + "Logout"]
+)
+def test_an_officers_call_wants_a_session(method: str) -> None:
+    bench = Bench()
+    assert bench.call(method, code="123456") is Reason.SESSION_REQUIRED
+    assert bench.attendance.spent == []
+    assert bench.call(method, "session", "123456") is None
+
+
+@pytest.mark.parametrize("name", ["EnrollOfficer", "ConfirmOfficer", "Login", "WhoAmI"])
+def test_what_leads_to_a_session_wants_neither_session_nor_code(name: str) -> None:
+    bench = Bench()
+    assert bench.call(OFFICERS + name) is None
+    assert bench.call(STATUS) is None
+    assert bench.attendance.seen == []
+
+
+def test_what_changes_state_wants_a_code_that_works_once() -> None:
+    bench = Bench()
+    assert bench.call(ROTATE, "session") is Reason.CODE_REQUIRED
+    assert bench.call(ROTATE, "session", "123456") is None
+    assert bench.call(ROTATE, "session", "123456") is Reason.CODE_REFUSED
+    assert bench.call(OFFICERS + "ResetOfficer", "session", "123456") is Reason.CODE_REFUSED
+
+
+def test_reading_dry_runs_and_logout_want_no_code_and_waste_none() -> None:
+    bench = Bench()
+    assert bench.call(LIST, "session", "123456") is None
+    assert bench.call(ROTATE, "session", "123456", dry_run=True) is None
+    assert bench.call(OFFICERS + "Logout", "session") is None
+    assert bench.attendance.spent == []
+
+
+def test_what_policy_refuses_wastes_no_code() -> None:
+    bench = Bench()
+
+    class Wanting(ChangingVerb):
+        def accesses(self, command: Asked) -> list[Access]:
+            from kmsgw.model.access import Action
+
+            return [Access(Action.CREATE_KEY)]
+
+    bench.pipeline._table[ROTATE] = Rpc(  # type: ignore[index]
+        ROTATE,
+        Plane.CONTROL,
+        key_service_pb2.RotateKeyRequest,
+        lambda request: Asked(),
+        Wanting(),
+        lambda result: key_service_pb2.RotateKeyResponse(),
+    )
+    bench.policies.allowed = False
+    assert bench.call(ROTATE, "session", "123456") is Reason.ACCESS_DENIED
+    assert bench.attendance.spent == []
+
+
+def test_services_pass_without_session_and_code() -> None:
+    bench = Bench()
+    assert bench.call(ROTATE, who="service") is None
+    assert bench.attendance.seen == []
+
+
+def test_the_record_tells_what_became_of_the_code_and_never_the_code() -> None:
+    bench = Bench()
+    bench.call(ROTATE, "session", "483920")
+    bench.call(ROTATE, "session", "483920")
+    intent, outcome, refused = bench.journal.entries
+    assert intent["change"] == outcome["change"] == {"code": "accepted"}
+    assert (refused["change"], refused["reason"], refused["outcome"]) == (
+        {"code": "refused"},
+        "CODE_REFUSED",
+        "refused",
+    )
+    assert "483920" not in json.dumps(bench.journal.entries)
+
+
+def test_a_verb_can_read_the_session_of_its_call() -> None:
+    bench = Bench()
+    bench.call(OFFICERS + "WhoAmI", "session")
+    assert bench.reads.sessions == ["session"]
+
+
+def test_a_login_is_recorded_though_no_policy_decides_on_it() -> None:
+    bench = Bench()
+    bench.call(OFFICERS + "Login")
+    assert [entry["phase"] for entry in bench.journal.entries] == ["intent", "outcome"]
+    assert not any("policies" in entry for entry in bench.journal.entries)
+    assert "kmsgw.v1.OfficerService" in SERVICES
