@@ -66,7 +66,7 @@ class ApprovalServiceServicer:
     """
 
     def ListApprovals(self, request, context):
-        """Lists approvals that the caller may see, newest first.
+        """Lists the approvals of the caller's tenant, newest first, without the requests themselves.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -7,7 +7,17 @@ import pkgutil
 import pytest
 
 import kmsgw.client
-from kmsgw.client import AsyncClient, AsyncKeys, AsyncPolicy, Client, Keys, Policy, calls
+from kmsgw.client import (
+    Approvals,
+    AsyncApprovals,
+    AsyncClient,
+    AsyncKeys,
+    AsyncPolicy,
+    Client,
+    Keys,
+    Policy,
+    calls,
+)
 from kmsgw.v1 import (
     approval_service_pb2,
     crypto_service_pb2,
@@ -25,7 +35,7 @@ CONTRACT = (
     policy_service_pb2,
     system_service_pb2,
 )
-PAIRS = [(Client, AsyncClient), (Keys, AsyncKeys), (Policy, AsyncPolicy)]
+PAIRS = [(Client, AsyncClient), (Keys, AsyncKeys), (Approvals, AsyncApprovals), (Policy, AsyncPolicy)]
 
 
 def verbs(kind: type) -> set[str]:
