@@ -1,5 +1,6 @@
 """What index keys need of the storage."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,6 +25,9 @@ class IndexKeyStore(Protocol):
 
     def replace(self, before: StoredIndexKey, after: StoredIndexKey) -> bool:
         """Store another wrapping of an index key, if `before` is what is stored; tell whether it was."""
+
+    def versions(self) -> Mapping[str, int]:
+        """Return the version that each index key is wrapped under, by key id."""
 
     def close(self) -> None:
         """Release the connections."""

@@ -1,5 +1,7 @@
 """Index keys as rows: the port `IndexKeyStore`."""
 
+from collections.abc import Mapping
+
 from sqlalchemy import Connection, insert, select, update
 
 from kmsgw.errors import InternalError
@@ -47,6 +49,12 @@ class SqlIndexKeyStore:
         change = update(index_keys).where(*stored).values(version=after.version, wrapped=after.wrapped)
         with self._connections.transaction(Access.WRITE) as connection, database_faults():
             return connection.execute(change).rowcount == 1
+
+    def versions(self) -> Mapping[str, int]:
+        """Return the version that each index key is wrapped under, by key id."""
+        with self._connections.transaction(Access.READ) as connection, database_faults():
+            rows = connection.execute(select(index_keys.c.key_id, index_keys.c.version)).all()
+        return {row[0]: row[1] for row in rows}
 
     def close(self) -> None:
         """Release the connections."""

@@ -51,6 +51,14 @@ def test_a_key_has_no_index_key_until_its_first_is_stored(store: IndexKeyStore) 
     assert store.find("unknown") is None
 
 
+def test_the_versions_of_all_index_keys_are_listed(store: IndexKeyStore) -> None:
+    assert store.versions() == {}
+    store.add(FIRST)
+    store.add(StoredIndexKey("lab", 3, b"x"))
+    store.replace(FIRST, StoredIndexKey("ehr", 2, b"y"))
+    assert store.versions() == {"ehr": 2, "lab": 3}
+
+
 def test_the_first_index_key_stays_and_the_second_is_answered_the_first(store: IndexKeyStore) -> None:
     store.add(FIRST)
     assert store.add(StoredIndexKey("ehr", 2, b"another")) == FIRST

@@ -54,6 +54,9 @@ class FakeIndexKeyStore:
             self.rows[before.key_id] = after
             return True
 
+    def versions(self) -> Mapping[str, int]:
+        return {key_id: stored.version for key_id, stored in self.rows.items()}
+
     def close(self) -> None:
         """Do nothing."""
 
