@@ -49,6 +49,7 @@ from kmsgw.operations.control.get_status import ProviderState, WorkerState
 from kmsgw.operations.control.key_writer import KeyWriter
 from kmsgw.operations.data_keys import CacheLimits, DataKeys
 from kmsgw.operations.due_rotation import DueRotations
+from kmsgw.operations.index_key_moves import IndexKeyMoves
 from kmsgw.operations.index_keys import IndexKeys
 from kmsgw.operations.keeper import Chore, Keeper
 from kmsgw.operations.keyring import Keyring
@@ -320,8 +321,11 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
         register=(health.register, *((_register_reflection,) if settings.server.reflection else ())),
     )
     acts = AuditedActs(audit)
+    index_key_moves = IndexKeyMoves(index_key_store, index_keys, keyring, acts)
+    keyring.on_change(index_key_moves.note_change)
     chores: dict[str, Chore] = {
         "rotation": DueRotations(keyring, usage.usage, writer, acts).run_due,
+        "index keys": index_key_moves.run_due,
         "destruction": Destruction(store, keyring, providers, acts).run_due,
     }
     keeper = Keeper(usage.duties, f"{settings.node}/{worker}/{os.getpid()}", chores)
