@@ -169,13 +169,18 @@ class Explain:
         )
 
     def _recorded_text(self, found: RecordedRequest, deciding: tuple[DecidingPolicy, ...], key: Key | None) -> str:
+        named = ", ".join(f"{each.policy_id!r}" for each in deciding)
         if found.allowed:
-            named = ", ".join(f"{each.policy_id!r}" for each in deciding)
-            return f"Policy allowed it, by {named}." + (f" It ended with {found.reason}." if found.reason else "")
+            by = f"Policy allowed it, by {named}." if named else "No policy is asked about it."
+            return by + (f" It ended with {found.reason}." if found.reason else "")
+        if deciding and all(each.permits for each in deciding):
+            return f"Policy allowed it, by {named}. It was refused with {found.reason}."
         if found.reason != Reason.ACCESS_DENIED:
             return f"It was refused with {found.reason}, before any policy was asked."
         if found.note:
             return f"It was refused: {found.note}. An unknown key is refused like a forbidden one."
+        if not found.action:
+            return "No policy is asked about it: it is for officers alone."
         asked = Principal(found.principal_id, PrincipalKind.SERVICE, found.tenant, frozenset(found.roles))
         request = AccessRequest(asked, Action(found.action), key.tenant if key else found.tenant, key)
         return self._authorizer.explain(request, Decision(allowed=False, policies=deciding))
