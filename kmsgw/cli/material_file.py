@@ -136,9 +136,10 @@ def _decode(raw: bytearray, length: int, material: bytearray) -> None:
             )
         material[:] = raw[:length]
         return
+    whole = length <= _MOST_BYTES  # a buffer that is full may have more behind it
     while length and raw[length - 1] in _LINE_ENDS:
         length -= 1
-    if length != 2 * MATERIAL_BYTES or not all(each in _HEX for each in raw[:length]):
+    if not whole or length != 2 * MATERIAL_BYTES or not all(each in _HEX for each in raw[:length]):
         raise CommandError("The material is not a key of 256 bits.", _WHAT)
     for place in range(MATERIAL_BYTES):
         material[place] = int(raw[2 * place : 2 * place + 2], 16)
