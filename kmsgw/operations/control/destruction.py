@@ -87,19 +87,30 @@ class Destruction:
     def _carry_out(self, key_id: str, now: datetime) -> None:
         with self._store.unit_of_work() as unit:
             stored, due = _due(unit.get(key_id), now)
-            begun = unit.save(with_destruction_begun(stored, due, now))
-        provider = self._providers.get(begun.provider)
-        if provider is None or not isinstance(provider, DestroysKeys):
-            raise FailedPrecondition(
-                f"The provider {begun.provider} of the key is not configured here, or can't destroy keys.",
-                reason=Reason.DESTRUCTION_UNSUPPORTED,
-                advice="Configure it again: the destruction goes on by itself.",
-            )
+            provider = self._destroyer(stored, due)
+            unit.save(with_destruction_begun(stored, due, now))
         provider.destroy_key([MaterialRef(key_id, each.version, each.material) for each in due.versions])
         with self._store.unit_of_work() as unit:
             stored, _ = _due(unit.get(key_id), now)
             unit.save(with_destroyed(stored, due, now))
         self._keyring.refresh()
+
+    def _destroyer(self, key: Key, due: DueDestruction) -> DestroysKeys:
+        provider = self._providers.get(key.provider)
+        if provider is None or not isinstance(provider, DestroysKeys):
+            raise FailedPrecondition(
+                f"The provider {key.provider} of the key is not configured here, or can't destroy keys.",
+                reason=Reason.DESTRUCTION_UNSUPPORTED,
+                advice="Configure it again: the destruction goes on by itself.",
+            )
+        if not due.whole and not provider.destroys_versions:
+            # Asked to, such a provider would take the versions that are still in use with it.
+            raise FailedPrecondition(
+                f"The provider {key.provider} can't destroy one version of a key.",
+                reason=Reason.DESTRUCTION_UNSUPPORTED,
+                advice="The version stays refused; destroy the whole key instead.",
+            )
+        return provider
 
 
 def _due(stored: Key | None, now: datetime) -> tuple[Key, DueDestruction]:

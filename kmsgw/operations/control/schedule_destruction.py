@@ -63,9 +63,10 @@ class ScheduleKeyDestruction:
 
     changes_state: ClassVar[bool] = True
 
-    def __init__(self, writer: KeyWriter, usage: KeyInUse) -> None:
+    def __init__(self, writer: KeyWriter, usage: KeyInUse, index_keys: KeyInUse) -> None:
         self._writer = writer
         self._usage = usage
+        self._index_keys = index_keys
 
     def accesses(self, command: ScheduleKeyDestructionCommand) -> Sequence[Access]:
         """Wants to schedule the destruction."""
@@ -91,11 +92,24 @@ class ScheduleKeyDestruction:
         # What the key itself refuses is told first: usage and provider are asked only where it could be done.
         key = next_key(grant.key())
         self._require_means(key, command.version)
+        if command.version:
+            self._require_no_index_key(key, command.version)
         if not command.force:
             versions = [command.version] if command.version else _left(key)
             require_unused(self._usage, key, versions)
         made = self._writer.change(key.key_id, next_key, dry_run=command.dry_run)
         return ScheduledDestruction.of(made, command.version)
+
+    def _require_no_index_key(self, key: Key, version: int) -> None:
+        # Not a matter of force: without it no value of the key's blind indexes could be found any more, and moving it
+        # to the newest version takes one call.
+        words = self._index_keys.in_use(key, (version,))
+        if words is not None:
+            raise FailedPrecondition(
+                words,
+                reason=Reason.KEY_VERSION_IN_USE,
+                advice="Compute a MAC under the key: that moves its index key to the newest version. Then try again.",
+            )
 
     def _require_means(self, key: Key, version: int) -> None:
         provider = self._writer.provider(key.provider)
