@@ -17,6 +17,7 @@ _LAZY = {
     "destroy": ("kmsgw.cli.key_destroy:destroy", "Destroy a key or a version after some days."),
     "restore": ("kmsgw.cli.key_destroy:restore", "Cancel a destruction that has not happened yet."),
     "versions": ("kmsgw.cli.key_version:versions", "List the versions of a key."),
+    "usage": ("kmsgw.cli.key_usage:usage", "Show what was done under each version, and what may remain."),
     "enable-version": ("kmsgw.cli.key_version:enable_version", "Let a disabled version decrypt again."),
     "disable-version": ("kmsgw.cli.key_version:disable_version", "Refuse a version for every use."),
     "minimum-version": ("kmsgw.cli.key_version:minimum_version", "Refuse decryption under older versions, for good."),

@@ -18,6 +18,7 @@ from kmsgw.client.results import (
     ImportedKey,
     ImportParameters,
     KeyInfo,
+    KeyUsage,
     KeyVersionInfo,
     LoginSession,
     Mac,
@@ -58,6 +59,7 @@ from kmsgw.model.access import Action, DecidingPolicy, PrincipalKind
 from kmsgw.model.approval import ApprovalState
 from kmsgw.model.key import KeyState, Origin, RotationPolicy
 from kmsgw.model.officer import OfficerState
+from kmsgw.model.usage import Usage, VersionUsage
 
 __all__ = [
     "NO_RETRY",
@@ -99,6 +101,7 @@ __all__ = [
     "InvalidRequest",
     "KeyInfo",
     "KeyState",
+    "KeyUsage",
     "KeyVersionInfo",
     "Keys",
     "KmsgwError",
@@ -126,6 +129,8 @@ __all__ = [
     "StateUnavailable",
     "Unauthenticated",
     "Unavailable",
+    "Usage",
+    "VersionUsage",
     "WrappedDataKey",
     "key_check_value",
     "wrap_material",

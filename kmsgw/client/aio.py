@@ -169,6 +169,7 @@ class AsyncKeys(_AsyncCaller):
     update = _awaitable(keys.update_key)
     rotate = _awaitable(keys.rotate_key)
     versions = _listing(keys.list_key_versions)
+    usage = _awaitable(keys.get_key_usage)
     enable_version = _awaitable(keys.enable_key_version)
     disable_version = _awaitable(keys.disable_key_version)
     schedule_destruction = _awaitable(keys.schedule_key_destruction)

@@ -149,6 +149,7 @@ class Keys(_Caller):
     update = _blocking(keys.update_key)
     rotate = _blocking(keys.rotate_key)
     versions = _listing(keys.list_key_versions)
+    usage = _blocking(keys.get_key_usage)
     enable_version = _blocking(keys.enable_key_version)
     disable_version = _blocking(keys.disable_key_version)
     schedule_destruction = _blocking(keys.schedule_key_destruction)

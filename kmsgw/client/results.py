@@ -9,6 +9,7 @@ from kmsgw.model.access import DecidingPolicy, PrincipalKind
 from kmsgw.model.approval import ApprovalState
 from kmsgw.model.key import NO_ROTATION_POLICY, KeyState, Origin, RotationPolicy
 from kmsgw.model.officer import OfficerState
+from kmsgw.model.usage import UNUSED, Usage, VersionUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,21 @@ class KeyVersionInfo:
     reason: str = ""
     destroy_time: datetime | None = None
     origin: Origin = Origin.GENERATED
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUsage:
+    """What was done under each version of a key, as of about a second ago. Both are newest version first.
+
+    ``usage`` has a row for each version and tenant of callers that used it.
+    """
+
+    usage: tuple[VersionUsage, ...]
+    versions: tuple[KeyVersionInfo, ...]
+
+    def of(self, version: int) -> Usage:
+        """Return the sums over all tenants under one version. Its ``remaining`` is what may still be under it."""
+        return sum((each.usage for each in self.usage if each.version == version), UNUSED)
 
 
 @dataclass(frozen=True, slots=True)

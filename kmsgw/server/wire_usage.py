@@ -30,5 +30,6 @@ def _usage_message(found: VersionUsage) -> pb.VersionUsage:
         rewraps_away=usage.rewraps_away,
         rewraps_here=usage.rewraps_here,
         sealed_bytes=usage.sealed_bytes,
+        wraps=usage.wraps,
         last_use_time=None if usage.last_used is None else timestamp(usage.last_used),
     )

@@ -373,7 +373,7 @@ class GetKeyUsageRequest(_message.Message):
     def __init__(self, key: _Optional[str] = ...) -> None: ...
 
 class VersionUsage(_message.Message):
-    __slots__ = ("version", "tenant", "envelopes", "data_keys", "decrypts", "rewraps_away", "rewraps_here", "sealed_bytes", "last_use_time")
+    __slots__ = ("version", "tenant", "envelopes", "data_keys", "decrypts", "rewraps_away", "rewraps_here", "sealed_bytes", "last_use_time", "wraps")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
     ENVELOPES_FIELD_NUMBER: _ClassVar[int]
@@ -383,6 +383,7 @@ class VersionUsage(_message.Message):
     REWRAPS_HERE_FIELD_NUMBER: _ClassVar[int]
     SEALED_BYTES_FIELD_NUMBER: _ClassVar[int]
     LAST_USE_TIME_FIELD_NUMBER: _ClassVar[int]
+    WRAPS_FIELD_NUMBER: _ClassVar[int]
     version: int
     tenant: str
     envelopes: int
@@ -392,7 +393,8 @@ class VersionUsage(_message.Message):
     rewraps_here: int
     sealed_bytes: int
     last_use_time: _timestamp_pb2.Timestamp
-    def __init__(self, version: _Optional[int] = ..., tenant: _Optional[str] = ..., envelopes: _Optional[int] = ..., data_keys: _Optional[int] = ..., decrypts: _Optional[int] = ..., rewraps_away: _Optional[int] = ..., rewraps_here: _Optional[int] = ..., sealed_bytes: _Optional[int] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    wraps: int
+    def __init__(self, version: _Optional[int] = ..., tenant: _Optional[str] = ..., envelopes: _Optional[int] = ..., data_keys: _Optional[int] = ..., decrypts: _Optional[int] = ..., rewraps_away: _Optional[int] = ..., rewraps_here: _Optional[int] = ..., sealed_bytes: _Optional[int] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wraps: _Optional[int] = ...) -> None: ...
 
 class GetKeyUsageResponse(_message.Message):
     __slots__ = ("usage", "key_versions")

@@ -13,11 +13,12 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kmsgw.client.calls.call import Answer, Call, Page, method_path, time_of
-from kmsgw.client.results import KeyInfo, KeyVersionInfo, ScheduledDestruction
+from kmsgw.client.results import KeyInfo, KeyUsage, KeyVersionInfo, ScheduledDestruction
 from kmsgw.errors import InvalidRequest
 from kmsgw.model.key import NO_ROTATION_POLICY, KeyState, Origin, RotationPolicy, check_labels, check_text
 from kmsgw.model.names import check_alias, check_name
 from kmsgw.model.transitions import MAX_DESTRUCTION_DAYS, MIN_DESTRUCTION_DAYS, check_rotation
+from kmsgw.model.usage import Usage, VersionUsage
 from kmsgw.v1 import key_service_pb2 as wire
 
 _SERVICE = wire.DESCRIPTOR.services_by_name["KeyService"]
@@ -26,6 +27,7 @@ _GET = method_path(_SERVICE, "GetKey")
 _LIST = method_path(_SERVICE, "ListKeys")
 _UPDATE = method_path(_SERVICE, "UpdateKey")
 _ROTATE = method_path(_SERVICE, "RotateKey")
+_GET_USAGE = method_path(_SERVICE, "GetKeyUsage")
 _LIST_VERSIONS = method_path(_SERVICE, "ListKeyVersions")
 _ENABLE_VERSION = method_path(_SERVICE, "EnableKeyVersion")
 _DISABLE_VERSION = method_path(_SERVICE, "DisableKeyVersion")
@@ -175,6 +177,17 @@ def list_key_versions(
         return Page(tuple(map(key_version_info, response.key_versions)), response.next_page_token)
 
     return Call(_LIST_VERSIONS, request.SerializeToString(), read, timeout=timeout)
+
+
+def get_key_usage(key: str, *, timeout: float | None = None) -> Call[KeyUsage]:
+    """Return what was done under each version of a key, and so what may still be encrypted under the old ones."""
+    request = wire.GetKeyUsageRequest(key=key)
+
+    def read(answer: Answer) -> KeyUsage:
+        response = wire.GetKeyUsageResponse.FromString(answer.payload)
+        return KeyUsage(tuple(map(_version_usage, response.usage)), tuple(map(key_version_info, response.key_versions)))
+
+    return Call(_GET_USAGE, request.SerializeToString(), read, timeout=timeout)
 
 
 def enable_key_version(
@@ -335,6 +348,20 @@ def key_version_info(version: wire.KeyVersion) -> KeyVersionInfo:
     )
 
 
+def _version_usage(found: wire.VersionUsage) -> VersionUsage:
+    usage = Usage(
+        envelopes=found.envelopes,
+        data_keys=found.data_keys,
+        decrypts=found.decrypts,
+        rewraps_away=found.rewraps_away,
+        rewraps_here=found.rewraps_here,
+        wraps=found.wraps,
+        sealed_bytes=found.sealed_bytes,
+        last_used=_optional(found, "last_use_time", found.last_use_time),
+    )
+    return VersionUsage(found.version, found.tenant, usage)
+
+
 def _state(state: wire.KeyState) -> KeyState:
     # A state of a newer gateway counts as disabled: whatever it is, it is not plainly in use.
     return _FROM_WIRE.get(state, KeyState.DISABLED)
@@ -366,7 +393,7 @@ def _rotation_of(message: wire.RotationPolicy) -> RotationPolicy:
     return RotationPolicy(period, *limits) if period is not None or any(limits) else NO_ROTATION_POLICY
 
 
-def _optional(message: wire.Key | wire.KeyVersion, field: str, stamp: Timestamp) -> datetime | None:
+def _optional(message: wire.Key | wire.KeyVersion | wire.VersionUsage, field: str, stamp: Timestamp) -> datetime | None:
     return time_of(stamp) if message.HasField(field) else None
 
 
