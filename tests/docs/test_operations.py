@@ -16,6 +16,7 @@ from kmsgw.config import (
     AuditSettings,
     CacheSettings,
     MatchSettings,
+    OfficerSettings,
     Pkcs11Settings,
     PolicySettings,
     PrincipalSettings,
@@ -41,6 +42,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[audit]": AuditSettings,
     "[policy]": PolicySettings,
     "[cache]": CacheSettings,
+    "[officers]": OfficerSettings,
     "[[principals]]": PrincipalSettings,
     "[principals.match]": MatchSettings,
     "[providers.NAME], kind software": SoftwareSettings,
@@ -49,7 +51,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "login, method certificate": VaultCertificateLogin,
     "login, method approle": VaultAppRoleLogin,
 }
-OWN_SECTION = {"server", "tls", "state", "audit", "policy", "cache", "providers", "principals"}
+OWN_SECTION = {"server", "tls", "state", "audit", "policy", "cache", "officers", "providers", "principals"}
 """Fields of the whole file that have a heading of their own."""
 
 
