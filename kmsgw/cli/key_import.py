@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kmsgw.cli.approval_wait import AWAITING, awaiting
 from kmsgw.cli.command import verb
 from kmsgw.cli.consent import Consent, destructive
 from kmsgw.cli.declared import parse_pairs
@@ -12,14 +13,12 @@ from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.cli.files import PIPE
 from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.cli.records import version_record
-from kmsgw.errors import KmsgwError, Reason
+from kmsgw.errors import KmsgwError
 from kmsgw.model.names import ALIAS_PREFIX
 
 if TYPE_CHECKING:
     from kmsgw.cli.material_file import PreparedImport
     from kmsgw.client import Client, ImportedKey
-
-_AWAITING = frozenset({Reason.APPROVAL_REQUIRED, Reason.APPROVAL_PENDING})
 
 
 @verb(
@@ -35,13 +34,14 @@ _AWAITING = frozenset({Reason.APPROVAL_REQUIRED, Reason.APPROVAL_PENDING})
 @click.option(
     "--prepared",
     metavar="FILE",
-    help="Keep the wrapped request here; where the file is there, send it again. Needed where others must approve.",
+    help="Keep the wrapped request here; where the file is there, send that again.",
 )
 @click.option("--provider", default="", metavar="PROVIDER", help="For a new key; default the gateway's.")
 @click.option("--tenant", default="", metavar="NAME", help="For a new key; default yours.")
 @click.option("--description", default="", metavar="TEXT", help="For a new key; free text, no secret.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="For a new key; repeat it.")
 @destructive
+@awaiting
 @pass_invocation
 def import_key(
     invocation: Invocation,
@@ -58,6 +58,8 @@ def import_key(
 
     The material is wrapped here, under a key of the provider, and never sent otherwise. Its key check value is shown
     first: compare it with that of whoever made the material. It wants --reason.
+
+    Where others must consent, the wrapped request is kept in a file, so that it can be sent unchanged.
     """
     _check(invocation, material_file, prepared, consent)
     pairs = dict(parse_pairs(labels, "--label"))
@@ -81,8 +83,8 @@ def import_key(
                 dry_run=consent.dry_run,
             )
         except KmsgwError as error:
-            if error.reason in _AWAITING and prepared is None:
-                error.advice += " Material is wrapped anew in each run: repeat this with --prepared FILE."
+            if error.reason in AWAITING and prepared is None:
+                _keep(invocation, ready, f"{name}-{error.approval_id}")
             raise
     _show(invocation, made, ready, dry_run=consent.dry_run)
 
@@ -93,10 +95,10 @@ def _check(invocation: Invocation, material_file: str | None, prepared: str | No
     waits = prepared is not None and Path(prepared).exists()
     if material_file is None and not waits:
         raise CommandError("No material is given.", "Name its file with --material-file, or - for standard input.")
-    if material_file is not None and waits:
+    if invocation.flags.approval and not waits:
         raise CommandError(
-            f"{prepared} holds a prepared import already.",
-            "Leave --material-file out to send that, or name another file with --prepared.",
+            "An approval is for one exact request, and material is wrapped anew in each run.",
+            "Name the file of the request that was approved with --prepared.",
         )
     if material_file == PIPE and not consent.yes and not consent.dry_run:
         raise CommandError("Standard input holds the material, so nothing can be asked there.", "Give --yes.")
@@ -110,14 +112,17 @@ def _ready(
     from kmsgw.cli.material_file import PreparedImport, read_material  # noqa: PLC0415 - with its cryptography, for this
     from kmsgw.client import key_check_value, wrap_material  # noqa: PLC0415
 
-    if material_file is None:
-        assert prepared is not None
+    if prepared is not None and Path(prepared).exists():
         found = PreparedImport.read(prepared)
         if (found.key, found.provider) != (key, provider):
             raise CommandError(
                 f"{prepared} was prepared for another key or provider.", f"Repeat the command for {found.key}."
             )
+        if material_file is not None:
+            with read_material(material_file) as material:
+                _require_same(key_check_value(material), found.check_value, prepared)
         return found
+    assert material_file is not None
     with read_material(material_file) as material:
         parameters = client.keys.import_parameters(key, provider=provider)
         ready = PreparedImport(
@@ -131,6 +136,23 @@ def _ready(
     if prepared is not None:
         ready.write(prepared)
     return ready
+
+
+def _require_same(check_value: str, prepared_value: str, prepared: str) -> None:
+    if check_value != prepared_value:
+        raise CommandError(
+            f"{prepared} holds material with the key check value {prepared_value}, and this has {check_value}.",
+            "Leave --material-file out to send what is prepared, or name another file with --prepared.",
+        )
+
+
+def _keep(invocation: Invocation, ready: "PreparedImport", name: str) -> None:
+    """Keep a request that waits for consent, and let the command to come back with name its file."""
+    # The gateway chose this name: it must not lead out of the folder.
+    path = "".join(each if each.isascii() and each.isalnum() else "-" for each in name)[:120] + ".import"
+    ready.write(path)
+    invocation.arguments = (*invocation.arguments, "--prepared", path)
+    invocation.note(f"The wrapped request is kept in {path}; it holds no secret.")
 
 
 def _show(invocation: Invocation, made: "ImportedKey", ready: "PreparedImport", *, dry_run: bool) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -120,6 +122,50 @@ class TestImport:
         assert find_secrets(places, forms(known)) == []
 
 
+class TestConsent:
+    @pytest.fixture
+    def strict(self, tmp_path: Path) -> Iterator[Gateway]:
+        """Return a gateway where an import wants another officer, as it is by default."""
+        made = make_folder(tmp_path / "kms", workers=1).start()
+        yield made
+        assert made.stop() == 0
+
+    def test_an_import_that_others_must_consent_to_is_kept_and_sent_unchanged(
+        self, strict: Gateway, material: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        env = {"KMSGW_CONFIG": str(strict.folder / "config.toml"), "KMSGW_PROFILE": "key-officer"}
+        asked = kmsgw("key", "import", "vault", "--material-file", str(material), "--yes", *REASON, env=env)
+        assert asked.code == ExitCode.AWAITING_APPROVAL
+        (prepared,) = tmp_path.glob("*.import")
+        assert f"The wrapped request is kept in {prepared.name}; it holds no secret." in asked.stderr
+        (again,) = re.findall(r"run `kmsgw (.*)`", asked.stderr)
+        assert f"--prepared {prepared.name} --approval " in again
+        approval = again.rpartition(" ")[2]
+
+        early = kmsgw(*shlex.split(again), env=env)
+        assert early.code == ExitCode.AWAITING_APPROVAL
+        anew = kmsgw(
+            *("key", "import", "vault", "--material-file", str(material), "--yes", *REASON, "--approval", approval),
+            env=env,
+        )
+        assert anew.code == ExitCode.LOCAL
+        assert "one exact request" in anew.stderr
+
+        approvals = strict.client("approver").approvals
+        shown = approvals.get(approval)
+        approvals.approve(approval, shown.request_hash)
+        known = material.read_bytes()
+        material.write_bytes(os.urandom(32))
+        other = kmsgw(*shlex.split(again), env=env)
+        assert other.code == ExitCode.LOCAL
+        assert "holds material with the key check value" in other.stderr
+        material.write_bytes(known)
+        made = kmsgw(*shlex.split(again), "-o", "json", env=env)
+        assert made.code == ExitCode.DONE, made.stderr
+        assert json.loads(made.stdout)["check_value"] == key_check_value(known)
+
+
 class TestRefusals:
     def test_what_is_missing_or_contradicts_is_told(self, run: Run, material: Path, tmp_path: Path) -> None:
         there = written(tmp_path / "there.import", b"{}")
@@ -128,7 +174,7 @@ class TestRefusals:
             (("ehr", *file), "A reason is missing."),
             (("ehr", *REASON), "No material is given."),
             (("ehr", *REASON, "--prepared", str(tmp_path / "none")), "No material is given."),
-            (("ehr", *file, *REASON, "--prepared", str(there)), "holds a prepared import already"),
+            (("ehr", *file, *REASON, "--approval", "some"), "one exact request"),
             (("ehr", "--material-file", "-", *REASON), "nothing can be asked there"),
             (("ehr", *file, *REASON, "--no-input"), "must be confirmed"),
             (("ehr", "--prepared", str(there), *REASON, "--yes"), "is no prepared import"),

@@ -176,7 +176,7 @@ class TestNextVersion:
         key_id = imports.key().key.key_id
         assert isinstance(refused(lambda: imports.key(key=key_id, provider="openbao")), InvalidRequest)
         for options in ({"tenant": TENANT}, {"description": "another"}, {"labels": {"system": "lab"}}):
-            assert isinstance(refused(lambda options=options: imports.key(key=key_id, **options)), InvalidRequest)  # type: ignore[misc, arg-type]
+            assert isinstance(refused(lambda options=options: imports.key(key=key_id, **options)), InvalidRequest)  # type: ignore[misc]
         assert imports.officer.keys.get(key_id).primary_version == 1
 
     def test_a_disabled_key_takes_none_in(self, imports: Imports) -> None:
