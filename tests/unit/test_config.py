@@ -121,3 +121,16 @@ def test_a_field_of_a_provider_is_named_as_the_file_has_it() -> None:
         "providers.hsm.module: required, and not given",
         "providers.hsm.token_label: required, and not given",
     )
+
+
+def test_no_principal_is_of_the_gateways_own_tenant() -> None:
+    text = GOOD.replace('tenant = "hospital"', 'tenant = "kmsgw"')
+    assert text != GOOD
+    assert "principals.writer.tenant: kmsgw is the gateway's own" in faults_of(text)
+
+
+def test_officers_without_a_second_factor_are_for_development() -> None:
+    off = GOOD + '\n[officers]\nsecond_factor = "off"\n'
+    assert parse_settings(off, BASE).officers.second_factor == "off"
+    production = off.replace('environment = "development"', 'environment = "production"')
+    assert any(each.startswith("officers.second_factor: ") for each in faults_of(production))
