@@ -11,7 +11,7 @@ FOLDER = ROOT / "build" / "run"
 def main() -> None:
     """Start the gateway, print what to try, and wait."""
     if not (FOLDER / "kmsgwd.toml").exists():
-        new_gateway_folder(FOLDER, "127.0.0.1:8443")
+        new_gateway_folder(FOLDER, "127.0.0.1:8443", second_factor=False)
     daemon, address = start_gateway(FOLDER)
     # The gateway gets the terminal's Ctrl-C as well and drains; this program waits for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -30,6 +30,7 @@ def main() -> None:
   .venv/bin/kmsgw audit tail build/run/audit
   .venv/bin/kmsgw audit verify build/run/audit
 
+Its officers need no one-time codes, for trying things alone; the README shows them with codes.
 Ctrl-C stops it. `rm -r build/run` forgets its keys, and with them
 everything that was encrypted under them.""", flush=True)  # fmt: skip
     sys.exit(daemon.wait())

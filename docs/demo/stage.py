@@ -10,13 +10,17 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
 
-def new_gateway_folder(folder: Path, listen: str) -> None:
-    """Make `folder` anew with certificates, policies and configuration for development."""
+def new_gateway_folder(folder: Path, listen: str, *, second_factor: bool) -> None:
+    """Make `folder` anew with certificates, policies and configuration for development.
+
+    Without `second_factor` its officers need no one-time codes, which is for trying things alone.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(exist_ok=True)
     subprocess.run([BIN / "kmsgw", "--quiet", "init", folder, "--listen", listen, "--workers", "2"], check=True)
-    with (folder / "kmsgwd.toml").open("a") as configuration:
-        configuration.write('\n[officers]\nsecond_factor = "off"\n')
+    if not second_factor:
+        with (folder / "kmsgwd.toml").open("a") as configuration:
+            configuration.write('\n[officers]\nsecond_factor = "off"\n')
 
 
 def start_gateway(folder: Path) -> tuple[subprocess.Popen[str], str]:
