@@ -187,7 +187,8 @@ class ApprovalSettings(_Section):
         1,
         ge=0,
         le=10,
-        description="Taking deletion protection away, easing a rotation policy, lowering or raising a minimum version.",
+        description="Taking deletion protection away, easing a rotation policy, letting older versions encrypt, "
+        "forcing the minimum for decryption up.",
     )
     import_key: int = Field(1, ge=0, le=10, description="Importing material.")
     change_officers: int = Field(2, ge=2, le=10, description="Resetting an officer: at least two others.")

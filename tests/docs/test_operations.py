@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from kmsgw.config import (
+    ApprovalSettings,
     AuditSettings,
     CacheSettings,
     MatchSettings,
@@ -43,6 +44,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[policy]": PolicySettings,
     "[cache]": CacheSettings,
     "[officers]": OfficerSettings,
+    "[approvals]": ApprovalSettings,
     "[[principals]]": PrincipalSettings,
     "[principals.match]": MatchSettings,
     "[providers.NAME], kind software": SoftwareSettings,
@@ -51,7 +53,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "login, method certificate": VaultCertificateLogin,
     "login, method approle": VaultAppRoleLogin,
 }
-OWN_SECTION = {"server", "tls", "state", "audit", "policy", "cache", "officers", "providers", "principals"}
+OWN_SECTION = {"server", "tls", "state", "audit", "policy", "cache", "officers", "approvals", "providers", "principals"}
 """Fields of the whole file that have a heading of their own."""
 
 
