@@ -103,7 +103,7 @@ def session(tmp_path_factory: pytest.TempPathFactory, openbao_server: OpenBao) -
     passphrase.touch(mode=0o600)
     passphrase.write_text(held.text("passphrase") + "\n")
     gateway.append('[providers.sealed]\nkind = "software"\npassphrase_file = "passphrase"\n')
-    add_principal(gateway, CLERK, "writer", "reader", "data-key-user", "rewrapper")
+    add_principal(gateway, CLERK, "writer", "reader", "data-key-user", "rewrapper", "blind-index-user")
     issue_certificate(gateway, "stranger")
     held.secrets |= {"PIN": token.pin.encode(), "SO PIN": token.so_pin.encode()}
     for login in (openbao_server.data_approle, openbao_server.control_approle):
@@ -169,6 +169,11 @@ def every_verb(held: Session, clerk: Client, officer: Client, key: str, context:
     held.secrets[f"data key without plaintext under {key}"] = clerk.decrypt(unseen.wrapped, context).plaintext
     large = clerk.seal(key, plaintext * 4000, context)
     assert clerk.open(large.envelope, context).plaintext == plaintext * 4000
+    indexed = held.text(f"indexed value under {key}").encode()
+    mac = clerk.compute_mac(key, "patient-number", indexed)
+    held.secrets[f"hash of it under {key}"] = mac.mac
+    held.say("result", repr(mac).encode())
+    assert clerk.verify_mac(key, "patient-number", indexed, mac.mac)
     officer.keys.rotate(key, reason="for the canaries")
     assert eventually(lambda: clerk.rewrap(sealed.envelope, context).key_version == 2, 2.0)
     clerk.re_encrypt(sealed.envelope, "software", context, {"moved": held.text(f"new context of {key}")})
