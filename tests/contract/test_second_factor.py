@@ -312,6 +312,26 @@ def test_a_login_that_a_reset_overtakes_opens_nothing(bench: Bench, monkeypatch:
     assert bench.factor.officer("amira").failures == 0
 
 
+def test_a_code_of_a_secret_that_was_replaced_meanwhile_is_refused(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = bench_on(backend, replace(RULES, reset_delay=timedelta(0))).enrol()
+    read, stolen = bench.store.find, bench.code(1)
+
+    def find_then_enrol_anew(officer_id: str) -> object:
+        found = read(officer_id)
+        monkeypatch.setattr(bench.store, "find", read)
+        bench.factor.reset(officer_id, bench.now, dry_run=False)
+        bench.enrol()
+        return found
+
+    monkeypatch.setattr(bench.store, "find", find_then_enrol_anew)
+    assert bench.spend(stolen) is Reason.CODE_REFUSED
+    assert bench.factor.officer("amira").failures == 0
+    assert bench.spend(bench.code(1)) is None
+    bench.store.close()
+
+
 def test_who_is_enrolled_does_not_enrol_and_who_is_not_confirmed_begins_anew(bench: Bench) -> None:
     first = bench.factor.enrol("amira", "", bench.now, Trail())
     assert bench.factor.officer("amira").state is OfficerState.UNCONFIRMED
