@@ -1,26 +1,26 @@
 """The gates of officers: a session with every call, a code with every change, services pass without either."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
 import pytest
-from google.protobuf.message import Message
 
 from kmsgw.audit.record import ContextDigest
 from kmsgw.authn import refusals
 from kmsgw.authn.authenticator import Authenticator
 from kmsgw.errors import KmsgwError, Reason
-from kmsgw.model.access import Principal, PrincipalKind
+from kmsgw.model.access import Action, Principal, PrincipalKind
+from kmsgw.model.key import Key, KeyVersion
+from kmsgw.model.names import RESERVED_TENANT
 from kmsgw.operations.verb import Access, Grant, Trail
 from kmsgw.server.attendance import CodeGate, SessionGate
 from kmsgw.server.gates import Proof
 from kmsgw.server.pipeline import Call, Pipeline
 from kmsgw.server.rpcs import SERVICES, Plane, Rpc
 from kmsgw.v1 import key_service_pb2
-from tests.unit.server.test_pipeline import Journal, OneKey, Policies
+from tests.unit.server.test_pipeline import NOW, Journal, OneKey, Policies
 
 OFFICER = Principal("amira", PrincipalKind.OFFICER, "hospital", frozenset({"key-officer"}), "fingerprint")
 SERVICE = Principal("ehr", PrincipalKind.SERVICE, "hospital", frozenset({"writer"}), "fingerprint")
@@ -80,6 +80,18 @@ class OneSession:
         self.spent.append(code)
 
 
+def row(method: str, verb: Verb) -> Rpc:
+    """Return a row of the table for a verb that takes and answers the messages of RotateKey."""
+    return Rpc(
+        method,
+        Plane.CONTROL,
+        key_service_pb2.RotateKeyRequest,
+        lambda request: Asked(request.dry_run),
+        verb,
+        lambda result: key_service_pb2.RotateKeyResponse(),
+    )
+
+
 class Bench:
     def __init__(self) -> None:
         self.journal, self.policies, self.attendance = Journal(), Policies(), OneSession()
@@ -93,14 +105,9 @@ class Bench:
             **{OFFICERS + name: self.changes for name in ("EnrollOfficer", "ConfirmOfficer", "Login", "Logout")},
             OFFICERS + "ResetOfficer": self.changes,
         }
-        read: Callable[[key_service_pb2.RotateKeyRequest], Asked] = lambda request: Asked(request.dry_run)  # noqa: E731
-        write: Callable[[object], Message] = lambda result: key_service_pb2.RotateKeyResponse()  # noqa: E731
-        table = {
-            method: Rpc(method, Plane.CONTROL, key_service_pb2.RotateKeyRequest, read, verb, write)
-            for method, verb in rows.items()
-        }
+        self.table = {method: row(method, verb) for method, verb in rows.items()}
         self.pipeline = Pipeline(
-            table,
+            self.table,
             Callers(),
             OneKey(),
             self.policies,
@@ -109,6 +116,9 @@ class Bench:
             before_policy=[SessionGate(self.attendance)],
             after_policy=[CodeGate(self.attendance)],
         )
+
+    def replace(self, method: str, verb: Verb) -> None:
+        self.table[method] = row(method, verb)
 
     def call(
         self, method: str, session: str = "", code: str = "", *, dry_run: bool = False, who: str = "officer"
@@ -160,18 +170,9 @@ def test_what_policy_refuses_wastes_no_code() -> None:
 
     class Wanting(ChangingVerb):
         def accesses(self, command: Asked) -> list[Access]:
-            from kmsgw.model.access import Action
-
             return [Access(Action.CREATE_KEY)]
 
-    bench.pipeline._table[ROTATE] = Rpc(  # type: ignore[index]
-        ROTATE,
-        Plane.CONTROL,
-        key_service_pb2.RotateKeyRequest,
-        lambda request: Asked(),
-        Wanting(),
-        lambda result: key_service_pb2.RotateKeyResponse(),
-    )
+    bench.replace(ROTATE, Wanting())
     bench.policies.allowed = False
     assert bench.call(ROTATE, "session", "123456") is Reason.ACCESS_DENIED
     assert bench.attendance.spent == []
@@ -209,3 +210,24 @@ def test_a_login_is_recorded_though_no_policy_decides_on_it() -> None:
     assert [entry["phase"] for entry in bench.journal.entries] == ["intent", "outcome"]
     assert not any("policies" in entry for entry in bench.journal.entries)
     assert "kmsgw.v1.OfficerService" in SERVICES
+
+
+class GatewaysOwnKey(OneKey):
+    """Has one key, and that is the gateway's own."""
+
+    def resolve(self, name: str) -> Key | None:
+        return Key("kmsgw-officers", RESERVED_TENANT, "software", (KeyVersion(1, b"", NOW),), NOW, NOW)
+
+
+def test_the_gateways_own_keys_are_unknown_to_every_caller_whatever_the_policies_say() -> None:
+    bench = Bench()
+    bench.pipeline._keyring = GatewaysOwnKey()
+
+    class Wanting(Verb):
+        def accesses(self, command: Asked) -> list[Access]:
+            return [Access(Action.GET_KEY, "kmsgw-officers")]
+
+    bench.replace(LIST, Wanting())
+    assert bench.policies.allowed
+    assert bench.call(LIST, "session") is Reason.ACCESS_DENIED
+    assert bench.journal.entries[0]["note"] == "no such key"
