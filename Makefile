@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # clone seen from the folder above, is taken for the package.
 EDITABLE := --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults loadtest man lock clean
+.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults loadtest bench man lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,10 @@ faults: services $(VENV)/.develops ## kill workers, fill disks, stop servers: th
 
 loadtest: $(VENV)/.develops ## put a gateway of its own under load and write build/loadtest/report.html
 	$(BIN)/python -m loadtests.run
+
+bench: $(VENV)/.develops ## measure kmsgw beside OpenBao; writes build/bench.html and .json; BENCH=--short: just try
+	@.ci/services bench
+	$(BIN)/python -m loadtests.bench.run $(BENCH)
 
 man: $(VENV)/.runs ## write the manual pages of kmsgw into build/man
 	$(BIN)/kmsgw man --folder build/man

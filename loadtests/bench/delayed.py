@@ -1,0 +1,90 @@
+"""`kmsgwd` with one provider that takes its time: each of its calls waits, as for a network HSM, and is counted.
+
+For the benchmark alone; nothing of kmsgw knows it. It is started as `kmsgwd` is, and starts its workers in such a way
+that they come here first:
+
+    python -m loadtests.bench.delayed --config FILE
+
+The provider named `PROVIDER` must be of kind ``software``. `KMSGW_BENCH_DELAY_MS` and `KMSGW_BENCH_CALLS` in the
+environment are how long a call waits, and a file that grows by a byte with each.
+"""
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from kmsgw import bootstrap, daemon, worker
+from kmsgw.config import ProviderSettings, SoftwareSettings
+from kmsgw.providers.base import KeyProvider, MaterialRef
+from kmsgw.providers.root_key import load_root_key_from_file
+from kmsgw.providers.software import SoftwareProvider
+
+PROVIDER: Final = "network-hsm"
+"""Name of the provider that is slow."""
+
+DELAY_VARIABLE: Final = "KMSGW_BENCH_DELAY_MS"
+CALLS_VARIABLE: Final = "KMSGW_BENCH_CALLS"
+
+_OWN_ARGUMENTS: Final = 3
+"""Of those that a worker is started with, the interpreter's: -P -m kmsgw.worker."""
+
+
+class DelayedProvider(SoftwareProvider):
+    """The software provider, slowed down."""
+
+    def __init__(self, name: str, root_key: bytearray, seconds: float, calls: Path) -> None:
+        super().__init__(name, root_key)
+        self._seconds = seconds
+        self._calls = os.open(calls, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def wrap(self, material: MaterialRef, data_key: bytes, aad: bytes) -> bytes:
+        """Wait, then wrap."""
+        self._wait()
+        return super().wrap(material, data_key, aad)
+
+    def unwrap(self, material: MaterialRef, wrapped: bytes, aad: bytes) -> bytes:
+        """Wait, then unwrap."""
+        self._wait()
+        return super().unwrap(material, wrapped, aad)
+
+    def _wait(self) -> None:
+        os.write(self._calls, b".")
+        time.sleep(self._seconds)
+
+
+def slow_down() -> None:
+    """Have this process open a `DelayedProvider` where the configuration names `PROVIDER`."""
+    genuine = bootstrap.open_provider
+
+    def open_provider(name: str, settings: ProviderSettings) -> KeyProvider:
+        if name != PROVIDER:
+            return genuine(name, settings)
+        assert isinstance(settings, SoftwareSettings)
+        assert settings.root_key_file is not None
+        seconds = float(os.environ[DELAY_VARIABLE]) / 1e3
+        return DelayedProvider(
+            name, load_root_key_from_file(settings.root_key_file), seconds, Path(os.environ[CALLS_VARIABLE])
+        )
+
+    bootstrap.open_provider = open_provider
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the supervisor, or where the supervisor started this, a worker."""
+    if "--settings-fd" in arguments:
+        slow_down()
+        return worker.main()
+    # kmsgwd starts its workers with the interpreter that it runs in. This one runs them in this module instead.
+    start = Path(os.environ[CALLS_VARIABLE]).with_name("delayed-worker")
+    start.write_text(f'#!/bin/sh\nshift {_OWN_ARGUMENTS}\nexec {shlex.quote(sys.executable)} -m {__spec__.name} "$@"\n')
+    start.chmod(0o700)
+    sys.executable = str(start)
+    return daemon.main(list(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,175 @@
+"""Two servers in turn: what load suits each, short slices that alternate, and latency at a load that both can bear.
+
+The machine's speed drifts within seconds. So the two slices of a pair follow each other, which comes first changes from
+pair to pair, and ratios are made pair by pair.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from loadtests.bench.contender import Contender, WrongAnswerError
+from loadtests.bench.figures import Ratio, Slice, middle
+from loadtests.bench.h2load import Generator, Load, Timing
+from loadtests.bench.works import Work
+
+_CLOSED: Final = ((8, 1), (16, 1), (32, 1), (64, 1), (128, 1), (16, 4), (32, 4))
+"""Connections and streams of each that are tried for a server's best."""
+
+_ALIKE: Final = 0.03
+"""Loads whose rates differ by less are taken as alike: then the one with fewer calls in flight is better."""
+
+_CALLS_OF_A_CONNECTION: Final = 50.0
+"""At a given rate, calls a second of one connection: h2load's clock for them ticks each 10 ms."""
+
+_FEWEST_CONNECTIONS: Final = 8
+
+_UNMEASURED_STREAMS: Final = 100
+
+Say = Callable[[str], None]
+"""Told how far the benchmark is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A server, and the generator that has a certificate for it."""
+
+    contender: Contender
+    generator: Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how often. ``search`` times a load that is tried; without it, and for providers, `load` is taken."""
+
+    pairs: int
+    slice: Timing
+    search: Timing | None
+    load: Load
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a server reached at a load: the medians over its slices."""
+
+    load: Load
+    median: Slice
+    slices: tuple[Slice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """Latencies at half of the highest rate of the second server, calls coming in regardless of the answers."""
+
+    rate: float
+    first: Slice
+    second: Slice
+    p99: Ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A work: both servers at their best, ratios of the first over the second."""
+
+    work: Work
+    first: Standing
+    second: Standing
+    calls: Ratio
+    cpu: Ratio
+    half: Half | None
+
+
+def best_load(side: Side, work: Work, timing: Timing) -> Load:
+    """Try loads and return the one with the most calls a second; of loads alike the one with fewest in flight."""
+    target = side.contender.target(work)
+    tried = [
+        (load, side.generator.slice(side.contender, target, load, timing))
+        for protocol in target.protocols
+        for load in _candidates(protocol)
+    ]
+    for load, found in tried:
+        _require_answers(side, work, load, found)
+    return choose([(load, found.calls_per_s) for load, found in tried])
+
+
+def choose(tried: Sequence[tuple[Load, float]]) -> Load:
+    """Return the load of the highest rate, or the one with fewest calls in flight of those that come close to it."""
+    most = max(rate for _, rate in tried)
+    return min((load for load, rate in tried if rate >= most * (1 - _ALIKE)), key=lambda load: load.in_flight)
+
+
+def _candidates(protocol: str) -> Iterator[Load]:
+    for clients, streams in _CLOSED:
+        # HTTP/1.1 has no streams.
+        if streams == 1 or protocol == "h2":
+            yield Load(clients, streams, protocol)
+
+
+def duel(first: Side, second: Side, work: Work, plan: Plan, *, half: bool, say: Say) -> Result:
+    """Measure a work with both servers."""
+    sides = (first, second)
+    for side in sides:
+        side.contender.check(work)
+    loads: list[Load] = []
+    for side in sides:
+        loads.append(best_load(side, work, plan.search) if plan.search is not None else plan.load)
+        say(f"{work.name}: {side.contender.name} is at its best with {loads[-1]}")
+    found = _rounds(sides, work, loads, plan)
+    standings = [Standing(load, middle(slices), tuple(slices)) for load, slices in zip(loads, found, strict=True)]
+    pairs = list(zip(*found, strict=True))
+    return Result(
+        work,
+        standings[0],
+        standings[1],
+        Ratio.of([(mine.calls_per_s, theirs.calls_per_s) for mine, theirs in pairs]),
+        Ratio.of([(mine.cpu_s_per_1000, theirs.cpu_s_per_1000) for mine, theirs in pairs]),
+        _at_half(sides, work, standings[1], plan) if half else None,
+    )
+
+
+def _at_half(sides: Sequence[Side], work: Work, highest: Standing, plan: Plan) -> Half:
+    rate = highest.median.calls_per_s / 2
+    loads = [paced(rate, protocol) for protocol in ("h2", highest.load.protocol)]
+    found = _rounds(sides, work, loads, plan)
+    pairs = list(zip(*found, strict=True))
+    return Half(
+        rate, middle(found[0]), middle(found[1]), Ratio.of([(mine.p99_ms, theirs.p99_ms) for mine, theirs in pairs])
+    )
+
+
+def paced(rate: float, protocol: str) -> Load:
+    """Return a load of so many calls a second, over so many connections that each sends them one by one."""
+    clients = max(_FEWEST_CONNECTIONS, math.ceil(rate / _CALLS_OF_A_CONNECTION))
+    return Load(clients, _UNMEASURED_STREAMS if protocol == "h2" else 1, protocol, rate=rate)
+
+
+def _rounds(sides: Sequence[Side], work: Work, loads: Sequence[Load], plan: Plan) -> list[list[Slice]]:
+    """Return the slices of each side, pair by pair."""
+    found: list[list[Slice]] = [[] for _ in sides]
+    for number in range(plan.pairs):
+        places = range(len(sides))
+        for place in places if number % 2 == 0 else reversed(places):
+            # Before each slice all logs are read to their end, so that every slice begins after the same pause.
+            for side in sides:
+                side.contender.begin_count()
+            found[place].append(measured(sides[place], work, loads[place], plan.slice))
+    return found
+
+
+def measured(side: Side, work: Work, load: Load, timing: Timing) -> Slice:
+    """Return a slice whose answers were checked. Raises `WrongAnswerError`. Counting must have begun."""
+    contender = side.contender
+    found = side.generator.slice(contender, contender.target(work), load, timing)
+    _require_answers(side, work, load, found)
+    contender.check_count(work, found.acknowledged, found.failed + load.in_flight)
+    contender.check(work)
+    return found
+
+
+def _require_answers(side: Side, work: Work, load: Load, found: Slice) -> None:
+    if found.failed or not found.calls_per_s:
+        raise WrongAnswerError(
+            f"{side.contender.name} {work.name}, {load}: {found.failed} calls failed, "
+            f"{found.acknowledged} were answered"
+        )

@@ -1,0 +1,260 @@
+"""kmsgw under test: a gateway of `kmsgw init` with mutual TLS, policies, and an audit log that is flushed to disk.
+
+What is sent is what the SDK would send. Every answer is accounted for in the audit log, read back as an auditor would,
+against its signed checkpoints.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+import grpc
+
+from kmsgw.cli.log_folder import find_logs
+from kmsgw.cli.profile import Flags, Profile, resolve_profile
+from kmsgw.client import Client, Credentials
+from kmsgw.client.calls import crypto
+from kmsgw.client.calls.call import Answer, Call
+from kmsgw.client.channel import channel_credentials, channel_options
+from kmsgw.errors import KmsgwError
+from kmsgw.model.context import AccessDeclaration
+from kmsgw.tlog.follow import LogFollower
+from loadtests.bench.contender import NotBuiltError, Target, WrongAnswerError
+from loadtests.bench.works import Verb, Work
+from loadtests.run import free_port
+
+T = TypeVar("T")
+
+_BIN: Final = Path(sys.executable).parent
+_CARE: Final = AccessDeclaration("care", "")
+_CONTEXT: Final = {"patient": "BENCH-000001", "kind": "benchmark"}
+_SERVING: Final = re.compile(r"kmsgwd: serving on ")
+_TIMEOUT_SECONDS: Final = 10.0
+_CATCH_UP_SECONDS: Final = 20.0
+_POLL_SECONDS: Final = 0.2
+_QUIET_POLLS: Final = 8
+"""Polls without a new entry after which the log is taken to have all: its checkpoints come each second."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """How the gateway is set up. ``more`` is put at the end of its configuration, ``program`` starts it."""
+
+    loop: str
+    workers: int
+    threads: int
+    more: str = ""
+    program: Sequence[str] = (str(_BIN / "kmsgwd"),)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A call, who makes it, and whether an answer to it is right."""
+
+    principal: str
+    method: str
+    request: bytes = field(repr=False)
+    holds: Callable[[Answer], bool] = field(repr=False)
+
+
+class Gateway:
+    """A running gateway. Make it with `start`, end it with `stop`."""
+
+    name = "kmsgw"
+
+    def __init__(self, folder: Path, process: subprocess.Popen[str], address: str, key: str) -> None:
+        self.folder = folder
+        self.key = key
+        self.helpers: Sequence[int] = ()
+        self._process = process
+        self._address = address
+        self._channels: dict[str, grpc.Channel] = {}
+        self._prepared: dict[tuple[str, str, str], _Prepared] = {}
+        self._followers: list[LogFollower] = []
+        self._context = dict(_CONTEXT)
+
+    @classmethod
+    def start(cls, folder: Path, settings: GatewaySettings, keys: Mapping[str, str]) -> Self:
+        """Make a gateway in a new folder, start it, and make the keys: provider by name. The first is used."""
+        port = free_port()
+        address = f"127.0.0.1:{port}"
+        command = [str(_BIN / "kmsgw"), "--quiet", "init", str(folder), "--listen", address]
+        subprocess.run([*command, "--workers", str(settings.workers)], check=True)
+        configuration = folder / "kmsgwd.toml"
+        text = configuration.read_text(encoding="utf-8")
+        server = f'[server]\nloop = "{settings.loop}"\nthreads = {settings.threads}\n'
+        # No person is there who could type a code.
+        off = '\n[officers]\nsecond_factor = "off"\n'
+        configuration.write_text(text.replace("[server]\n", server, 1) + off + settings.more, encoding="utf-8")
+        with (folder / "kmsgwd.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*settings.program, "--config", str(configuration)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, **settings.environment},
+            )
+        made = cls(folder, process, address, next(iter(keys)))
+        try:
+            assert process.stdout is not None
+            if _SERVING.match(process.stdout.readline()) is None:
+                sys.exit(f"The gateway does not start:\n{(folder / 'kmsgwd.log').read_text()}")
+            with made._client("key-officer") as officer:
+                for key, provider in keys.items():
+                    officer.keys.create(key, provider=provider)
+        except BaseException:
+            made.stop()
+            raise
+        return made
+
+    def stop(self) -> None:
+        """End the gateway."""
+        for channel in self._channels.values():
+            channel.close()
+        self._process.terminate()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    @property
+    def processes(self) -> Sequence[int]:
+        """The supervisor, from which the workers descend, and ``helpers``: what else works for it."""
+        return (self._process.pid, *self.helpers)
+
+    def use(self, key: str, context: Mapping[str, str] | None = None) -> None:
+        """Use another key from now on, and another context where one is given."""
+        self.key = key
+        self._context = dict(context or _CONTEXT)
+
+    def credentials_of(self, work: Work) -> tuple[Path, Path]:
+        """Return certificate and key of the principal who makes a work's call."""
+        profile = self._profile(_PRINCIPALS[work.verb])
+        return profile.certificate, profile.key
+
+    def target(self, work: Work) -> Target:
+        """Return the call as gRPC sends it: a byte that says uncompressed, the length, the message."""
+        prepared = self._prepare(work)
+        framed = b"\0" + len(prepared.request).to_bytes(4, "big") + prepared.request
+        headers = {"content-type": "application/grpc", "te": "trailers"}
+        return Target(f"https://{self._address}{prepared.method}", framed, headers)
+
+    def check(self, work: Work) -> None:
+        """Make the very call that the generator sends and look at the answer."""
+        prepared = self._prepare(work)
+        if not prepared.holds(self._send(prepared.principal, prepared.method, prepared.request)):
+            raise WrongAnswerError(f"{self.name} {work.name}: the answer is wrong")
+
+    def begin_count(self) -> None:
+        """Follow the logs from here on."""
+        if not self._followers:
+            logs = find_logs(self.folder / "audit", {})
+            self._followers = [LogFollower(log.fetch, log.verifier) for log in logs]
+        self._entries(0)
+
+    def check_count(self, work: Work, acknowledged: int, unanswered: int) -> None:
+        """Compare the log with the answers: every one has an entry that says ok, and nothing else was asked."""
+        found = self._entries(acknowledged)
+        method = self._prepare(work).method
+        done = found.pop((method, "ok"), 0)
+        if found or not acknowledged <= done <= acknowledged + unanswered:
+            raise WrongAnswerError(
+                f"{self.name} {work.name}: {acknowledged} answers and {done} entries in the audit log"
+                + "".join(f", {count} of {name} {outcome}" for (name, outcome), count in found.items())
+            )
+
+    def _entries(self, expected: int) -> Counter[tuple[str, str]]:
+        """Count new entries by method and outcome. Waits for the expected, and then until no more come."""
+        found: Counter[tuple[str, str]] = Counter()
+        deadline = time.monotonic() + _CATCH_UP_SECONDS
+        quiet = 0
+        while quiet < _QUIET_POLLS and time.monotonic() < deadline:
+            new = Counter(
+                (entry.text("method"), entry.text("outcome")) for each in self._followers for entry in each.poll()
+            )
+            found += new
+            quiet = 0 if new or found.total() < expected else quiet + 1
+            if not new:
+                time.sleep(_POLL_SECONDS)
+        return found
+
+    def _prepare(self, work: Work) -> _Prepared:
+        place = (work.name, self.key, str(self._context))
+        made = self._prepared.get(place)
+        if made is None:
+            build = _BUILD.get((work.verb, work.batched))
+            if build is None:
+                raise NotBuiltError(f"{self.name} has no call for {work.name} yet")
+            made = self._prepared[place] = build(self, work)
+        return made
+
+    def _encrypt(self, work: Work) -> _Prepared:
+        plaintext = os.urandom(work.item_bytes)
+        call = crypto.encrypt(_CARE, self.key, plaintext, self._context)
+
+        def opens(answer: Answer) -> bool:
+            decrypt = crypto.decrypt(_CARE, call.result(answer).envelope, self._context)
+            return decrypt.result(self._send("ehr-reader", decrypt.method, decrypt.request)).plaintext == plaintext
+
+        return _prepared("ehr-writer", call, opens)
+
+    def _decrypt(self, work: Work) -> _Prepared:
+        plaintext = os.urandom(work.item_bytes)
+        encrypt = crypto.encrypt(_CARE, self.key, plaintext, self._context)
+        made = encrypt.result(self._send("ehr-writer", encrypt.method, encrypt.request))
+        call = crypto.decrypt(_CARE, made.envelope, self._context)
+        return _prepared("ehr-reader", call, lambda answer: call.result(answer).plaintext == plaintext)
+
+    def _data_key(self, work: Work) -> _Prepared:
+        call = crypto.generate_data_key(_CARE, self.key, self._context)
+
+        def opens(answer: Answer) -> bool:
+            made = call.result(answer)
+            decrypt = crypto.decrypt(_CARE, made.wrapped, self._context)
+            opened = decrypt.result(self._send("ehr-datakeys", decrypt.method, decrypt.request))
+            return len(made.plaintext) == work.item_bytes and opened.plaintext == made.plaintext
+
+        return _prepared("ehr-datakeys", call, opens)
+
+    def _send(self, principal: str, method: str, request: bytes) -> Answer:
+        channel = self._channels.get(principal)
+        if channel is None:
+            profile = self._profile(principal)
+            credentials = Credentials.from_files(profile.ca, profile.certificate, profile.key)
+            channel = self._channels[principal] = grpc.secure_channel(
+                self._address, channel_credentials(credentials), options=channel_options("")
+            )
+        try:
+            payload: bytes = channel.unary_unary(method, None, None)(request, timeout=_TIMEOUT_SECONDS)
+        except (grpc.RpcError, KmsgwError) as error:
+            raise WrongAnswerError(f"{self.name} {method}: {error}") from None
+        return Answer(payload)
+
+    def _client(self, principal: str) -> Client:
+        profile = self._profile(principal)
+        return Client(self._address, Credentials.from_files(profile.ca, profile.certificate, profile.key))
+
+    def _profile(self, principal: str) -> Profile:
+        return resolve_profile(Flags(config=str(self.folder / "config.toml"), profile=principal), {})
+
+
+def _prepared(principal: str, call: Call[T], holds: Callable[[Answer], bool]) -> _Prepared:
+    return _Prepared(principal, call.method, call.request, holds)
+
+
+_PRINCIPALS: Final = {Verb.ENCRYPT: "ehr-writer", Verb.DECRYPT: "ehr-reader", Verb.DATA_KEY: "ehr-datakeys"}
+_BUILD: Final[Mapping[tuple[Verb, bool], Callable[[Gateway, Work], _Prepared]]] = {
+    (Verb.ENCRYPT, False): Gateway._encrypt,  # noqa: SLF001
+    (Verb.DECRYPT, False): Gateway._decrypt,  # noqa: SLF001
+    (Verb.DATA_KEY, False): Gateway._data_key,  # noqa: SLF001
+    # Batches: a line for (verb, True) each, once the contract has them.
+}
+"""How the call of a verb is made, alone and (True) as a batch. A work that is not here is reported as not built."""

@@ -1,0 +1,157 @@
+"""`make bench`: kmsgw beside OpenBao on this machine, measured so that anyone can repeat it.
+
+Prints tables, and writes `build/bench.json` and `build/bench.html`. Exits with 1 where an answer was wrong or was not
+accounted for, and says of what is not built that it was not measured. Whatever it starts, it ends.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import UTC
+from pathlib import Path
+from typing import Final
+
+from kmsgw.clock import SYSTEM_CLOCK
+from loadtests.bench import local, outcome, page, table
+from loadtests.bench.contender import NotBuiltError, WrongAnswerError
+from loadtests.bench.duel import Plan, Result, Side, duel
+from loadtests.bench.gateway import Gateway, GatewaySettings
+from loadtests.bench.h2load import Generator, GeneratorError, Load, Timing
+from loadtests.bench.openbao import OpenBao
+from loadtests.bench.outcome import Conditions, Outcome
+from loadtests.bench.providers import ColdMisses, ProviderBench, ProviderResult
+from loadtests.bench.works import WORKS, Work, work_named
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_SETTLE_SECONDS: Final = 0.5
+_SEARCH: Final = Timing(0.3, 1.0)
+_SHORT_PAIRS: Final = 1
+_SHORT: Final = Timing(0.3, 0.7)
+_LOCAL_SECONDS: Final = 0.5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark and return the exit status."""
+    given = _parser().parse_args(arguments)
+    cores = len(os.sched_getaffinity(0))
+    plan = _plan(given)
+    folder: Path = given.folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    conditions = _conditions(given, plan, cores)
+    try:
+        found = _measure(given, folder, plan, conditions)
+    except (WrongAnswerError, GeneratorError) as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 1
+    given.output.mkdir(parents=True, exist_ok=True)
+    (given.output / "bench.json").write_text(outcome.to_json(found), encoding="utf-8")
+    (given.output / "bench.html").write_bytes(page.page(found))
+    sys.stdout.write(
+        f"\n{table.text(found)}\nfigures: {given.output / 'bench.json'}, page: {given.output / 'bench.html'}\n"
+    )
+    shutil.rmtree(folder)
+    return 0
+
+
+def _measure(given: argparse.Namespace, folder: Path, plan: Plan, conditions: Conditions) -> Outcome:
+    bao = OpenBao.start(folder / "openbao", cores=conditions.cores)
+    try:
+        results, not_built = _duels(given, folder, plan, conditions, bao)
+        providers, cold = ([], []) if given.no_providers else _providers(folder, plan, conditions, bao)
+    finally:
+        bao.stop()
+    found = [] if given.no_local else local.compare(plan.pairs, min(_LOCAL_SECONDS, plan.slice.measured))
+    return Outcome(conditions, results, not_built, providers, cold, found)
+
+
+def _duels(
+    given: argparse.Namespace, folder: Path, plan: Plan, conditions: Conditions, bao: OpenBao
+) -> tuple[list[Result], list[tuple[str, str]]]:
+    settings = GatewaySettings(conditions.loop, conditions.workers, conditions.threads)
+    gateway = Gateway.start(folder / "gateway", settings, {"bench": "software"})
+    results: list[Result] = []
+    not_built: list[tuple[str, str]] = []
+    try:
+        theirs = Side(bao, Generator(folder / "generator", *bao.client, cores=conditions.cores))
+        for work in _works(given.works):
+            mine = Side(gateway, Generator(folder / "generator", *gateway.credentials_of(work), cores=conditions.cores))
+            try:
+                gateway.target(work)
+            except NotBuiltError as error:
+                not_built.append((work.name, str(error)))
+                _say(f"{work.name}: NOT BUILT, NOT MEASURED: {error}")
+                continue
+            results.append(duel(mine, theirs, work, plan, half=not given.no_half, say=_say))
+    finally:
+        gateway.stop()
+    return results, not_built
+
+
+def _providers(
+    folder: Path, plan: Plan, conditions: Conditions, bao: OpenBao
+) -> tuple[list[ProviderResult], list[ColdMisses]]:
+    bench = ProviderBench.start(
+        folder / "providers", bao, conditions.loop, conditions.workers, conditions.threads, conditions.cores
+    )
+    try:
+        return bench.compare(plan, _say), bench.cold_misses()
+    finally:
+        bench.gateway.stop()
+
+
+def _plan(given: argparse.Namespace) -> Plan:
+    if given.short:
+        return Plan(_SHORT_PAIRS, _SHORT, None, Load(16))
+    return Plan(given.pairs, Timing(_SETTLE_SECONDS, given.seconds), _SEARCH, Load(32))
+
+
+def _conditions(given: argparse.Namespace, plan: Plan, cores: int) -> Conditions:
+    return Conditions(
+        machine=outcome.machine_name(),
+        cores=cores,
+        kernel=platform.release(),
+        began=SYSTEM_CLOCK.now().astimezone(UTC).isoformat(timespec="seconds"),
+        load_average=outcome.load_average(),
+        loop=given.loop,
+        workers=given.workers or cores,
+        threads=given.threads,
+        pairs=plan.pairs,
+        slice_seconds=plan.slice.measured,
+        loads="the best that were found for each server" if plan.search else f"{plan.load} for both",
+        generator="h2load, one thread",
+        versions=outcome.installed_versions(),
+    )
+
+
+def _works(names: str) -> Sequence[Work]:
+    return [work_named(name) for name in names.split(",")] if names else WORKS
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=_ROOT / "build" / "bench", help="made anew, removed at the end")
+    parser.add_argument("--output", type=Path, default=_ROOT / "build", help="where bench.json and bench.html go")
+    parser.add_argument("--works", default="", help="names with commas between; default: all")
+    parser.add_argument("--pairs", type=int, default=5, help="alternating pairs of slices of each work")
+    parser.add_argument("--seconds", type=float, default=3.0, help="measured seconds of a slice")
+    parser.add_argument("--loop", choices=("direct", "threads", "auto"), default="direct", help="kmsgw's [server] loop")
+    parser.add_argument("--workers", type=int, default=0, help="kmsgw's workers; default: one a core")
+    parser.add_argument("--threads", type=int, default=16, help="kmsgw's threads of a worker, with loop threads")
+    parser.add_argument("--short", action="store_true", help="one short pair each, no search: does it run? No figures")
+    parser.add_argument("--no-half", action="store_true", help="leave out the latency at half load")
+    parser.add_argument("--no-providers", action="store_true", help="leave out the key providers")
+    parser.add_argument("--no-local", action="store_true", help="leave out the libraries in one process")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The outcome as text: tables for a terminal."""
+
+from collections.abc import Iterator, Sequence
+
+from loadtests.bench.duel import Result, Standing
+from loadtests.bench.figures import Ratio
+from loadtests.bench.local import LocalResult
+from loadtests.bench.outcome import Outcome
+from loadtests.bench.works import Work
+
+HEAD = ("calls/s", "items/s", "MB/s", "p50 ms", "p99 ms", "CPU-s/1000", "RSS MB", "generator")
+"""Heads of the figures of `cells`."""
+
+
+def text(outcome: Outcome) -> str:
+    """Return all tables."""
+    return "\n".join((*outcome.conditions.text, "", *_sections(outcome))) + "\n"
+
+
+def _sections(outcome: Outcome) -> Iterator[str]:
+    yield aligned([("work", "server", *HEAD), *_rows(outcome.results)])
+    yield aligned([("ratio kmsgw/OpenBao", "median", "spread", "asked", "aim"), *ratios(outcome.results)])
+    halves = list(half_rows(outcome.results))
+    if halves:
+        head = ("at half of OpenBao's most", "calls/s", "kmsgw p99 ms", "OpenBao p99 ms", "ratio", "spread", "asked")
+        yield aligned([head, *halves])
+    for work, why in outcome.not_built:
+        yield f"NOT BUILT, NOT MEASURED: {work}: {why}\n"
+    if outcome.providers:
+        yield aligned([("work", "provider", *HEAD, "to software", "spread", "provider calls"), *provider_rows(outcome)])
+    for cold in outcome.cold:
+        yield (
+            f"Cold, {cold.work}: {cold.callers} callers at once, {cold.workers} workers: "
+            f"{cold.provider_calls} calls of the slow provider.\n"
+        )
+    if outcome.local:
+        yield aligned(
+            [("in process", "bytes", "items/s", "MB/s", "to the first", "spread"), *local_rows(outcome.local)]
+        )
+
+
+def cells(work: Work, standing: Standing) -> tuple[str, ...]:
+    """Return the figures of a server as texts, in the order of `HEAD`."""
+    each = standing.median
+    return (
+        f"{each.calls_per_s:,.0f}",
+        f"{each.calls_per_s * work.items:,.0f}",
+        f"{each.calls_per_s * work.megabytes:,.1f}",
+        f"{each.p50_ms:.2f}",
+        f"{each.p99_ms:.2f}",
+        f"{each.cpu_s_per_1000:.3f}",
+        f"{each.rss_mb:,.0f}",
+        f"{each.generator_share:.0%}",
+    )
+
+
+def ratios(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of ratios: rates, and CPU a call."""
+    for each in results:
+        asked = (f">= {each.work.demand:g}", f"{each.work.aim:g}") if each.work.demand else ("", "")
+        yield (f"{each.work.name}, calls/s", *ratio_cells(each.calls), *asked)
+        small = each.work.demand and each.work.name.endswith("crypt-1KiB") and not each.work.batched
+        yield (f"{each.work.name}, CPU a call", *ratio_cells(each.cpu), *(("<= 0.5", "0.3") if small else ("", "")))
+
+
+def half_rows(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of latencies at half load."""
+    for each in results:
+        if each.half is not None:
+            yield (
+                each.work.name,
+                f"{each.half.rate:,.0f}",
+                f"{each.half.first.p99_ms:.2f}",
+                f"{each.half.second.p99_ms:.2f}",
+                *ratio_cells(each.half.p99),
+                "<= 0.5",
+            )
+
+
+def provider_rows(outcome: Outcome) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of providers."""
+    for each in outcome.providers:
+        calls = each.provider_calls_per_call
+        yield (
+            each.work.name,
+            each.provider,
+            *cells(each.work, each.standing),
+            *ratio_cells(each.ratio),
+            "" if calls is None else f"{calls:.4f} a call",
+        )
+
+
+def local_rows(results: Sequence[LocalResult]) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of libraries in one process."""
+    for each in results:
+        figures = (f"{each.items_per_s:,.0f}", f"{each.mb_per_s:,.0f}") if not each.missing else (each.missing, "")
+        yield (each.library, f"{each.item_bytes:,}", *figures, *(ratio_cells(each.ratio) if each.ratio else ("", "")))
+
+
+def ratio_cells(ratio: Ratio) -> tuple[str, str]:
+    """Return median and spread as texts."""
+    return f"{ratio.median:.2f}", f"{ratio.min:.2f} to {ratio.max:.2f}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as text with columns: the first to the left, the others to the right."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    return "".join(
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        + "\n"
+        for row in rows
+    )
+
+
+def _rows(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
+    for each in results:
+        yield (each.work.name, "kmsgw", *cells(each.work, each.first))
+        yield ("", "OpenBao", *cells(each.work, each.second))
