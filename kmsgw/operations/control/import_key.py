@@ -131,7 +131,6 @@ class CreateImportParameters(_Imports):
         """Make the parameters. Raises `FailedPrecondition` with IMPORT_UNSUPPORTED where the provider can't import."""
         key = _existing(grant)
         grant.trail.key_id, version = (command.key, 1) if key is None else (key.key_id, key.primary.version + 1)
-        grant.trail.key_version = version
         provider = self._provider_of(key, command.provider)
         return self._importer(provider).import_parameters(grant.trail.key_id, version)
 
