@@ -1,12 +1,13 @@
 """The verbs of KeyService, through both flavours."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from kmsgw.client import InternalError, InvalidRequest, KeyInfo, KeyState, KeyVersionInfo
+from kmsgw.client import InternalError, InvalidRequest, KeyInfo, KeyState, KeyVersionInfo, Origin, RotationPolicy
 from kmsgw.v1 import key_service_pb2 as wire
 from tests.fakes.scripted_gateway import ScriptedGateway
 from tests.unit.client.driver import Driver, Use
@@ -40,6 +41,8 @@ KEY_INFO = KeyInfo(
 VERSION = wire.KeyVersion(
     key_id="ehr", version=1, state=wire.KEY_STATE_DISABLED, create_time=stamp(CREATED), reason="first"
 )
+ROTATION = RotationPolicy(timedelta(days=90), 5, 6, 7)
+ROTATION_SENT = wire.RotationPolicy(period=Duration(seconds=90 * 86_400), max_messages=5, max_bytes=6, max_wraps=7)
 VERSION_INFO = KeyVersionInfo("ehr", 1, KeyState.DISABLED, CREATED, "first")
 
 
@@ -86,6 +89,18 @@ VERSION_INFO = KeyVersionInfo("ehr", 1, KeyState.DISABLED, CREATED, "first")
             wire.DeleteAliasRequest(alias="alias/records", dry_run=True),
             wire.DeleteAliasResponse(key=KEY),
         ),
+        (
+            "CreateKey",
+            lambda client: client.keys.create("ehr", rotation=ROTATION, deletion_protection=True),
+            wire.CreateKeyRequest(key_id="ehr", rotation=ROTATION_SENT, deletion_protection=True),
+            wire.CreateKeyResponse(key=KEY),
+        ),
+        (
+            "SetMinimumDecryptVersion",
+            lambda client: client.keys.set_minimum_decrypt_version("ehr", 2, force=True, reason="rewrapped"),
+            wire.SetMinimumDecryptVersionRequest(key="ehr", version=2, force=True, reason="rewrapped"),
+            wire.SetMinimumDecryptVersionResponse(key=KEY),
+        ),
     ],
 )
 def test_a_verb_sends_its_request_and_answers_the_key(
@@ -103,6 +118,14 @@ def test_a_verb_sends_its_request_and_answers_the_key(
         ({"description": ""}, wire.Key(), ["description"]),
         ({"labels": {}}, wire.Key(), ["labels"]),
         ({"state": KeyState.DISABLED}, wire.Key(state=wire.KEY_STATE_DISABLED), ["state"]),
+        ({"deletion_protection": False}, wire.Key(), ["deletion_protection"]),
+        ({"rotation": RotationPolicy()}, wire.Key(rotation=wire.RotationPolicy()), ["rotation"]),
+        ({"minimum_encrypt_version": 0}, wire.Key(), ["minimum_encrypt_version"]),
+        (
+            {"deletion_protection": True, "minimum_encrypt_version": 2},
+            wire.Key(deletion_protection=True, minimum_encrypt_version=2),
+            ["deletion_protection", "minimum_encrypt_version"],
+        ),
         (
             {"description": "New", "labels": {"a": "b"}, "state": KeyState.ENABLED},
             wire.Key(description="New", labels={"a": "b"}, state=wire.KEY_STATE_ENABLED),
@@ -130,6 +153,52 @@ def test_a_version_is_enabled_and_disabled_by_number(gateway: ScriptedGateway, d
 
     assert wire.EnableKeyVersionRequest.FromString(enabling.requests[0]).version == 1
     assert wire.DisableKeyVersionRequest.FromString(disabling.requests[0]).key == "ehr"
+
+
+def test_destruction_is_scheduled_and_cancelled_of_a_key_or_a_version(gateway: ScriptedGateway, drive: Driver) -> None:
+    pending = wire.Key(key_id="ehr", state=wire.KEY_STATE_PENDING_DESTRUCTION, destroy_time=stamp(UPDATED))
+    gone = wire.KeyVersion(key_id="ehr", version=1, state=wire.KEY_STATE_DESTROYED, destroy_time=stamp(UPDATED))
+    scheduling = gateway.script("KeyService/ScheduleKeyDestruction", wire.ScheduleKeyDestructionResponse(key=pending))
+    cancelling = gateway.script(
+        "KeyService/CancelKeyDestruction", wire.CancelKeyDestructionResponse(key=KEY, key_version=gone)
+    )
+
+    scheduled = drive(gateway, lambda client: client.keys.schedule_destruction("ehr", reason="end", etag="17"))
+    cancelled = drive(gateway, lambda client: client.keys.cancel_destruction("ehr", version=1, reason="needed"))
+
+    assert (scheduled.key.state, scheduled.key.destroy_time) == (KeyState.PENDING_DESTRUCTION, UPDATED)
+    assert scheduled.version is None
+    assert (cancelled.version.state, cancelled.version.destroy_time) == (KeyState.DESTROYED, UPDATED)
+    assert wire.ScheduleKeyDestructionRequest.FromString(scheduling.requests[0]) == wire.ScheduleKeyDestructionRequest(
+        key="ehr", days=30, etag="17", reason="end"
+    )
+    assert wire.CancelKeyDestructionRequest.FromString(cancelling.requests[0]) == wire.CancelKeyDestructionRequest(
+        key="ehr", version=1, reason="needed"
+    )
+
+
+def test_a_key_shows_its_protection_and_when_it_is_rotated(gateway: ScriptedGateway, drive: Driver) -> None:
+    message = wire.Key(
+        key_id="ehr",
+        minimum_decrypt_version=2,
+        minimum_encrypt_version=1,
+        deletion_protection=True,
+        rotation=ROTATION_SENT,
+        next_rotation_time=stamp(UPDATED),
+    )
+    gateway.script("KeyService/GetKey", wire.GetKeyResponse(key=message))
+
+    found = drive(gateway, lambda client: client.keys.get("ehr"))
+
+    assert (found.minimum_decrypt_version, found.minimum_encrypt_version) == (2, 1)
+    assert (found.deletion_protection, found.rotation, found.next_rotation) == (True, ROTATION, UPDATED)
+
+
+def test_an_imported_version_says_so(gateway: ScriptedGateway, drive: Driver) -> None:
+    imported = wire.KeyVersion(key_id="ehr", version=1, origin=wire.KEY_VERSION_ORIGIN_IMPORTED)
+    gateway.script("KeyService/ListKeyVersions", wire.ListKeyVersionsResponse(key_versions=[imported]))
+
+    assert [each.origin for each in drive(gateway, lambda client: client.keys.versions("ehr"))] == [Origin.IMPORTED]
 
 
 def test_a_list_goes_on_to_the_last_page(gateway: ScriptedGateway, drive: Driver) -> None:
@@ -187,6 +256,13 @@ def test_a_time_out_of_range_is_internal(gateway: ScriptedGateway, drive: Driver
         lambda client: client.keys.enable_version("ehr", 1 << 32),
         lambda client: client.keys.create_alias("records", "ehr"),
         lambda client: client.keys.delete_alias("alias/"),
+        lambda client: client.keys.create("ehr", rotation=RotationPolicy(timedelta(minutes=59))),
+        lambda client: client.keys.update("ehr", rotation=RotationPolicy(max_wraps=1 << 31)),
+        lambda client: client.keys.update("ehr", state=KeyState.DESTROYED),
+        lambda client: client.keys.update("ehr", minimum_encrypt_version=-1),
+        lambda client: client.keys.schedule_destruction("ehr", days=6, reason="end"),
+        lambda client: client.keys.schedule_destruction("ehr", days=31, reason="end"),
+        lambda client: client.keys.set_minimum_decrypt_version("ehr", 0, reason="end"),
     ],
 )
 def test_what_can_not_be_right_is_refused_before_it_is_sent(gateway: ScriptedGateway, drive: Driver, use: Use) -> None:
