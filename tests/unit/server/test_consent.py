@@ -1,6 +1,7 @@
 """Approvals on the way of a call: who is refused, why, and what the audit log says of it."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
@@ -157,6 +158,7 @@ class Bench:
                         "authorizer": Policies(),
                         "principals": Directory(),
                         "officers": Directory(),
+                        "keyring": self.keys,
                     }
                 )
             )
@@ -263,11 +265,19 @@ REQUESTS: dict[str, Message] = {
 """A request of every RPC that can want approval."""
 
 
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an empty database, to be copied: making one takes far longer than any test here."""
+    file = tmp_path_factory.mktemp("migrated") / "state.db"
+    migrate(Database.of(f"sqlite:///{file}"))
+    return file
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[ApprovalStore]:
-    database = Database.of(f"sqlite:///{tmp_path / 'state.db'}")
-    migrate(database)
-    opened = open_approvals(database)
+def store(migrated: Path, tmp_path: Path) -> Iterator[ApprovalStore]:
+    file = tmp_path / "state.db"
+    shutil.copy(migrated, file)
+    opened = open_approvals(Database.of(f"sqlite:///{file}"))
     yield opened
     opened.close()
 
