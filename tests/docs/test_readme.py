@@ -7,6 +7,8 @@
   must say that it serves, in the words of its `text` block where it has one.
 - `python` blocks are programs. A `cedar` block is saved under the path in its first line. `toml` blocks are added to
   the configuration. The `json` block is compared with the entry that the gateway wrote.
+- Blocks in which an officer enrols, logs in or acts run at a terminal, where codes are typed from a telephone. The
+  clock of all processes is moved on where the officer would wait for the next code.
 - The port is replaced by a free one, and nothing else.
 - What `.ci/run` runs is not run again here, and nothing else is left out.
 """
@@ -27,10 +29,13 @@ import pytest
 from kmsgw.audit.record import RECORD_FIELDS
 from kmsgw.config import load_settings
 from tests.docs.blocks import ROOT, Block, read_blocks, settled
+from tests.support.moved_clock import MovedClock, Telephone
 from tests.support.softhsm import SoftHsm
+from tests.support.terminal import Terminal
 
 README = ROOT / "README.md"
 RUN_BY_CI = ("make demo", "make test")
+OF_OFFICERS = re.compile(r"^kmsgw (?:officer|login|key create|key rotate)\b", re.MULTILINE)
 CHECKPOINT_SECONDS = 1.5
 """An entry is in the signed tree, and so in what `kmsgw audit` shows, at most so long after its call."""
 
@@ -48,6 +53,8 @@ class Reader:
     folder: Path
     port: str
     environment: dict[str, str]
+    clock: MovedClock
+    telephones: dict[str, Telephone] = field(default_factory=dict)
     daemon: subprocess.Popen[str] | None = None
     done: list[Block] = field(default_factory=list)
 
@@ -59,7 +66,12 @@ class Reader:
         elif block.language == "sh":
             if "kmsgw audit " in text:
                 time.sleep(CHECKPOINT_SECONDS)
-            self.run(block, ["bash", "-euc", f"{text}\nenv -0 > .environment"], expected)
+            command = ["bash", "-euc", f"{text}\nenv -0 > .environment"]
+            if OF_OFFICERS.search(text):
+                assert expected is None
+                self.act(block, command)
+            else:
+                self.run(block, command, expected)
             self.remember()
         elif block.language == "python":
             self.run(block, ["python", "-c", text], expected)
@@ -90,6 +102,22 @@ class Reader:
         assert (finished.returncode != 0) == fails, f"line {block.line}: {finished.stdout}"
         if expected is not None:
             assert settled(finished.stdout) == expected, f"line {block.line}"
+
+    def act(self, block: Block, command: list[str]) -> None:
+        """Run a block at a terminal, as the officers that it asks for codes."""
+        asked_last = ""
+
+        def code(asked: re.Match[str]) -> str:
+            nonlocal asked_last
+            asked_last = asked["officer"] or asked_last
+            if asked_last not in self.telephones:  # it has just enrolled: the secret is on the screen
+                (secret,) = re.findall(r"^secret +((?:[A-Z2-7]{4} ?)+)$", terminal.screen, re.MULTILINE)
+                self.telephones[asked_last] = Telephone(self.clock, secret.replace(" ", ""))
+            return self.telephones[asked_last].code()
+
+        with Terminal(command, self.environment, cwd=self.folder) as terminal:
+            status = terminal.attend(r"One-time code of (?P<officer>[a-z-]+): |The code after it: ", code)
+        assert status == 0, f"line {block.line}: {terminal.screen}"
 
     def start(self, command: str, expected: str | None) -> None:
         if self.daemon is not None:
@@ -154,8 +182,9 @@ def reader(softhsm: SoftHsm, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder = tmp_path_factory.mktemp("readme")
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / "hsm").symlink_to(ROOT / "hsm")
-    environment = {"HOME": str(folder), "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
-    reader = Reader(folder, free_port(), environment)
+    clock = MovedClock(tmp_path_factory.mktemp("clock") / "ahead")
+    environment = {"HOME": str(folder), "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **clock.environment}
+    reader = Reader(folder, free_port(), environment, clock)
     try:
         yield reader
     finally:
@@ -182,7 +211,7 @@ def test_the_configuration_of_the_readme_is_one_that_the_gateway_reads(reader: R
 def test_the_entry_of_the_readme_is_the_one_that_was_recorded(reader: Reader) -> None:
     (shown,) = (json.loads(block.text) for block in read_blocks(README) if block.language == "json")
     search = subprocess.run(
-        ["bash", "-c", "kmsgw audit search kms/audit --outcome refused -o json"],
+        ["bash", "-c", "kmsgw audit search kms/audit --reason ACCESS_DENIED -o json"],
         cwd=reader.folder,
         env=reader.environment,
         capture_output=True,
@@ -215,4 +244,4 @@ def test_every_target_that_the_readme_names_is_there() -> None:
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.read_text("utf-8").splitlines()) <= 250
+    assert len(README.read_text("utf-8").splitlines()) <= 260

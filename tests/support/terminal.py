@@ -8,7 +8,8 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -21,13 +22,15 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Terminal:
     """Runs a program with a terminal of its own. ``screen`` is all that it showed so far, typed text included."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], *, columns: int = 100) -> None:
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str], *, columns: int = 100, cwd: Path | None = None
+    ) -> None:
         self._leader, follower = os.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         # The first terminal that the leader of a session opens becomes its controlling one: what getpass asks on.
         script = 'exec <>"$0" >&0 2>&1; exec "$@"'
         self.process = subprocess.Popen(
-            ["sh", "-c", script, os.ttyname(follower), *command], env=dict(env), start_new_session=True
+            ["sh", "-c", script, os.ttyname(follower), *command], env=dict(env), cwd=cwd, start_new_session=True
         )
         os.close(follower)
         self._shown = b""
@@ -58,6 +61,17 @@ class Terminal:
     def press(self, key: bytes) -> None:
         """Press a key, such as Ctrl-C (3)."""
         os.write(self._leader, key)
+
+    def attend(self, asks: str, answer: Callable[[re.Match[str]], str], seconds: float = 4 * SECONDS) -> int:
+        """Answer all that is asked until the program ends, and return its exit status."""
+        deadline = time.monotonic() + seconds
+        while True:
+            asked = re.compile(asks).search(self.screen, self._seen)
+            if asked is not None:
+                self._seen = asked.end()
+                self.enter(answer(asked))
+            elif not self._read(max(0.0, deadline - time.monotonic())):
+                return self.wait(1)
 
     def wait(self, seconds: float = SECONDS) -> int:
         """Return the exit status, once all that the program showed is read."""
