@@ -72,16 +72,7 @@ from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, HealthMo
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.rpcs import INLINE, SERVICES, rpc_table
 from kmsgw.server.tls import ServerCredentials, check_tls_files
-from kmsgw.storage import (
-    Database,
-    examine,
-    migrate,
-    open_approvals,
-    open_index_keys,
-    open_officers,
-    open_store,
-    open_usage,
-)
+from kmsgw.storage import Database, examine, migrate, open_officers, open_state
 from kmsgw.surroundings import (
     CONTEXT_KEY,
     examine_audit,
@@ -228,19 +219,15 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
     authenticator = Authenticator(rules, revocation.current if revocation is not None else None, SYSTEM_CLOCK)
     providers = {name: open_provider(name, each) for name, each in settings.providers.items()}
     database = Database.of_settings(settings.state)
-    store = open_store(database)
-    index_key_store = open_index_keys(database)
-    approvals = open_approvals(database)
-    officers = open_officers(database)
-    keyring = Keyring(store, poll_seconds=settings.state.poll_ms / 1000)
+    state = open_state(database)
+    keyring = Keyring(state.keys, poll_seconds=settings.state.poll_ms / 1000)
     keyring.start()
     cache = settings.cache
     limits = CacheLimits(cache.max_messages, cache.max_bytes, cache.max_age_seconds, cache.entries)
-    usage = open_usage(database)
-    allowance = StoredWraps(usage.usage.wraps)
+    allowance = StoredWraps(state.usage.wraps)
     data_keys = DataKeys(providers, limits, allowance=allowance)
     keyring.on_change(data_keys.forget)
-    index_keys = IndexKeys(index_key_store, data_keys, keyring, limits)
+    index_keys = IndexKeys(state.index_keys, data_keys, keyring, limits)
     keyring.on_change(index_keys.forget)
     require_log(settings.audit, worker)
     audit = DurableLog.open(
@@ -270,13 +257,13 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
             development_certificates=credentials.development,
         )
 
-    writer = KeyWriter(store, keyring, providers)
+    writer = KeyWriter(state.keys, keyring, providers)
     secrets = OfficerSecrets(keyring, writer, data_keys, settings.default_provider)
-    second_factor = SecondFactorOfOfficers(officers, secrets, _officer_rules(settings))
+    second_factor = SecondFactorOfOfficers(state.officers, secrets, _officer_rules(settings))
     required = settings.officers.second_factor == "required"
     operations = Operations(
         World(
-            store=store,
+            store=state.keys,
             keyring=keyring,
             providers=providers,
             default_provider=settings.default_provider,
@@ -286,9 +273,9 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
             requests=NodeRequests(settings.audit.folder),
             principals=principals,
             observe=observe,
-            approvals=approvals,
-            usage=usage.usage,
-            key_in_use=UsedLately(usage.usage, timedelta(days=settings.usage.recent_days), [index_keys]),
+            approvals=state.approvals,
+            usage=state.usage,
+            key_in_use=UsedLately(state.usage, timedelta(days=settings.usage.recent_days), [index_keys]),
             officers=principals,
             second_factor=second_factor,
             second_factor_required=required,
@@ -305,7 +292,7 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
         # The code first: asking for an approval is itself an act that wants the officer present.
         after_policy=[
             *([CodeGate(second_factor)] if required else []),
-            _consent_gate(approvals, settings.approvals),
+            _consent_gate(state.approvals, settings.approvals),
         ],
     )
     server = GrpcServer(
@@ -321,18 +308,18 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
         register=(health.register, *((_register_reflection,) if settings.server.reflection else ())),
     )
     acts = AuditedActs(audit)
-    index_key_moves = IndexKeyMoves(index_key_store, index_keys, keyring, acts)
+    index_key_moves = IndexKeyMoves(state.index_keys, index_keys, keyring, acts)
     keyring.on_change(index_key_moves.note_change)
     chores: dict[str, Chore] = {
-        "rotation": DueRotations(keyring, usage.usage, writer, acts).run_due,
+        "rotation": DueRotations(keyring, state.usage, writer, acts).run_due,
         "index keys": index_key_moves.run_due,
-        "destruction": Destruction(store, keyring, providers, acts).run_due,
+        "destruction": Destruction(state.keys, keyring, providers, acts).run_due,
     }
-    keeper = Keeper(usage.duties, f"{settings.node}/{worker}/{os.getpid()}", chores)
+    keeper = Keeper(state.duties, f"{settings.node}/{worker}/{os.getpid()}", chores)
     upkeep = Upkeep(
-        UsageAccount(LogUsage(audit), usage.usage, allowance),
+        UsageAccount(LogUsage(audit), state.usage, allowance),
         keeper,
-        lambda: _count_retired(settings, worker, usage.usage),
+        lambda: _count_retired(settings, worker, state.usage),
     )
     return Gateway(
         settings,
@@ -347,7 +334,7 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
         rules,
         revocation,
         upkeep,
-        partial(_close_all, store.close, index_key_store.close, approvals.close, officers.close, usage.close),
+        state.close,
         threading.Event(),
     )
 
@@ -394,11 +381,6 @@ def _consent_gate(approvals: ApprovalStore, settings: ApprovalSettings) -> Conse
     named = settings.model_dump()
     numbers: dict[ApprovalRule, int] = {rule: named[rule] for rule in ApprovalRule if rule in named}
     return ConsentGate(approvals, numbers, timedelta(seconds=settings.valid_seconds))
-
-
-def _close_all(*close: Callable[[], None]) -> None:
-    for each in close:
-        each()
 
 
 def open_provider(name: str, settings: ProviderSettings) -> KeyProvider:

@@ -17,7 +17,7 @@ from kmsgw.storage.postgresql import postgresql_engine
 from kmsgw.storage.sqlite import sqlite_engine
 
 _KEPT: Final = 2
-_MORE: Final = 2
+_MORE: Final = 4
 """Few: each worker of each node has its own pool, and PostgreSQL allows 100 connections unless told otherwise."""
 
 _RECYCLE_SECONDS: Final = 600
