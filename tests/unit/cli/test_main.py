@@ -78,5 +78,5 @@ def test_destructive_verbs_take_a_dry_run_consent_and_a_reason(path: str) -> Non
 @pytest.mark.parametrize("path", [path for path in EVERYTHING if path.split()[1:2] == ["key"]])
 def test_every_change_of_a_key_has_a_dry_run(path: str) -> None:
     verb = path.rsplit(maxsplit=1)[-1]
-    if verb not in {"key", "alias", "list", "show", "versions"}:
+    if verb not in {"key", "alias", "list", "show", "versions", "usage"}:
         assert any("--dry-run" in parameter.opts for parameter in EVERYTHING[path].params)
