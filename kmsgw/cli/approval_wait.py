@@ -51,6 +51,10 @@ class ApprovalWait:
         except KeyboardInterrupt:
             # The approval stays, and whoever stopped waiting can come back for it.
             raise error from None
+        except KmsgwError as failed:
+            # Such as a session that ended meanwhile: what is waited for is still there.
+            failed.approval_id = error.approval_id
+            raise
         finally:
             self._clear()
 
@@ -130,6 +134,8 @@ def say_how_to_come_back(invocation: "Invocation", error: KmsgwError) -> None:
         error.advice = (
             f"Another officer looks at it with `{show}`; once it is approved, run `{_again(invocation, error)}`."
         )
+    elif error.reason is Reason.SESSION_REQUIRED and error.approval_id:
+        error.advice = f"Log in with `{invocation.to_type('login')}`, then run `{_again(invocation, error)}`."
 
 
 def _again(invocation: "Invocation", error: KmsgwError) -> str:

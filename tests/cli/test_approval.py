@@ -218,6 +218,17 @@ def test_ctrl_c_ends_the_waiting_with_code_4(desk: Desk) -> None:
     assert f"run `kmsgw key rotate ehr --approval {ID}`." in terminal.screen
 
 
+def test_where_the_session_ends_meanwhile_it_says_how_to_come_back(desk: Desk) -> None:
+    desk.gateway.script(ROTATE, WANTED)
+    session_ended = Refusal(grpc.StatusCode.UNAUTHENTICATED, "The session has ended.", "SESSION_REQUIRED")
+    desk.gateway.script(GET, session_ended)
+
+    told = desk.kmsgw("key", "rotate", "ehr", "--wait")
+
+    assert told.code == 3
+    assert told.stderr.endswith(f"Next: Log in with `kmsgw login`, then run `kmsgw key rotate ehr --approval {ID}`.\n")
+
+
 @pytest.mark.parametrize(
     ("found", "code", "told"),
     [
