@@ -65,7 +65,11 @@ def wrap_material(material: bytes | bytearray, public_key: bytes) -> bytes:
         raise InvalidRequest(
             f"The material has {len(material)} bytes.", advice=f"A key is {MATERIAL_BYTES} bytes of AES-256."
         )
-    recipient = load_wrapping_key(public_key)
+    return wrap_under(load_wrapping_key(public_key), material)
+
+
+def wrap_under(recipient: RSAPublicKey, material: bytes | bytearray) -> bytes:
+    """Wrap material under an RSA key of any length: for what protects nothing, else use `wrap_material`."""
     transport_key = os.urandom(_TRANSPORT_KEY_BYTES)
     # The binding takes any buffer; its published types name bytes alone.
     wrapped = aes_key_wrap_with_padding(transport_key, material)  # type: ignore[arg-type,unused-ignore]

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pkcs11 import Attribute, ObjectClass
 from pkcs11.exceptions import PKCS11Error
 
@@ -66,9 +67,10 @@ class TokenImports:
         self._sweep(session, now)
         binding = ImportBinding.starting(self.provider, key_id, version, now)
         object_id = os.urandom(OBJECT_ID_BYTES)
-        _, public_key = generate_pair(session.session, label=_label(binding), object_id=object_id, store=True)
+        _, public_key = generate_pair(session.session, RSA_BITS, label=_label(binding), object_id=object_id, store=True)
         token = _TOKEN.pack(_VERSION, object_id, binding.expires)
-        return ImportParameters(public_key, token, binding.expiry, self.computes_check_value)
+        encoded = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return ImportParameters(encoded, token, binding.expiry, self.computes_check_value)
 
     def check(
         self, session: TokenSession, key_id: str, version: int, offer: ImportOffer, now: datetime

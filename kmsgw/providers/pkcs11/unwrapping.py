@@ -15,17 +15,20 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
 import pkcs11
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 from pkcs11 import MGF, Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 from pkcs11.exceptions import FunctionNotSupported, PKCS11Error
 
-from kmsgw.envelope.material import CHECK_VALUE_BYTES, MATERIAL_BYTES, key_check_value, wrap_material
+from kmsgw.envelope.material import CHECK_VALUE_BYTES, MATERIAL_BYTES, key_check_value, wrap_under
 from kmsgw.providers.pkcs11.faults import LOST
 from kmsgw.providers.pkcs11.keys import OBJECT_ID_BYTES
 from kmsgw.providers.pkcs11.mechanism import AesKeyWrapPad, TokenKey, WrapMechanism, vendor_mechanism
 
 RSA_BITS: Final = 3072
+"""Length of a wrapping key."""
+
+TRIAL_BITS: Final = 2048
+"""Length of the key that a way is tried with: shorter, for making one takes seconds on a slow token."""
 
 RSA_AES_KEY_WRAP: Final = vendor_mechanism("RSA_AES_KEY_WRAP", 0x1054)
 """CKM_RSA_AES_KEY_WRAP, which python-pkcs11 has no name for."""
@@ -156,14 +159,16 @@ class TwoSteps:
             transport.destroy()
 
 
-def generate_pair(session: pkcs11.Session, *, label: str, object_id: bytes, store: bool) -> tuple[WrappingKey, bytes]:
-    """Make an RSA key pair whose private half stays in the token and unwraps only; return it and the public key in DER.
+def generate_pair(
+    session: pkcs11.Session, bits: int, *, label: str, object_id: bytes, store: bool
+) -> tuple[WrappingKey, RSAPublicKey]:
+    """Make an RSA key pair whose private half stays in the token and unwraps only; return it and the public key.
 
     The public half is a session object, gone when this returns. Raises `PKCS11Error`.
     """
     public, private = session.generate_keypair(
         KeyType.RSA,
-        RSA_BITS,
+        bits,
         id=object_id,
         label=label,
         store=store,
@@ -181,7 +186,7 @@ def generate_pair(session: pkcs11.Session, *, label: str, object_id: bytes, stor
         raise
     finally:
         public.destroy()
-    return cast("WrappingKey", private), public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return cast("WrappingKey", private), public_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +221,9 @@ def find_way(
     if Mechanism.RSA_PKCS_KEY_PAIR_GEN not in listed:
         return FoundWay(None, fault="RSA_PKCS_KEY_PAIR_GEN is not offered")
     if ways:
-        private, public_key = generate_pair(session, label="", object_id=os.urandom(OBJECT_ID_BYTES), store=False)
+        private, public_key = generate_pair(
+            session, TRIAL_BITS, label="", object_id=os.urandom(OBJECT_ID_BYTES), store=False
+        )
         try:
             for name, way in ways:
                 found = _tried(way, private, public_key, mechanism)
@@ -228,12 +235,12 @@ def find_way(
     return FoundWay(None, fault=", ".join(faults))
 
 
-def _tried(way: Way, private: WrappingKey, public_key: bytes, mechanism: WrapMechanism) -> FoundWay:
+def _tried(way: Way, private: WrappingKey, public_key: RSAPublicKey, mechanism: WrapMechanism) -> FoundWay:
     """Unwrap a secret that is good for nothing."""
     secret = os.urandom(MATERIAL_BYTES)
     target = Target(mechanism, os.urandom(OBJECT_ID_BYTES), "", store=False)
     try:
-        key = way.unwrap(private, wrap_material(secret, public_key), target)
+        key = way.unwrap(private, wrap_under(public_key, secret), target)
     except LOST:
         raise
     except PKCS11Error as error:
