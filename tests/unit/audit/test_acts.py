@@ -25,7 +25,7 @@ class Log:
     origin: str = "log"
     size: int = 0
 
-    def append(self, entry: bytes) -> int:
+    def append(self, entry: bytes, use: object | None = None) -> int:
         self.entries.append(json.loads(entry))
         return len(self.entries) - 1
 
