@@ -45,7 +45,7 @@ class Conditions:
         return (
             f"{where}{self.load_average:.2f} before.",
             f"{versions}; generator {self.generator}.",
-            f"kmsgw: {self.workers} workers, loop = {self.loop}{threads}; mutual TLS 1.3, policies, a flushed audit log.",
+            f"kmsgw: {self.workers} workers, loop = {self.loop}{threads}; mutual TLS 1.3, policies, flushed audit.",
             f"{theirs}that is not flushed.",
             f"{how}{self.pairs} alternating pairs of slices of {self.slice_seconds:g} s; loads: {self.loads}.",
         )

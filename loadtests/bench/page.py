@@ -61,7 +61,7 @@ def _sections(outcome: Outcome) -> Iterator[str]:
     yield ratio_chart("Calls a second, kmsgw over OpenBao; more is better", results, lambda each: each.calls)
     yield ratio_chart("CPU a call, kmsgw over OpenBao; less is better", results, lambda each: each.cpu)
     yield html_table([("work", "median", "spread", "asked", "aim"), *table.ratios(results)])
-    yield "<h2>Figures</h2>"
+    yield '<h2>Figures</h2><p class="note">Bars of one work are to scale with each other.</p>'
     for title, pick in _CHARTS:
         yield bar_chart(title, [Bars(each.work.name, pick(each)) for each in results])
     rows = [
@@ -94,21 +94,20 @@ def _halves(results: Sequence[Result]) -> Iterator[str]:
     yield "<h2>Latency at half of OpenBao's highest load</h2>"
     yield '<p class="note">Calls are sent at that rate, whatever the servers do.</p>'
     yield bar_chart("p99, milliseconds", [Bars(name, (half.first.p99_ms, half.second.p99_ms)) for name, half in found])
-    head = ("work", "calls/s", "kmsgw p99 ms", "OpenBao p99 ms", "ratio", "spread", "asked")
-    yield html_table([head, *table.half_rows(results)])
+    yield html_table([table.HALF_HEAD, *table.half_rows(results)])
 
 
 _CHARTS: Final[Sequence[tuple[str, Callable[[Result], tuple[float, float]]]]] = (
     (
-        "Calls a second, on a logarithmic scale",
+        "Calls a second",
         lambda each: (each.first.median.calls_per_s, each.second.median.calls_per_s),
     ),
     (
-        "CPU seconds of a thousand calls, on a logarithmic scale",
+        "CPU seconds of a thousand calls",
         lambda each: (each.first.median.cpu_s_per_1000, each.second.median.cpu_s_per_1000),
     ),
     (
-        "p99 at saturation, milliseconds, on a logarithmic scale",
+        "p99 at saturation, milliseconds",
         lambda each: (each.first.median.p99_ms, each.second.median.p99_ms),
     ),
 )
@@ -122,22 +121,21 @@ def html_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def bar_chart(title: str, rows: Sequence[Bars]) -> str:
-    """Return pairs of bars, of kmsgw and OpenBao, on a logarithmic scale from a tenth of the least on."""
-    values = [value for row in rows for value in row.values if value > 0]
-    if not values:
+    """Return pairs of bars, of kmsgw and OpenBao. Each pair has a scale of its own: works differ by magnitudes."""
+    if not rows:
         return ""
-    least, most = min(values) / 10, max(values)
     parts: list[str] = [_legend()]
     top = 2 * _BAR
     for row in rows:
         parts.append(_text(_LEFT - 8, top + _BAR + 4, row.name, "end"))
+        longest = max(*row.values) or 1.0
         for place, value in enumerate(row.values):
-            width = _along(value, least, most) - _LEFT
+            width = max(1.0, (_WIDTH - _LEFT - _RIGHT) * value / longest)
             y = top + place * _BAR
             parts.append(
-                f'<rect class="c{place}" x="{_LEFT:g}" y="{y:.1f}" width="{max(width, 1):.1f}" height="{_BAR - 3:g}"/>'
+                f'<rect class="c{place}" x="{_LEFT:g}" y="{y:.1f}" width="{width:.1f}" height="{_BAR - 3:g}"/>'
             )
-            parts.append(_text(_LEFT + max(width, 1) + 6, y + _BAR - 5, _short(value), "start"))
+            parts.append(_text(_LEFT + width + 6, y + _BAR - 5, _short(value), "start"))
         top += 2 * _BAR + _GAP
     return _figure(title, parts, top)
 

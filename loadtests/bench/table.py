@@ -11,6 +11,12 @@ from loadtests.bench.works import Work
 HEAD = ("calls/s", "items/s", "MB/s", "p50 ms", "p99 ms", "CPU-s/1000", "RSS MB", "generator")
 """Heads of the figures of `cells`."""
 
+HALF_HEAD = (
+    *("half of OpenBao's most", "calls/s", "kmsgw p99 ms", "at calls/s", "OpenBao p99 ms", "at calls/s"),
+    *("ratio", "spread", "asked"),
+)
+"""Heads of `half_rows`."""
+
 
 def text(outcome: Outcome) -> str:
     """Return all tables."""
@@ -22,8 +28,7 @@ def _sections(outcome: Outcome) -> Iterator[str]:
     yield aligned([("ratio kmsgw/OpenBao", "median", "spread", "asked", "aim"), *ratios(outcome.results)])
     halves = list(half_rows(outcome.results))
     if halves:
-        head = ("at half of OpenBao's most", "calls/s", "kmsgw p99 ms", "OpenBao p99 ms", "ratio", "spread", "asked")
-        yield aligned([head, *halves])
+        yield aligned([HALF_HEAD, *halves])
     for work, why in outcome.not_built:
         yield f"NOT BUILT, NOT MEASURED: {work}: {why}\n"
     if outcome.providers:
@@ -71,7 +76,9 @@ def half_rows(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
                 each.work.name,
                 f"{each.half.rate:,.0f}",
                 f"{each.half.first.p99_ms:.2f}",
+                f"{each.half.first.calls_per_s:,.0f}",
                 f"{each.half.second.p99_ms:.2f}",
+                f"{each.half.second.calls_per_s:,.0f}",
                 *ratio_cells(each.half.p99),
                 "<= 0.5",
             )

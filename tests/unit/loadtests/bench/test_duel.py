@@ -1,0 +1,145 @@
+"""Two servers in turn: the choice of loads, the order of slices, and what ends a benchmark."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import pytest
+
+from loadtests.bench.contender import Target, WrongAnswerError
+from loadtests.bench.duel import Plan, Side, choose, duel, paced
+from loadtests.bench.figures import Slice
+from loadtests.bench.h2load import Generator, Load, Timing
+from loadtests.bench.works import WORKS, Work, work_named
+from tests.unit.loadtests.bench.examples import made_slice
+
+PLAN = Plan(4, Timing(0.0, 1.0), None, Load(16))
+
+
+class Server:
+    """A contender that notes what is asked of it."""
+
+    processes: Sequence[int] = ()
+
+    def __init__(self, name: str, diary: list[str], protocols: Sequence[str] = ("h2",)) -> None:
+        self.name = name
+        self.diary = diary
+        self.protocols = protocols
+        self.counted: list[tuple[int, int]] = []
+
+    def target(self, work: Work) -> Target:
+        return Target(f"https://{self.name}/{work.name}", b"", {}, self.protocols)
+
+    def check(self, work: Work) -> None:
+        self.diary.append(f"check {self.name}")
+
+    def begin_count(self) -> None:
+        self.diary.append(f"begin {self.name}")
+
+    def check_count(self, work: Work, acknowledged: int, unanswered: int) -> None:
+        self.counted.append((acknowledged, unanswered))
+
+
+class Press:
+    """A generator that answers with given rates, by protocol and connections."""
+
+    def __init__(self, rates: dict[tuple[str, int, int], float], failed: int = 0) -> None:
+        self.rates = rates
+        self.failed = failed
+
+    def slice(self, contender: Server, target: Target, load: Load, timing: Timing) -> Slice:
+        contender.diary.append(f"slice {contender.name}")
+        rate = self.rates.get((load.protocol, load.clients, load.streams), 100.0)
+        return replace(made_slice(calls=rate), failed=self.failed)
+
+
+def side(server: Server, press: Press | None = None) -> Side:
+    return Side(server, cast("Generator", press or Press({})))
+
+
+def test_of_loads_that_are_alike_the_one_with_fewest_calls_in_flight_is_best() -> None:
+    tried = [(Load(64), 1000.0), (Load(16), 980.0), (Load(8), 900.0)]
+
+    assert choose(tried) == Load(16)
+
+
+def test_the_best_load_is_searched_over_every_protocol_of_the_server() -> None:
+    diary: list[str] = []
+    rates = {("http/1.1", 32, 1): 500.0, ("h2", 64, 1): 400.0}
+    plan = Plan(1, PLAN.slice, Timing(0.0, 0.1), PLAN.load)
+
+    found = duel(
+        side(Server("a", diary), Press(rates)),
+        side(Server("b", diary, ("h2", "http/1.1")), Press(rates)),
+        WORKS[0],
+        plan,
+        half=False,
+        say=diary.append,
+    )
+
+    assert found.first.load == Load(64)
+    assert found.second.load == Load(32, protocol="http/1.1")
+    assert found.calls.pairs == (0.8,)
+
+
+def test_slices_alternate_and_the_first_of_a_pair_changes() -> None:
+    diary: list[str] = []
+
+    duel(side(Server("a", diary)), side(Server("b", diary)), WORKS[0], PLAN, half=False, say=lambda _: None)
+
+    assert "".join(entry[-1] for entry in diary if entry.startswith("slice")) == "abbaabba"
+
+
+def test_a_slice_is_checked_by_a_real_call_and_by_its_count_and_begins_after_the_same_pause() -> None:
+    diary: list[str] = []
+    first, second = Server("a", diary), Server("b", diary)
+
+    duel(side(first), side(second), WORKS[0], Plan(1, PLAN.slice, None, PLAN.load), half=False, say=lambda _: None)
+
+    assert diary[2:6] == ["begin a", "begin b", "slice a", "check a"]
+    assert diary[6:] == ["begin a", "begin b", "slice b", "check b"]
+    assert first.counted == [(100, 16)]
+
+
+def test_a_call_that_failed_ends_the_benchmark() -> None:
+    diary: list[str] = []
+    with pytest.raises(WrongAnswerError, match="a encrypt-1KiB, 16 connections, h2: 3 calls failed"):
+        duel(
+            side(Server("a", diary), Press({}, 3)),
+            side(Server("b", diary)),
+            WORKS[0],
+            PLAN,
+            half=False,
+            say=diary.append,
+        )
+
+
+def test_at_half_load_both_get_half_of_the_second_servers_rate() -> None:
+    diary: list[str] = []
+
+    found = duel(side(Server("a", diary)), side(Server("b", diary)), WORKS[0], PLAN, half=True, say=lambda _: None)
+
+    assert found.half is not None
+    assert found.half.rate == 50.0
+    assert found.half.p99.pairs == (1.0,) * 4
+
+
+@pytest.mark.parametrize(("rate", "clients"), [(10.0, 8), (400.0, 8), (2200.0, 44)])
+def test_a_paced_load_has_so_many_connections_that_each_sends_one_by_one(rate: float, clients: int) -> None:
+    assert paced(rate, "h2").clients == clients
+    assert paced(rate, "h2").rate / clients <= 50
+    assert paced(rate, "http/1.1").streams == 1
+
+
+def test_every_work_that_must_be_shown_is_there() -> None:
+    asked = {work.name: (work.demand, work.aim) for work in WORKS if work.demand}
+
+    assert asked == {
+        "encrypt-1KiB": (2.0, 3.0),
+        "decrypt-1KiB": (2.0, 3.0),
+        "encrypt-64KiB": (8.0, 15.0),
+        "decrypt-64KiB": (8.0, 15.0),
+        "batch100-encrypt-1KiB": (8.0, 14.0),
+        "batch100-decrypt-1KiB": (8.0, 14.0),
+    }
+    assert work_named("batch100-encrypt-1KiB").megabytes == pytest.approx(0.1024)
