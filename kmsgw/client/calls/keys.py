@@ -5,20 +5,22 @@ checked and nothing changed, and the answer shows what would be.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.message import DecodeError
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from kmsgw.client.calls.call import Answer, Call, Page, method_path, time_of
+from kmsgw.client.calls.call import Answer, Call, Page, method_path
+from kmsgw.client.calls.key_messages import (
+    key_info,
+    key_version_info,
+    rotation_message,
+    scheduled_destruction,
+    version_usage,
+)
 from kmsgw.client.results import KeyInfo, KeyUsage, KeyVersionInfo, ScheduledDestruction
 from kmsgw.errors import InvalidRequest
-from kmsgw.model.key import NO_ROTATION_POLICY, KeyState, Origin, RotationPolicy, check_labels, check_text
+from kmsgw.model.key import KeyState, RotationPolicy, check_labels, check_text
 from kmsgw.model.names import check_alias, check_name
-from kmsgw.model.transitions import MAX_DESTRUCTION_DAYS, MIN_DESTRUCTION_DAYS, check_rotation
-from kmsgw.model.usage import Usage, VersionUsage
+from kmsgw.model.transitions import MAX_DESTRUCTION_DAYS, MIN_DESTRUCTION_DAYS
 from kmsgw.v1 import key_service_pb2 as wire
 
 _SERVICE = wire.DESCRIPTOR.services_by_name["KeyService"]
@@ -40,12 +42,6 @@ _DELETE_ALIAS = method_path(_SERVICE, "DeleteAlias")
 _STATES: Mapping[KeyState, wire.KeyState] = {
     KeyState.ENABLED: wire.KEY_STATE_ENABLED,
     KeyState.DISABLED: wire.KEY_STATE_DISABLED,
-}
-_FROM_WIRE: Mapping[int, KeyState] = {
-    wire.KEY_STATE_ENABLED: KeyState.ENABLED,
-    wire.KEY_STATE_DISABLED: KeyState.DISABLED,
-    wire.KEY_STATE_PENDING_DESTRUCTION: KeyState.PENDING_DESTRUCTION,
-    wire.KEY_STATE_DESTROYED: KeyState.DESTROYED,
 }
 
 
@@ -77,7 +73,7 @@ def create_key(
         labels=check_labels(labels or {}),
         reason=check_text(reason, "reason"),
         dry_run=dry_run,
-        rotation=None if rotation is None else _rotation_message(rotation),
+        rotation=None if rotation is None else rotation_message(rotation),
         deletion_protection=deletion_protection,
     )
     read = _key_reader(lambda payload: wire.CreateKeyResponse.FromString(payload).key)
@@ -140,7 +136,7 @@ def update_key(
         values.deletion_protection = deletion_protection
         changed.append("deletion_protection")
     if rotation is not None:
-        values.rotation.CopyFrom(_rotation_message(rotation))
+        values.rotation.CopyFrom(rotation_message(rotation))
         changed.append("rotation")
     if minimum_encrypt_version is not None:
         values.minimum_encrypt_version = _version(minimum_encrypt_version) if minimum_encrypt_version else 0
@@ -185,7 +181,7 @@ def get_key_usage(key: str, *, timeout: float | None = None) -> Call[KeyUsage]:
 
     def read(answer: Answer) -> KeyUsage:
         response = wire.GetKeyUsageResponse.FromString(answer.payload)
-        return KeyUsage(tuple(map(_version_usage, response.usage)), tuple(map(key_version_info, response.key_versions)))
+        return KeyUsage(tuple(map(version_usage, response.usage)), tuple(map(key_version_info, response.key_versions)))
 
     return Call(_GET_USAGE, request.SerializeToString(), read, timeout=timeout)
 
@@ -247,7 +243,7 @@ def schedule_key_destruction(
     )
 
     def read(answer: Answer) -> ScheduledDestruction:
-        return _scheduled(wire.ScheduleKeyDestructionResponse.FromString(answer.payload))
+        return scheduled_destruction(wire.ScheduleKeyDestructionResponse.FromString(answer.payload))
 
     return Call(_SCHEDULE_DESTRUCTION, request.SerializeToString(), read, repeatable=dry_run, timeout=timeout)
 
@@ -264,7 +260,7 @@ def cancel_key_destruction(
     )
 
     def read(answer: Answer) -> ScheduledDestruction:
-        return _scheduled(wire.CancelKeyDestructionResponse.FromString(answer.payload))
+        return scheduled_destruction(wire.CancelKeyDestructionResponse.FromString(answer.payload))
 
     return Call(_CANCEL_DESTRUCTION, request.SerializeToString(), read, repeatable=dry_run, timeout=timeout)
 
@@ -309,92 +305,6 @@ def delete_alias(alias: str, *, reason: str = "", dry_run: bool = False, timeout
     request = wire.DeleteAliasRequest(alias=check_alias(alias), reason=check_text(reason, "reason"), dry_run=dry_run)
     read = _key_reader(lambda payload: wire.DeleteAliasResponse.FromString(payload).key)
     return Call(_DELETE_ALIAS, request.SerializeToString(), read, repeatable=dry_run, timeout=timeout)
-
-
-def key_info(key: wire.Key) -> KeyInfo:
-    """Return a key of the wire as the SDK shows it."""
-    return KeyInfo(
-        key_id=key.key_id,
-        tenant=key.tenant,
-        provider=key.provider,
-        state=_state(key.state),
-        primary_version=key.primary_version,
-        created=time_of(key.create_time),
-        updated=time_of(key.update_time),
-        description=key.description,
-        labels=dict(key.labels),
-        aliases=tuple(key.aliases),
-        etag=key.etag,
-        destroy_time=_optional(key, "destroy_time", key.destroy_time),
-        # A gateway of an older release has no minimum: then all versions decrypt.
-        minimum_decrypt_version=key.minimum_decrypt_version or 1,
-        minimum_encrypt_version=key.minimum_encrypt_version,
-        deletion_protection=key.deletion_protection,
-        rotation=_rotation_of(key.rotation),
-        next_rotation=_optional(key, "next_rotation_time", key.next_rotation_time),
-    )
-
-
-def key_version_info(version: wire.KeyVersion) -> KeyVersionInfo:
-    """Return a version of the wire as the SDK shows it."""
-    return KeyVersionInfo(
-        version.key_id,
-        version.version,
-        _state(version.state),
-        time_of(version.create_time),
-        version.reason,
-        _optional(version, "destroy_time", version.destroy_time),
-        Origin.IMPORTED if version.origin == wire.KEY_VERSION_ORIGIN_IMPORTED else Origin.GENERATED,
-    )
-
-
-def _version_usage(found: wire.VersionUsage) -> VersionUsage:
-    usage = Usage(
-        envelopes=found.envelopes,
-        data_keys=found.data_keys,
-        decrypts=found.decrypts,
-        rewraps_away=found.rewraps_away,
-        rewraps_here=found.rewraps_here,
-        wraps=found.wraps,
-        sealed_bytes=found.sealed_bytes,
-        last_used=_optional(found, "last_use_time", found.last_use_time),
-    )
-    return VersionUsage(found.version, found.tenant, usage)
-
-
-def _state(state: wire.KeyState) -> KeyState:
-    # A state of a newer gateway counts as disabled: whatever it is, it is not plainly in use.
-    return _FROM_WIRE.get(state, KeyState.DISABLED)
-
-
-def _scheduled(
-    response: wire.ScheduleKeyDestructionResponse | wire.CancelKeyDestructionResponse,
-) -> ScheduledDestruction:
-    version = key_version_info(response.key_version) if response.HasField("key_version") else None
-    return ScheduledDestruction(key_info(response.key), version)
-
-
-def _rotation_message(policy: RotationPolicy) -> wire.RotationPolicy:
-    check_rotation(policy)
-    return wire.RotationPolicy(
-        period=None if policy.period is None else Duration(seconds=int(policy.period.total_seconds())),
-        max_messages=policy.max_messages or 0,
-        max_bytes=policy.max_bytes or 0,
-        max_wraps=policy.max_wraps or 0,
-    )
-
-
-def _rotation_of(message: wire.RotationPolicy) -> RotationPolicy:
-    try:
-        period = message.period.ToTimedelta() if message.HasField("period") else None
-    except (ValueError, OverflowError):
-        raise DecodeError("a duration is out of range") from None
-    limits = (message.max_messages or None, message.max_bytes or None, message.max_wraps or None)
-    return RotationPolicy(period, *limits) if period is not None or any(limits) else NO_ROTATION_POLICY
-
-
-def _optional(message: wire.Key | wire.KeyVersion | wire.VersionUsage, field: str, stamp: Timestamp) -> datetime | None:
-    return time_of(stamp) if message.HasField(field) else None
 
 
 def _version(version: int) -> int:
