@@ -30,6 +30,8 @@ _EXITS = {
 def escaped(text: str) -> str:
     """Return a line of text so that roff prints it as it is: no escapes, no macros, no hyphenation of its own."""
     text = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq").replace("`", "\\(ga")
+    # roff reads bytes; what is beyond ASCII is named by its code point.
+    text = "".join(char if char.isascii() else f"\\[u{ord(char):04X}]" for char in text)
     return f"\\&{text}" if text.startswith(".") else text
 
 

@@ -12,13 +12,14 @@ from kmsgw.cli.manual_page import MACROS, escaped, manual_page, page_name
 from tests.cli.command_line import Transcript, kmsgw
 
 COMMANDS = dict(every_command(cli, "kmsgw"))
-ESCAPES = re.compile(r"\\(?:e|-|&|\(aq|\(ga|f[BIR])")
+ESCAPES = re.compile(r"\\(?:e|-|&|\(aq|\(ga|f[BIR]|\[u[0-9A-F]{4,6}\])")
 
 
 def read(line: str) -> str:
     """Return what man shows of a line of roff."""
     for escape, text in (("\\-", "-"), ("\\(aq", "'"), ("\\(ga", "`"), ("\\&", ""), ("\\e", "\\")):
         line = line.replace(escape, text)
+    line = re.sub(r"\\\[u([0-9A-F]+)\]", lambda found: chr(int(found[1], 16)), line)
     return re.sub(r"\\f[BIR]", "", line)
 
 
@@ -33,6 +34,7 @@ def test_a_page_is_roff_with_known_macros_and_escapes_alone(path: str) -> None:
         assert not line.startswith("'"), "roff takes it for a command"
         assert not line.startswith(".") or line.split(" ")[0] in MACROS, line
         assert "\\" not in ESCAPES.sub("", line), line
+        assert line.isascii(), "roff reads bytes"
         assert line.isprintable(), line
     for begin, end in ((".nf", ".fi"), (".RS", ".RE")):
         assert lines.count(begin) == lines.count(end)
