@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from kmsgw.authn import refusals
-from kmsgw.model.access import Principal
+from kmsgw.model.access import Principal, PrincipalKind
 from kmsgw.operations.verb import Trail
 from kmsgw.operations.waiting import before_waiting
 from kmsgw.server.gates import Petition
@@ -47,7 +47,7 @@ class SessionGate:
     def admit(self, petition: Petition) -> Mapping[str, object]:
         """Let pass with a session in force. Raises `Unauthenticated`, or `StateUnavailable` without the database."""
         before_waiting()
-        if petition.rpc.method not in _WITHOUT_SESSION:
+        if petition.principal.kind is PrincipalKind.OFFICER and petition.rpc.method not in _WITHOUT_SESSION:
             self._attendance.attend(petition.principal, petition.proof().session, petition.now)
         return _NOTHING
 
@@ -61,6 +61,8 @@ class CodeGate:
     def admit(self, petition: Petition) -> Mapping[str, object]:
         """Let pass with a right code, which is of no use any more then. Raises `AccessDenied`."""
         method, operation = petition.rpc.method, petition.rpc.operation
+        if petition.principal.kind is not PrincipalKind.OFFICER:
+            return _NOTHING
         if not operation.changes_state or petition.dry_run or method in _WITHOUT_CODE:
             return _NOTHING
         code = petition.proof().code

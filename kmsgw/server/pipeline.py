@@ -204,9 +204,11 @@ class Pipeline:
         self._show(passage, self._after_policy)
 
     def _show(self, passage: _Passage, gates: tuple[Gate, ...]) -> None:
-        # Services pass without a look at the gates: they are for people, and the hot path is not theirs.
+        # A service that changes nothing passes without a look at the gates: the hot path is not theirs. One that a
+        # policy lets change something is stopped by the same approvals as an officer.
         principal = _known(passage.principal)
-        if not gates or principal.kind is not PrincipalKind.OFFICER:
+        changes = _known(passage.rpc).operation.changes_state
+        if not gates or not (changes or principal.kind is PrincipalKind.OFFICER):
             return
         petition = Petition(
             principal,

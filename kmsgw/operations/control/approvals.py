@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import ClassVar, Final
 
 from kmsgw.errors import AccessDenied, NotFound
-from kmsgw.model.access import AccessRequest, Action
+from kmsgw.model.access import AccessRequest, Action, PrincipalKind
 from kmsgw.model.approval import Approval, ApprovalState, check_approval_id, check_request_hash
 from kmsgw.model.key import check_text
 from kmsgw.operations.approval_ports import ApprovalPlace, ApprovalStore
@@ -125,6 +125,8 @@ class Approve:
 
     def run(self, command: ApproveCommand, grant: Grant) -> SeenApproval:
         """Consent. Raises `NotFound`, `AccessDenied` for one's own, `FailedPrecondition` as `Approval.approved_by`."""
+        if grant.principal.kind is not PrincipalKind.OFFICER:
+            raise AccessDenied("Only officers consent.", advice="Ask an officer with the role approver.")
         _of_tenant(self._store, command.approval_id, grant)
         expected = check_request_hash(command.request_hash)
 

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from kmsgw.audit.record import AuditRecord, ContextDigest
 from kmsgw.authn.authenticator import Authenticator
-from kmsgw.errors import InvalidRequest, KmsgwError, Reason, Unauthenticated
+from kmsgw.errors import AccessDenied, InvalidRequest, KmsgwError, Reason, Unauthenticated
 from kmsgw.model.access import AccessRequest, Action, DecidingPolicy, Decision, PolicyText, Principal, PrincipalKind
 from kmsgw.model.approval import ApprovalState
 from kmsgw.model.key import Key, KeyVersion
@@ -35,8 +35,15 @@ from tests.fakes.clock import SetClock
 
 VALID = timedelta(hours=1)
 OFFICERS = {
-    name: Principal(name, PrincipalKind.OFFICER, tenant, frozenset(roles), f"fingerprint of {name}")
+    name: Principal(
+        name,
+        PrincipalKind.SERVICE if name == "robot" else PrincipalKind.OFFICER,
+        tenant,
+        frozenset(roles),
+        f"fingerprint of {name}",
+    )
     for name, tenant, *roles in (
+        ("robot", "hospital", "key-officer", "approver"),
         ("amira", "hospital", "key-officer"),
         ("bruno", "hospital", "key-officer"),
         ("emeka", "hospital", "approver"),
@@ -296,6 +303,15 @@ def served(bench: Bench) -> list[str]:
 
 
 # What it takes
+
+
+def test_a_service_that_policy_lets_change_keys_wants_the_same_consent_and_gives_none(bench: Bench) -> None:
+    approval_id = bench.opened("robot", ROTATE, A_ROTATION)
+
+    assert bench.refused("robot", ROTATE, A_ROTATION, approval_id).reason is Reason.APPROVAL_PENDING
+    reply = bench.approve("robot", bench.opened("amira", ROTATE, A_ROTATION))
+    assert isinstance(reply.error, AccessDenied)
+    assert bench.counted[ROTATE].runs == 0
 
 
 def test_every_rpc_that_can_want_approval_is_walked_here(bench: Bench) -> None:
