@@ -49,7 +49,8 @@ class Flood:
             options=(("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)),
         )
         encrypt = channel.unary_unary(METHODS["Encrypt"], None, None)
-        made, pending = 0, []
+        made = 0
+        pending: list[grpc.CallFuture[bytes]] = []
         while pending or not self._stop.is_set():
             while len(pending) < IN_FLIGHT // CONNECTIONS and not self._stop.is_set():
                 # Many contexts, so that some calls need the provider and most don't.

@@ -80,7 +80,7 @@ class UsedLately:
 def _in_words(version: int, usage: Usage, now: datetime) -> str:
     last = usage.last_used
     assert last is not None, "what has counts was used at a time"
-    left = f"{usage.remaining:,} {'envelope' if usage.remaining == 1 else 'envelopes'} or data keys"
+    left = "1 envelope or data key" if usage.remaining == 1 else f"{usage.remaining:,} envelopes or data keys"
     days = max(0, (now - last).days)
     ago = "today" if days == 0 else f"{days} {'day' if days == 1 else 'days'} ago"
     return (

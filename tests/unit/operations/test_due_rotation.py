@@ -113,7 +113,7 @@ def test_eight_workers_that_see_schedule_and_budget_due_at_once_make_one_version
     workers = [worker(store, usage, provider) for _ in range(8)]
     done: list[int] = []
     threads = [
-        threading.Thread(target=lambda each=each: done.append(each[0].run_due(NOW + HOUR)))  # type: ignore[misc]
+        threading.Thread(target=lambda each=each: done.append(each[0].run_due(NOW + HOUR)))
         for each in workers
     ]
     for thread in threads:
