@@ -48,6 +48,7 @@ _FIXED = (
     "cache",
     "officers",
     "approvals",
+    "usage",
     "providers",
     "default_provider",
 )

@@ -112,10 +112,7 @@ def test_eight_workers_that_see_schedule_and_budget_due_at_once_make_one_version
     provider, usage = Provider(threading.Barrier(8)), used(10)
     workers = [worker(store, usage, provider) for _ in range(8)]
     done: list[int] = []
-    threads = [
-        threading.Thread(target=lambda each=each: done.append(each[0].run_due(NOW + HOUR)))
-        for each in workers
-    ]
+    threads = [threading.Thread(target=lambda each=each: done.append(each[0].run_due(NOW + HOUR))) for each in workers]
     for thread in threads:
         thread.start()
     for thread in threads:
