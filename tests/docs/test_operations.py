@@ -26,6 +26,7 @@ from kmsgw.config import (
     SoftwareSettings,
     StateSettings,
     TlsSettings,
+    UsageSettings,
     VaultAppRoleLogin,
     VaultCertificateLogin,
     VaultSettings,
@@ -45,6 +46,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[cache]": CacheSettings,
     "[officers]": OfficerSettings,
     "[approvals]": ApprovalSettings,
+    "[usage]": UsageSettings,
     "[[principals]]": PrincipalSettings,
     "[principals.match]": MatchSettings,
     "[providers.NAME], kind software": SoftwareSettings,
@@ -53,7 +55,19 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "login, method certificate": VaultCertificateLogin,
     "login, method approle": VaultAppRoleLogin,
 }
-OWN_SECTION = {"server", "tls", "state", "audit", "policy", "cache", "officers", "approvals", "providers", "principals"}
+OWN_SECTION = {
+    "server",
+    "tls",
+    "state",
+    "audit",
+    "policy",
+    "cache",
+    "officers",
+    "approvals",
+    "usage",
+    "providers",
+    "principals",
+}
 """Fields of the whole file that have a heading of their own."""
 
 
