@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from kmsgw.audit.secret_files import load_secret
+from kmsgw.audit.secret_files import load_or_create_secret, load_secret
 from kmsgw.audit.wal import WAL_NAME
 from kmsgw.config import AuditSettings, ProviderSettings, Settings, SoftwareSettings
 from kmsgw.errors import ConfigurationError
@@ -28,6 +28,11 @@ def examine_audit(settings: Settings) -> None:
         for index in range(settings.server.workers):
             faults.attempt("audit", lambda index=index: require_log(settings.audit, f"worker-{index}"))  # type: ignore[misc]
     faults.require_none()
+
+
+def context_key(settings: AuditSettings) -> bytes:
+    """Return the key that contexts are digested under: one for all workers, so that equal contexts can be found."""
+    return load_or_create_secret(settings.keys / CONTEXT_KEY)
 
 
 def signing_key_file(settings: AuditSettings, worker: str) -> Path:

@@ -1,0 +1,7 @@
+"""The composition root: the only importer of concrete back ends. It turns settings into a running gateway."""
+
+from kmsgw.bootstrap.composition import build
+from kmsgw.bootstrap.examination import check, invite
+from kmsgw.bootstrap.gateway import Gateway
+
+__all__ = ["Gateway", "build", "check", "invite"]

@@ -1,0 +1,330 @@
+"""How the parts of a worker are put together."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+import grpc
+from grpc_reflection.v1alpha import reflection
+
+from kmsgw import __version__
+from kmsgw.audit.acts import AuditedActs
+from kmsgw.audit.log import DurableLog
+from kmsgw.audit.record import ContextDigest
+from kmsgw.audit.requests import NodeRequests
+from kmsgw.audit.usage import LogUsage, count_retired
+from kmsgw.authn.authenticator import Authenticator
+from kmsgw.authn.files import RevocationFiles
+from kmsgw.authn.rules import PrincipalRules
+from kmsgw.authn.second_factor import Rules, SecondFactorOfOfficers
+from kmsgw.authz import CurrentPolicies
+from kmsgw.bootstrap.gateway import Gateway
+from kmsgw.bootstrap.key_providers import open_provider
+from kmsgw.bootstrap.principals import Principals
+from kmsgw.clock import SYSTEM_CLOCK
+from kmsgw.config import (
+    ApprovalSettings,
+    Environment,
+    Settings,
+)
+from kmsgw.errors import AuditUnavailable
+from kmsgw.model.officer import Lockout
+from kmsgw.operations.approval_ports import ApprovalStore
+from kmsgw.operations.approval_rules import ApprovalRule
+from kmsgw.operations.catalogue import Operations, World
+from kmsgw.operations.control.destruction import Destruction
+from kmsgw.operations.control.get_key_usage import UsedLately
+from kmsgw.operations.control.get_status import ProviderState, WorkerState
+from kmsgw.operations.control.key_writer import KeyWriter
+from kmsgw.operations.data_keys import CacheLimits, DataKeys
+from kmsgw.operations.due_rotation import DueRotations
+from kmsgw.operations.index_key_moves import IndexKeyMoves
+from kmsgw.operations.index_keys import IndexKeys
+from kmsgw.operations.keeper import Chore, Keeper
+from kmsgw.operations.keyring import Keyring
+from kmsgw.operations.officer_secrets import OfficerSecrets
+from kmsgw.operations.upkeep import Upkeep
+from kmsgw.operations.usage import UsageAccount, UsageStore
+from kmsgw.operations.wrap_allowance import StoredWraps
+from kmsgw.providers.base import KeyProvider
+from kmsgw.server.attendance import CodeGate, SessionGate
+from kmsgw.server.consent import ConsentGate
+from kmsgw.server.direct import supported
+from kmsgw.server.grpc_server import GrpcServer
+from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, HealthMonitor
+from kmsgw.server.pipeline import Pipeline
+from kmsgw.server.rpcs import INLINE, SERVICES, rpc_table
+from kmsgw.server.tls import ServerCredentials
+from kmsgw.storage import Database, State, open_state
+from kmsgw.surroundings import (
+    context_key,
+    require_log,
+    signing_key_file,
+)
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """Who may connect, and as whom."""
+
+    credentials: ServerCredentials
+    rules: PrincipalRules
+    principals: Principals
+    revocation: RevocationFiles | None
+    authenticator: Authenticator
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """Keys and what is derived of them: in the database, in their providers, and in memory."""
+
+    state: State
+    providers: Mapping[str, KeyProvider]
+    keyring: Keyring
+    allowance: StoredWraps
+    data_keys: DataKeys
+    index_keys: IndexKeys
+    writer: KeyWriter
+
+
+def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[], None]) -> Gateway:
+    """Return a worker's gateway. Raises `ConfigurationError`, or `StateUnavailable` without database."""
+    identity = _identity(settings)
+    policies = CurrentPolicies(settings.policy.folder)
+    keys = _keys(settings)
+    audit = _audit(settings, worker, on_fatal)
+    health = HealthMonitor(keys.providers, lambda: _probe_audit(audit, on_fatal), keys.keyring.require_fresh)
+    secrets = OfficerSecrets(keys.keyring, keys.writer, keys.data_keys, settings.default_provider)
+    second_factor = SecondFactorOfOfficers(keys.state.officers, secrets, _officer_rules(settings))
+    observe = _observer(settings, worker, identity, policies, keys, audit, health)
+    operations = _operations(settings, identity, policies, keys, second_factor, observe)
+    pipeline = _pipeline(settings, operations, identity, policies, keys, audit, second_factor)
+    return Gateway(
+        settings,
+        _server(settings, pipeline, identity, health, listen),
+        keys.keyring,
+        health,
+        audit,
+        keys.providers,
+        policies,
+        identity.principals,
+        identity.authenticator,
+        identity.rules,
+        identity.revocation,
+        _upkeep(settings, worker, keys, audit),
+        keys.state.close,
+        threading.Event(),
+    )
+
+
+def _identity(settings: Settings) -> _Identity:
+    tls = settings.tls
+    rules = PrincipalRules(settings.principals)
+    revocation = RevocationFiles(tls.crl, tls.client_ca, SYSTEM_CLOCK) if tls.crl is not None else None
+    return _Identity(
+        ServerCredentials(tls, settings.environment),
+        rules,
+        Principals(settings.principals),
+        revocation,
+        Authenticator(rules, revocation.current if revocation is not None else None, SYSTEM_CLOCK),
+    )
+
+
+def _keys(settings: Settings) -> _Keys:
+    providers = {name: open_provider(name, each) for name, each in settings.providers.items()}
+    state = open_state(Database.of_settings(settings.state))
+    keyring = Keyring(state.keys, poll_seconds=settings.state.poll_ms / 1000)
+    keyring.start()
+    cache = settings.cache
+    limits = CacheLimits(cache.max_messages, cache.max_bytes, cache.max_age_seconds, cache.entries)
+    allowance = StoredWraps(state.usage.wraps)
+    data_keys = DataKeys(providers, limits, allowance=allowance)
+    keyring.on_change(data_keys.forget)
+    index_keys = IndexKeys(state.index_keys, data_keys, keyring, limits)
+    keyring.on_change(index_keys.forget)
+    writer = KeyWriter(state.keys, keyring, providers)
+    return _Keys(state, providers, keyring, allowance, data_keys, index_keys, writer)
+
+
+def _audit(settings: Settings, worker: str, on_fatal: Callable[[], None]) -> DurableLog:
+    require_log(settings.audit, worker)
+    return DurableLog.open(
+        settings.audit.folder / worker,
+        origin=f"{settings.audit.origin}/{settings.node}/{worker}",
+        key_file=signing_key_file(settings.audit, worker),
+        on_fatal=lambda why: _end(why, on_fatal),
+    )
+
+
+def _observer(
+    settings: Settings,
+    worker: str,
+    identity: _Identity,
+    policies: CurrentPolicies,
+    keys: _Keys,
+    audit: DurableLog,
+    health: HealthMonitor,
+) -> Callable[[], WorkerState]:
+    """Return what says how the worker is."""
+
+    def observe() -> WorkerState:
+        return WorkerState(
+            version=__version__,
+            environment=settings.environment.value,
+            node=settings.node,
+            worker=worker,
+            serving=health.serving,
+            providers=tuple(
+                ProviderState(each.describe(), health.fault(PROVIDER_SERVICE_PREFIX + name))
+                for name, each in sorted(keys.providers.items())
+            ),
+            audit_serving=not health.fault(AUDIT_SERVICE),
+            audit_origin=audit.origin,
+            audit_size=audit.size,
+            policy_digest=policies.digest,
+            development_certificates=identity.credentials.development,
+        )
+
+    return observe
+
+
+def _operations(
+    settings: Settings,
+    identity: _Identity,
+    policies: CurrentPolicies,
+    keys: _Keys,
+    second_factor: SecondFactorOfOfficers,
+    observe: Callable[[], WorkerState],
+) -> Operations:
+    recent = timedelta(days=settings.usage.recent_days)
+    return Operations(
+        World(
+            store=keys.state.keys,
+            keyring=keys.keyring,
+            providers=keys.providers,
+            default_provider=settings.default_provider,
+            data_keys=keys.data_keys,
+            index_keys=keys.index_keys,
+            authorizer=policies,
+            requests=NodeRequests(settings.audit.folder),
+            principals=identity.principals,
+            observe=observe,
+            approvals=keys.state.approvals,
+            usage=keys.state.usage,
+            key_in_use=UsedLately(keys.state.usage, recent, [keys.index_keys]),
+            officers=identity.principals,
+            second_factor=second_factor,
+            second_factor_required=_wants_second_factor(settings),
+        )
+    )
+
+
+def _pipeline(
+    settings: Settings,
+    operations: Operations,
+    identity: _Identity,
+    policies: CurrentPolicies,
+    keys: _Keys,
+    audit: DurableLog,
+    second_factor: SecondFactorOfOfficers,
+) -> Pipeline:
+    required = _wants_second_factor(settings)
+    # The code before the approval: asking for an approval is itself an act that wants the officer present.
+    codes = [CodeGate(second_factor)] if required else []
+    return Pipeline(
+        rpc_table(operations),
+        identity.authenticator,
+        keys.keyring,
+        policies,
+        audit,
+        ContextDigest(context_key(settings.audit)),
+        before_policy=[SessionGate(second_factor)] if required else [],
+        after_policy=[*codes, _consent_gate(keys.state.approvals, settings.approvals)],
+    )
+
+
+def _server(
+    settings: Settings, pipeline: Pipeline, identity: _Identity, health: HealthMonitor, listen: str
+) -> GrpcServer:
+    wanted = settings.server
+    direct = wanted.loop == "direct" or (wanted.loop == "auto" and supported())
+    return GrpcServer(
+        pipeline,
+        identity.authenticator.authenticate,
+        identity.credentials.credentials,
+        listen,
+        threads=wanted.threads,
+        inline=INLINE if direct else frozenset(),
+        max_connection_age_seconds=wanted.max_connection_age_seconds,
+        register=(health.register, *((_register_reflection,) if wanted.reflection else ())),
+    )
+
+
+def _upkeep(settings: Settings, worker: str, keys: _Keys, audit: DurableLog) -> Upkeep:
+    acts = AuditedActs(audit)
+    usage = keys.state.usage
+    moves = IndexKeyMoves(keys.state.index_keys, keys.index_keys, keys.keyring, acts)
+    keys.keyring.on_change(moves.note_change)
+    chores: dict[str, Chore] = {
+        "rotation": DueRotations(keys.keyring, usage, keys.writer, acts).run_due,
+        "index keys": moves.run_due,
+        "destruction": Destruction(keys.state.keys, keys.keyring, keys.providers, acts).run_due,
+    }
+    keeper = Keeper(keys.state.duties, f"{settings.node}/{worker}/{os.getpid()}", chores)
+    account = UsageAccount(LogUsage(audit), usage, keys.allowance)
+    return Upkeep(account, keeper, lambda: _count_retired(settings, worker, usage))
+
+
+def _wants_second_factor(settings: Settings) -> bool:
+    return settings.officers.second_factor == "required"
+
+
+def _count_retired(settings: Settings, worker: str, usage: UsageStore) -> None:
+    """Count what workers left that this node has no more; the first worker does it."""
+    running = [f"worker-{index}" for index in range(settings.server.workers)]
+    if worker == running[0]:
+        count_retired(settings.audit.folder, running, partial(signing_key_file, settings.audit), usage)
+
+
+def _officer_rules(settings: Settings) -> Rules:
+    officers = settings.officers
+    wanted = settings.environment is Environment.PRODUCTION if officers.invitation is None else officers.invitation
+    return Rules(
+        Lockout(officers.lockout_after, timedelta(seconds=officers.lockout_seconds)),
+        wanted,
+        timedelta(seconds=officers.session_idle_seconds),
+        timedelta(seconds=officers.session_seconds),
+        timedelta(seconds=officers.reset_delay_seconds),
+    )
+
+
+def _consent_gate(approvals: ApprovalStore, settings: ApprovalSettings) -> ConsentGate:
+    named = settings.model_dump()
+    numbers: dict[ApprovalRule, int] = {rule: named[rule] for rule in ApprovalRule if rule in named}
+    return ConsentGate(approvals, numbers, timedelta(seconds=settings.valid_seconds))
+
+
+def _end(why: str, on_fatal: Callable[[], None]) -> None:
+    _LOG.critical("%s", why)
+    on_fatal()
+
+
+def _probe_audit(audit: DurableLog, on_fatal: Callable[[], None]) -> None:
+    """Probe the log. Where it has ended for good, so does the worker: its callers find another that records."""
+    try:
+        audit.probe()
+    except AuditUnavailable as error:
+        if audit.ended:
+            _end(error.message, on_fatal)
+        raise
+
+
+def _register_reflection(server: grpc.Server) -> None:
+    names = (*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)

@@ -1,0 +1,99 @@
+"""One worker's gateway from its start to its end, and what it takes over while it runs."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from kmsgw.audit.log import DurableLog
+from kmsgw.authn.authenticator import Authenticator
+from kmsgw.authn.files import RevocationFiles
+from kmsgw.authn.rules import PrincipalRules
+from kmsgw.authz import CurrentPolicies
+from kmsgw.bootstrap.principals import Principals
+from kmsgw.config import (
+    Settings,
+)
+from kmsgw.errors import AuditUnavailable, ConfigurationError, KmsgwError
+from kmsgw.operations.keyring import Keyring
+from kmsgw.operations.upkeep import Upkeep
+from kmsgw.providers.base import KeyProvider
+from kmsgw.server.grpc_server import GrpcServer
+from kmsgw.server.health import HealthMonitor
+
+_LOG = logging.getLogger(__name__)
+_WATCH_SECONDS = 1.0
+_PROBE_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Gateway:
+    """One worker's gateway, ready to start."""
+
+    settings: Settings
+    server: GrpcServer
+    keyring: Keyring
+    health: HealthMonitor
+    audit: DurableLog
+    providers: Mapping[str, KeyProvider]
+    policies: CurrentPolicies
+    principals: Principals
+    authenticator: Authenticator
+    rules: PrincipalRules
+    revocation: RevocationFiles | None
+    upkeep: Upkeep
+    close_store: Callable[[], None]
+    stopped: threading.Event
+
+    def start(self) -> None:
+        """Serve. Raises `StateUnavailable` without database."""
+        self.upkeep.begin()
+        self.health.start()
+        threading.Thread(target=self._watch_revocation, name="revocation", daemon=True).start()
+        self.server.start()
+
+    def reload(self, settings: Settings) -> None:
+        """Take over principals, CRL and policies. Raises `ConfigurationError` and keeps what is in force."""
+        rules = PrincipalRules(settings.principals)
+        if not self.policies.reload():
+            fault = self.policies.fault
+            raise fault if fault is not None else ConfigurationError(["policies: refused"])
+        if self.revocation is not None:
+            self.revocation.refresh(now=True)
+        self.rules = rules
+        self.principals.replace(settings.principals)
+        self.authenticator.replace(rules, self.revocation.current if self.revocation is not None else None)
+        _LOG.info("reloaded; policies %s", self.policies.digest[:12])
+
+    def stop(self, grace: float) -> None:
+        """Drain: answer what was taken, take no more, close everything in order. `grace` is in seconds."""
+        self.stopped.set()
+        self.health.stop()
+        self.server.stop(grace)
+        self.health.join(_PROBE_SECONDS)
+        self.upkeep.stop()
+        self.keyring.stop()
+        # After the last answer, so that the last checkpoint holds all of them.
+        try:
+            self.audit.close()
+        except AuditUnavailable as error:
+            # Entries were refused for want of room or by a fault. Their callers were told, each in its call.
+            _LOG.warning("the audit log was closed without every entry: %s", error.message)
+        try:
+            self.upkeep.finish()
+        except KmsgwError as error:
+            _LOG.warning("the last usage is counted at the next start: %s", error.message)
+        for provider in self.providers.values():
+            provider.close()
+        self.close_store()
+
+    def _watch_revocation(self) -> None:
+        while self.revocation is not None and not self.stopped.wait(_WATCH_SECONDS):
+            try:
+                fresh = self.revocation.refresh()
+            except Exception:  # noqa: BLE001  without this thread no CRL would come in force any more
+                _LOG.exception("the CRL can't be looked at")
+                continue
+            if fresh is not None:
+                self.authenticator.replace(self.rules, fresh)
+                _LOG.info("a new CRL is in force")
