@@ -17,10 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from kmsgw import bootstrap, daemon, worker
-from kmsgw.config import ProviderSettings, SoftwareSettings
-from kmsgw.providers.base import KeyProvider, MaterialRef
-from kmsgw.providers.root_key import load_root_key_from_file
+from kmsgw import daemon, worker
+from kmsgw.bootstrap import key_providers
+from kmsgw.providers.base import MaterialRef
 from kmsgw.providers.software import SoftwareProvider
 
 PROVIDER: Final = "network-hsm"
@@ -34,12 +33,7 @@ _OWN_ARGUMENTS: Final = 3
 
 
 class DelayedProvider(SoftwareProvider):
-    """The software provider, slowed down."""
-
-    def __init__(self, name: str, root_key: bytearray, seconds: float, calls: Path) -> None:
-        super().__init__(name, root_key)
-        self._seconds = seconds
-        self._calls = os.open(calls, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """The software provider; the one that is named `PROVIDER` is slowed down."""
 
     def wrap(self, material: MaterialRef, data_key: bytes, aad: bytes) -> bytes:
         """Wait, then wrap."""
@@ -52,25 +46,15 @@ class DelayedProvider(SoftwareProvider):
         return super().unwrap(material, wrapped, aad)
 
     def _wait(self) -> None:
-        os.write(self._calls, b".")
-        time.sleep(self._seconds)
+        if self.describe().name == PROVIDER:
+            with Path(os.environ[CALLS_VARIABLE]).open("ab") as calls:
+                calls.write(b".")
+            time.sleep(float(os.environ[DELAY_VARIABLE]) / 1e3)
 
 
 def slow_down() -> None:
-    """Have this process open a `DelayedProvider` where the configuration names `PROVIDER`."""
-    genuine = bootstrap.open_provider
-
-    def open_provider(name: str, settings: ProviderSettings) -> KeyProvider:
-        if name != PROVIDER:
-            return genuine(name, settings)
-        assert isinstance(settings, SoftwareSettings)
-        assert settings.root_key_file is not None
-        seconds = float(os.environ[DELAY_VARIABLE]) / 1e3
-        return DelayedProvider(
-            name, load_root_key_from_file(settings.root_key_file), seconds, Path(os.environ[CALLS_VARIABLE])
-        )
-
-    bootstrap.open_provider = open_provider
+    """Have this process open a `DelayedProvider` where the configuration asks for a software provider."""
+    key_providers.SoftwareProvider = DelayedProvider  # type: ignore[attr-defined]  # on purpose
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -54,8 +54,8 @@ class Slice:
     """One slice of one server.
 
     ``calls_per_s``, latencies, CPU and the generator's share are all of one window within it: the same calls, the same
-    seconds. ``acknowledged`` and ``failed`` count the whole slice. ``generator_share`` is the part of the machine's CPU
-    that the generator used, ``server_share`` the servers'.
+    seconds. ``acknowledged`` and ``failed`` count the whole slice. Shares are parts of the machine's CPU: the
+    generator's, the servers', and that of everything else, which should be next to nothing.
     """
 
     calls_per_s: float
@@ -65,6 +65,7 @@ class Slice:
     rss_mb: float
     generator_share: float
     server_share: float
+    other_share: float
     acknowledged: int
     failed: int
 
@@ -77,6 +78,7 @@ class Window:
     end: float
     server_cpu_s: float
     generator_cpu_s: float
+    busy_cpu_s: float
 
     @property
     def seconds(self) -> float:
@@ -97,6 +99,8 @@ def slice_of(log: Sequence[Answered], window: Window, rss_mb: float, cores: int)
         rss_mb=rss_mb,
         generator_share=window.generator_cpu_s / machine,
         server_share=window.server_cpu_s / machine,
+        # The kernel counts in ticks of 10 ms, each sum by itself: the rest can come out below nothing.
+        other_share=max(0.0, window.busy_cpu_s - window.server_cpu_s - window.generator_cpu_s) / machine,
         acknowledged=len(good),
         failed=len(log) - len(good),
     )
@@ -132,6 +136,7 @@ def middle(slices: Sequence[Slice]) -> Slice:
         max(each.rss_mb for each in slices),
         median("generator_share"),
         median("server_share"),
+        median("other_share"),
         max(each.acknowledged for each in slices),
         max(each.failed for each in slices),
     )

@@ -15,7 +15,7 @@ from typing import Final
 
 from loadtests.bench.contender import Contender, Target
 from loadtests.bench.figures import Slice, Window, parse_log, slice_of
-from loadtests.bench.processes import cpu_seconds, family, resident_mb
+from loadtests.bench.processes import busy_seconds, cpu_seconds, family, resident_mb
 
 CIPHER: Final = "TLS_AES_128_GCM_SHA256"
 """The one cipher suite that is offered, so that both servers encrypt alike."""
@@ -138,13 +138,20 @@ class _Used:
     at: float
     servers_s: float
     generator_s: float
+    busy_s: float
 
     @classmethod
     def now(cls, servers: list[int], generator: int) -> "_Used":
-        return cls(time.time(), cpu_seconds(servers), cpu_seconds([generator]))
+        return cls(time.time(), cpu_seconds(servers), cpu_seconds([generator]), busy_seconds())
 
     def until(self, later: "_Used") -> Window:
-        return Window(self.at, later.at, later.servers_s - self.servers_s, later.generator_s - self.generator_s)
+        return Window(
+            self.at,
+            later.at,
+            later.servers_s - self.servers_s,
+            later.generator_s - self.generator_s,
+            later.busy_s - self.busy_s,
+        )
 
 
 def _require_success(status: int, said: str) -> None:

@@ -8,12 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 from loadtests.bench.duel import Half, Result, Standing
 from loadtests.bench.figures import Ratio, Slice
 from loadtests.bench.local import LocalResult
 from loadtests.bench.providers import ColdMisses, ProviderResult
 from loadtests.bench.works import Work
+
+DISTURBED: Final = 0.05
+"""Part of the machine's CPU that something else may use in a slice at most; beyond, the figures mean little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,17 @@ class Outcome:
     providers: Sequence[ProviderResult] = ()
     cold: Sequence[ColdMisses] = ()
     local: Sequence[LocalResult] = field(default=())
+
+    @property
+    def disturbed(self) -> str:
+        """A warning where something else used the machine meanwhile; empty where not."""
+        shares = [side.median.other_share for each in self.results for side in (each.first, each.second)]
+        if max(shares, default=0.0) <= DISTURBED:
+            return ""
+        return (
+            f"DISTURBED: something else used up to {max(shares):.0%} of this machine's CPU. These figures mean little; "
+            "end what else runs and repeat."
+        )
 
 
 def machine_name() -> str:
@@ -131,6 +146,7 @@ def _standing(work: Work, standing: Standing) -> dict[str, object]:
         "load": str(standing.load),
         "generator_share": standing.median.generator_share,
         "server_share": standing.median.server_share,
+        "other_share": standing.median.other_share,
         "slices": [asdict(each) for each in standing.slices],
     }
 

@@ -55,6 +55,8 @@ def page(outcome: Outcome) -> bytes:
 
 def _sections(outcome: Outcome) -> Iterator[str]:
     results = outcome.results
+    if outcome.disturbed:
+        yield f"<p><strong>{escape(outcome.disturbed)}</strong></p>"
     for work, why in outcome.not_built:
         yield f"<p><strong>Not built, not measured:</strong> {escape(work)}: {escape(why)}</p>"
     yield "<h2>Ratios, pair by pair</h2>"

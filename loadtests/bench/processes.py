@@ -25,6 +25,18 @@ def parse_stat(text: str) -> Stat:
     return Stat(int(fields[1]), (int(fields[11]) + int(fields[12])) / _TICKS)
 
 
+def parse_busy(text: str) -> float:
+    """Read the first line of /proc/stat: seconds that all cores were busy, for this machine or, stolen, for another."""
+    ticks = [int(each) for each in text.splitlines()[0].split()[1:9]]
+    idle, waiting = ticks[3:5]
+    return (sum(ticks) - idle - waiting) / _TICKS
+
+
+def busy_seconds() -> float:
+    """Return the CPU that all processes together and the kernel have used so far, in seconds."""
+    return parse_busy((_PROC / "stat").read_text())
+
+
 def family(roots: Iterable[int]) -> list[int]:
     """Return the ids of processes and of all their descendants that are alive."""
     children: dict[int, list[int]] = {}

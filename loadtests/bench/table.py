@@ -8,7 +8,7 @@ from loadtests.bench.local import LocalResult
 from loadtests.bench.outcome import Outcome
 from loadtests.bench.works import Work
 
-HEAD = ("calls/s", "items/s", "MB/s", "p50 ms", "p99 ms", "CPU-s/1000", "RSS MB", "generator")
+HEAD = ("calls/s", "items/s", "MB/s", "p50 ms", "p99 ms", "CPU-s/1000", "RSS MB", "generator", "others")
 """Heads of the figures of `cells`."""
 
 HALF_HEAD = (
@@ -24,6 +24,8 @@ def text(outcome: Outcome) -> str:
 
 
 def _sections(outcome: Outcome) -> Iterator[str]:
+    if outcome.disturbed:
+        yield f"{outcome.disturbed}\n"
     yield aligned([("work", "server", *HEAD), *_rows(outcome.results)])
     yield aligned([("ratio kmsgw/OpenBao", "median", "spread", "asked", "aim"), *ratios(outcome.results)])
     halves = list(half_rows(outcome.results))
@@ -56,6 +58,7 @@ def cells(work: Work, standing: Standing) -> tuple[str, ...]:
         f"{each.cpu_s_per_1000:.3f}",
         f"{each.rss_mb:,.0f}",
         f"{each.generator_share:.0%}",
+        f"{each.other_share:.0%}",
     )
 
 

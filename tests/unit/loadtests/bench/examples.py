@@ -9,9 +9,11 @@ from loadtests.bench.providers import ColdMisses, ProviderResult
 from loadtests.bench.works import work_named
 
 
-def made_slice(*, calls: float = 1000.0, p99: float = 2.0, cpu: float = 0.5, rss: float = 100.0) -> Slice:
+def made_slice(
+    *, calls: float = 1000.0, p99: float = 2.0, cpu: float = 0.5, rss: float = 100.0, other: float = 0.01
+) -> Slice:
     """Return a slice with some figures."""
-    return Slice(calls, 1.0, p99, cpu, rss, 0.1, 0.8, int(calls), 0)
+    return Slice(calls, 1.0, p99, cpu, rss, 0.1, 0.8, other, int(calls), 0)
 
 
 def made_standing(**figures: float) -> Standing:

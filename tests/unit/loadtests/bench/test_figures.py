@@ -46,25 +46,27 @@ def test_only_answers_that_ended_in_the_window_count_for_rate_and_latency() -> N
         Answered(11.9, 0.2, 200),  # ended after
     ]
 
-    found = slice_of(log, Window(10.0, 12.0, server_cpu_s=1.0, generator_cpu_s=0.4), rss_mb=5.0, cores=2)
+    found = slice_of(
+        log, Window(10.0, 12.0, server_cpu_s=1.0, generator_cpu_s=0.4, busy_cpu_s=1.6), rss_mb=5.0, cores=2
+    )
 
     assert found.calls_per_s == 1.0
     assert (found.p50_ms, found.p99_ms) == pytest.approx((100.0, 200.0))
     assert found.cpu_s_per_1000 == 500.0
-    assert (found.server_share, found.generator_share) == pytest.approx((0.25, 0.1))
+    assert (found.server_share, found.generator_share, found.other_share) == pytest.approx((0.25, 0.1, 0.05))
     assert (found.acknowledged, found.failed, found.rss_mb) == (4, 0, 5.0)
 
 
 def test_a_call_without_an_answer_or_with_another_status_has_failed_and_counts_nowhere_else() -> None:
     log = [Answered(10.0, 0.1, 200), Answered(10.0, 0.1, -1), Answered(10.0, 0.1, 400), Answered(10.0, 0.1, 204)]
 
-    found = slice_of(log, Window(10.0, 11.0, 1.0, 1.0), 1.0, 1)
+    found = slice_of(log, Window(10.0, 11.0, 1.0, 1.0, 2.0), 1.0, 1)
 
     assert (found.calls_per_s, found.acknowledged, found.failed) == (1.0, 1, 3)
 
 
 def test_a_slice_without_an_answer_has_no_latency_and_no_cost() -> None:
-    found = slice_of([], Window(10.0, 11.0, 1.0, 1.0), 1.0, 1)
+    found = slice_of([], Window(10.0, 11.0, 1.0, 1.0, 2.0), 1.0, 1)
 
     assert found.calls_per_s == 0
     assert all(math.isnan(each) for each in (found.p50_ms, found.p99_ms, found.cpu_s_per_1000))

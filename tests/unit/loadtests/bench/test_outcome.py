@@ -56,6 +56,15 @@ def test_the_table_states_demands_generator_and_spread() -> None:
     assert "0.0010 a call" in found
 
 
+def test_figures_of_a_machine_that_did_something_else_are_marked() -> None:
+    outcome = made_outcome()
+    busy = replace(outcome, results=[replace(outcome.results[0], second=made_standing(other=0.2))])
+
+    assert not outcome.disturbed
+    assert "DISTURBED: something else used up to 20%" in text(busy)
+    assert "DISTURBED" in page(busy).decode()
+
+
 def test_columns_are_aligned() -> None:
     assert aligned([("a", "bb"), ("ccc", "d")]) == "a    bb\nccc   d\n"
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from loadtests.bench.processes import cpu_seconds, family, parse_stat, resident_mb
+from loadtests.bench.processes import busy_seconds, cpu_seconds, family, parse_busy, parse_stat, resident_mb
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -50,3 +50,10 @@ def test_a_process_that_is_gone_counts_nothing() -> None:
     process.wait()
 
     assert (cpu_seconds([process.pid]), resident_mb([process.pid])) == (0, 0)
+
+
+def test_waiting_is_not_being_busy_and_stolen_time_is() -> None:
+    line = "cpu " + " ".join(str(each * _TICKS) for each in (1, 2, 3, 100, 200, 4, 5, 6, 1000, 1000))
+
+    assert parse_busy(f"{line}\ncpu0 1 2 3 4\n") == 21.0
+    assert busy_seconds() > 0
