@@ -153,9 +153,7 @@ def compute_mac_response(result: ComputedMac) -> crypto_service_pb2.ComputeMacRe
 
 def verify_mac_command(request: crypto_service_pb2.VerifyMacRequest) -> VerifyMacCommand:
     """Read a VerifyMac request."""
-    return VerifyMacCommand(
-        request.key, request.index, request.value, request.mac, declaration_of(request.declaration)
-    )
+    return VerifyMacCommand(request.key, request.index, request.value, request.mac, declaration_of(request.declaration))
 
 
 def verify_mac_response(result: VerifiedMac) -> crypto_service_pb2.VerifyMacResponse:
