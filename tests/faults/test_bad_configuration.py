@@ -54,7 +54,7 @@ def refused(gateway: Gateway, *arguments: str) -> Refusal:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_folder(tmp_path_factory.mktemp("bad") / "kms").folder
+    return make_folder(tmp_path_factory.mktemp("bad") / "kms", second_factor=True).folder
 
 
 @pytest.fixture

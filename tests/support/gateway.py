@@ -67,6 +67,7 @@ class Gateway:
         if match is None:
             self.process.kill()
             self.process.wait()
+            self.process.stdout.close()
             pytest.fail(f"kmsgwd does not start:\n{self.log.read_text()[-4000:]}")
         self.address = match[1]
         profiles = self.folder / "config.toml"
