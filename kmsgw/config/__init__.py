@@ -1,0 +1,50 @@
+"""Typed settings of the gateway, read from one TOML file. Nothing else of the server reads the environment.
+
+Every fault is named at once, with the field it is in. Secrets are never in the file: it names files or descriptors.
+Relative paths are relative to the folder of the file.
+"""
+
+from kmsgw.config.gateway import (
+    AuditSettings,
+    CacheSettings,
+    PolicySettings,
+    ServerSettings,
+    StateSettings,
+    TlsSettings,
+    UsageSettings,
+)
+from kmsgw.config.key_providers import (
+    Pkcs11Settings,
+    ProviderSettings,
+    SoftwareSettings,
+    VaultAppRoleLogin,
+    VaultCertificateLogin,
+    VaultSettings,
+)
+from kmsgw.config.loading import Settings, load_settings, parse_settings
+from kmsgw.config.people import ApprovalSettings, MatchSettings, OfficerSettings, PrincipalSettings
+from kmsgw.config.section import Environment
+
+__all__ = [
+    "ApprovalSettings",
+    "AuditSettings",
+    "CacheSettings",
+    "Environment",
+    "MatchSettings",
+    "OfficerSettings",
+    "Pkcs11Settings",
+    "PolicySettings",
+    "PrincipalSettings",
+    "ProviderSettings",
+    "ServerSettings",
+    "Settings",
+    "SoftwareSettings",
+    "StateSettings",
+    "TlsSettings",
+    "UsageSettings",
+    "VaultAppRoleLogin",
+    "VaultCertificateLogin",
+    "VaultSettings",
+    "load_settings",
+    "parse_settings",
+]

@@ -1,0 +1,108 @@
+"""The tables of the gateway itself: listener, TLS, state, audit, policies, caches, usage."""
+
+import os
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from kmsgw.config.section import Section
+
+
+class ServerSettings(Section):
+    """``[server]``: the listener and the workers."""
+
+    listen: str = Field("127.0.0.1:8443", description="Host and port; port 0 takes a free one.")
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=64, description="Worker processes.")
+    loop: Literal["auto", "direct", "threads"] = Field(
+        "threads",
+        description="direct answers from one loop, threads from a pool; auto is direct where grpcio is known to suit.",
+    )
+    threads: int = Field(16, ge=1, le=256, description="Handler threads of a worker.")
+    drain_seconds: float = Field(10.0, ge=0, le=600, description="Longest wait for calls in flight at a stop.")
+    max_connection_age_seconds: int = Field(3600, ge=10, description="A connection is closed gracefully after this.")
+    reflection: bool = Field(True, description="Whether to serve gRPC reflection to authenticated callers.")
+
+    @field_validator("listen")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            raise ValueError("use HOST:PORT, for example 127.0.0.1:8443")
+        return value
+
+
+class TlsSettings(Section):
+    """``[tls]``: mutual TLS. All files are PEM and are read again when they change."""
+
+    certificate: Path = Field(description="The server's certificate chain, leaf first.")
+    private_key: Path = Field(description="The server's private key, mode 0600.")
+    client_ca: Path = Field(description="CAs whose client certificates are accepted.")
+    crl: Path | None = Field(None, description="CRLs of those CAs, one for each. Required in production.")
+    allow_development: bool = Field(False, description="Accept a development CA in production.")
+
+
+class StateSettings(Section):
+    """``[state]``: the database."""
+
+    url: str = Field(
+        "sqlite:///state.db", description="sqlite:///FILE or postgresql://USER@HOST:PORT/NAME, no password."
+    )
+    password_file: Path | None = Field(None, description="File with the password for PostgreSQL.")
+    ca: Path | None = Field(None, description="CA of the PostgreSQL server; TLS is then required.")
+    poll_ms: int = Field(200, ge=10, le=1000, description="How often each worker looks for changes.")
+
+    @property
+    def leaves_the_machine(self) -> bool:
+        """Whether the database is reached over a network."""
+        host = urlsplit(self.url).hostname
+        return host is not None and host not in {"localhost", "127.0.0.1", "::1"}
+
+    @field_validator("url")
+    @classmethod
+    def _known_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("sqlite", "postgresql"):
+            raise ValueError("use sqlite:///FILE or postgresql://USER@HOST:PORT/NAME")
+        if parts.password is not None:
+            raise ValueError("take the password out and name a password_file")
+        return value
+
+
+class AuditSettings(Section):
+    """``[audit]``: the transparency logs, one for each worker."""
+
+    folder: Path = Field(Path("audit"), description="Holds a folder for each worker.")
+    keys: Path = Field(Path("audit-keys"), description="Signing keys and the context HMAC key; mode 0700.")
+    origin: str = Field("kmsgw.local/log", description="Prefix of the logs' origins; node and worker are appended.")
+
+    @field_validator("origin")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        if not value or not value.isascii() or not value.isprintable() or " " in value or "+" in value:
+            raise ValueError("use printable ASCII without space and plus sign")
+        return value
+
+
+class PolicySettings(Section):
+    """``[policy]``: the Cedar policies."""
+
+    folder: Path = Field(Path("policies"), description="Holds schema.cedarschema and *.cedar files.")
+
+
+class CacheSettings(Section):
+    """``[cache]``: data keys inside the gateway."""
+
+    max_messages: int = Field(100_000, ge=1, le=2**31, description="Messages under one data key.")
+    max_bytes: int = Field(1 << 34, ge=1, description="Bytes under one data key.")
+    max_age_seconds: float = Field(300.0, ge=0, le=86_400, description="Age of a cached data key. 0 turns reuse off.")
+    entries: int = Field(20_000, ge=1, le=10_000_000, description="Data keys held by a worker, each way.")
+
+
+class UsageSettings(Section):
+    """``[usage]``: what is known of what was done under each version."""
+
+    recent_days: int = Field(
+        30, ge=0, le=3650, description="A version that was used within so many days is in use, and not destroyed."
+    )
