@@ -20,9 +20,14 @@ demo: $(VENV)/.runs ## tell the whole story on the embedded store; its state sta
 run: $(VENV)/.runs ## start a gateway for trying things, in build/run; Ctrl-C ends it
 	$(BIN)/python docs/demo/run.py
 
+# What depends on how calls are taken and answered: run with both loops.
+WIRE_TESTS := tests/integration/test_client.py tests/integration/test_attacks.py tests/faults/test_daemon.py \
+  tests/faults/test_worker_kill.py
+
 test: services $(VENV)/.develops ## install what the tests need, and run every check and test
 	$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest
+	KMSGW_TEST_LOOP=direct $(BIN)/python -m pytest $(WIRE_TESTS) -k "not programs_of_the_guide"
 
 check: $(VENV)/.develops lint types imports proto-check policies ## run every static check
 

@@ -28,7 +28,8 @@ from kmsgw.client import (
     Unauthenticated,
     Unavailable,
 )
-from tests.support.gateway import Gateway, eventually
+from tests.support.gateway import Gateway, eventually, make_folder
+from tests.support.officers import enrolled
 
 GUIDE = Path(__file__).parents[2] / "docs" / "python-sdk.md"
 CONTEXT = {"patient": "P-1001", "kind": "image"}
@@ -378,10 +379,17 @@ def test_threads_share_a_client(writer: Client, reader: Client, key: str) -> Non
 
 
 def test_the_programs_of_the_guide_run(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    gateway = make_folder(tmp_path / "kms").start()
+    gateway.client("key-officer").keys.create("ehr")
+    gateway.stop()
+    gateway.edit(('second_factor = "off"', 'second_factor = "required"'))
+    gateway.start()
+    device, _ = enrolled(gateway.client("key-officer"))
+    devices = iter((device, device, enrolled(gateway.client("auditor"))[0]))
+    monkeypatch.setattr("builtins.input", lambda _: next(devices).code())
     monkeypatch.chdir(tmp_path)
-    Path("kms").symlink_to(gateway.folder)
     programs = re.findall(r"^```python\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert len(programs) >= 7
 
@@ -393,6 +401,7 @@ def test_the_programs_of_the_guide_run(
     assert printed.startswith("b'systolic 120'\n10 envelopes\nask an auditor for: kmsgw policy explain ")
     assert "ENABLED" in printed.upper()
     assert printed.endswith("True SERVING\n")
+    assert gateway.stop() == 0
 
 
 def test_a_restart_of_the_gateway_is_survived(new_gateway: Gateway) -> None:

@@ -16,6 +16,9 @@ import pytest
 from kmsgw.client import Client, Credentials
 
 START_SECONDS = 60.0
+LOOP = os.environ.get("KMSGW_TEST_LOOP", "threads")
+"""Which loop answers calls in these gateways: the tests of the wire run with both."""
+
 _SERVING = re.compile(r"kmsgwd: serving on (\S+) with \d+ workers\n")
 
 
@@ -134,7 +137,7 @@ def make_folder(folder: Path, *, workers: int = 2, second_factor: bool = False) 
     )
     assert made.returncode == 0, made.stderr.decode()
     gateway = Gateway(folder)
-    gateway.edit(('listen = "127.0.0.1:8443"', 'listen = "127.0.0.1:0"'))
+    gateway.edit(('listen = "127.0.0.1:8443"', f'listen = "127.0.0.1:0"\nloop = "{LOOP}"'))
     if not second_factor:
         gateway.append('[officers]\nsecond_factor = "off"\n')
     return gateway
