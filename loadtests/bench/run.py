@@ -18,6 +18,7 @@ from kmsgw.clock import SYSTEM_CLOCK
 from loadtests.bench import local, outcome, page, table
 from loadtests.bench.contender import NotBuiltError, WrongAnswerError
 from loadtests.bench.duel import Plan, Result, Side, duel
+from loadtests.bench.figures import UnreadableLogError
 from loadtests.bench.gateway import Gateway, GatewaySettings
 from loadtests.bench.h2load import Generator, GeneratorError, Load, Timing
 from loadtests.bench.openbao import OpenBao
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     conditions = _conditions(given, plan, cores)
     try:
         found = _measure(given, folder, plan, conditions)
-    except (WrongAnswerError, GeneratorError) as error:
+    except (WrongAnswerError, GeneratorError, UnreadableLogError) as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
     given.output.mkdir(parents=True, exist_ok=True)

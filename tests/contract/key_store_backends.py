@@ -12,6 +12,9 @@ from kmsgw.storage.connections import single_use_engine
 from kmsgw.storage.database import SERVING, Timeouts
 from tests.support.postgres import PostgresDatabase, PostgresServer
 
+PATIENT = Timeouts(statement=30.0, call=35.0, idle=60.0)
+"""For tests of many writers at once: those of SQLite queue in no order, and one may wait for seconds on a busy disk."""
+
 IMPATIENT = Timeouts(connect=1.0, statement=0.3, call=1.0, idle=5.0)
 
 

@@ -13,12 +13,10 @@ from kmsgw.model.access import Principal, PrincipalKind
 from kmsgw.model.officer import Lockout
 from kmsgw.operations.officer_ports import OfficerStore, OpenedSession
 from kmsgw.operations.verb import Trail
-from kmsgw.storage.database import Timeouts
 from kmsgw.storage.officers import open_officers
-from tests.contract.key_store_backends import Backend
+from tests.contract.key_store_backends import PATIENT, Backend
 from tests.fakes.clock import SetClock
 
-PATIENT = Timeouts(statement=30.0, call=35.0, idle=60.0)
 OFFICER = Principal("amira", PrincipalKind.OFFICER, "hospital", frozenset({"key-officer"}), "a" * 64)
 OTHER_CERTIFICATE = Principal("amira", PrincipalKind.OFFICER, "hospital", frozenset({"key-officer"}), "b" * 64)
 COLLEAGUE = Principal("bernd", PrincipalKind.OFFICER, "hospital", frozenset({"key-officer"}), "a" * 64)

@@ -13,12 +13,10 @@ from kmsgw.errors import FailedPrecondition, KmsgwError, Reason, ResourceExhaust
 from kmsgw.model.approval import MAX_PENDING, Approval, ApprovalState, Vote
 from kmsgw.operations.approval_ports import ApprovalPlace, ApprovalStore
 from kmsgw.storage.approvals import open_approvals
-from kmsgw.storage.database import Timeouts
-from tests.contract.key_store_backends import IMPATIENT, Backend, postgresql_backend, sqlite_backend
+from tests.contract.key_store_backends import IMPATIENT, PATIENT, Backend, postgresql_backend, sqlite_backend
 from tests.contract.key_store_examples import NOW
 
 AT_ONCE = 20
-PATIENT = Timeouts(statement=30.0, call=35.0, idle=60.0)
 HOUR = timedelta(hours=1)
 
 

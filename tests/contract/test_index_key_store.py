@@ -10,13 +10,11 @@ import pytest
 
 from kmsgw.errors import InternalError, StateUnavailable
 from kmsgw.operations.index_key_ports import IndexKeyStore, StoredIndexKey
-from kmsgw.storage.database import Timeouts
 from kmsgw.storage.index_keys import open_index_keys
-from tests.contract.key_store_backends import IMPATIENT, Backend, postgresql_backend, sqlite_backend
+from tests.contract.key_store_backends import IMPATIENT, PATIENT, Backend, postgresql_backend, sqlite_backend
 from tests.contract.key_store_examples import plain_key
 
 AT_ONCE = 8
-PATIENT = Timeouts(statement=30.0, call=35.0, idle=60.0)
 FIRST = StoredIndexKey("ehr", 1, b"\x00wrapped canary\xff")
 
 

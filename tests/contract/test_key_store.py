@@ -22,13 +22,12 @@ from kmsgw.operations.ports import KeyStore
 from kmsgw.storage import examine, migrate
 from kmsgw.storage import keys as stored_keys
 from kmsgw.storage.connections import single_use_engine
-from kmsgw.storage.database import SERVING, SqliteFile, Timeouts
+from kmsgw.storage.database import SERVING, SqliteFile
 from kmsgw.storage.tables import metadata
-from tests.contract.key_store_backends import IMPATIENT, Backend, postgresql_backend, sqlite_backend
+from tests.contract.key_store_backends import IMPATIENT, PATIENT, Backend, postgresql_backend, sqlite_backend
 from tests.contract.key_store_examples import NOW, full_key, plain_key, rotated
 
 WRITERS = 8
-PATIENT = Timeouts(statement=30.0, call=35.0, idle=60.0)
 NEWEST = "0003"
 
 
@@ -413,7 +412,6 @@ def test_a_poller_misses_no_change(backend: Backend, store: KeyStore) -> None:
 
 
 def test_writers_of_one_key_lose_no_change_and_readers_see_it_whole(backend: Backend) -> None:
-    # Patient, for SQLite's writers queue in no order: on a busy disk one of them may wait for seconds.
     store = backend.open(PATIENT)
     add(store, replace(plain_key("one"), description="1"))
     each = 5

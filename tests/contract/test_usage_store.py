@@ -14,7 +14,7 @@ from kmsgw.model.usage import Place, Usage, UsageTally, VersionUsage
 from kmsgw.operations.keeper import LEASE
 from kmsgw.operations.usage import NewestUsage
 from kmsgw.storage.usage import UsageState, open_usage
-from tests.contract.key_store_backends import Backend, postgresql_backend, sqlite_backend
+from tests.contract.key_store_backends import PATIENT, Backend, postgresql_backend, sqlite_backend
 from tests.support.postgres import PostgresServer
 
 NOW = datetime(2026, 11, 22, 1, 0, 0, 7, tzinfo=UTC)
@@ -110,7 +110,7 @@ def test_many_rows_at_once_and_many_writers_at_once_lose_nothing(backend: Backen
     places: list[Place] = [("ehr", 3, f"t{number}") for number in range(700)]
 
     def write(log: int) -> None:
-        other = open_usage(backend.database)
+        other = open_usage(backend.database, PATIENT)
         for each in range(3):
             ordered = places if log % 2 else list(reversed(places))
             other.usage.add(f"log{log}", each, each + 1, tally(*((place, ALL) for place in ordered)))
@@ -127,7 +127,7 @@ def test_of_two_who_count_the_same_entries_one_is_refused(backend: Backend, stat
     outcomes: list[bool] = []
 
     def count() -> None:
-        other = open_usage(backend.database)
+        other = open_usage(backend.database, PATIENT)
         start.wait()
         try:
             other.usage.add("log", 0, 5, tally((("ehr", 3, "hospital"), ALL)))
@@ -173,7 +173,7 @@ def test_of_many_who_take_a_duty_at_once_one_gets_it(backend: Backend, state: Us
         got: list[bool] = []
 
         def take(now: datetime = now, start: threading.Barrier = start, got: list[bool] = got) -> None:
-            other = open_usage(backend.database)
+            other = open_usage(backend.database, PATIENT)
             start.wait()
             got.append(other.duties.hold("keeper", f"{threading.get_ident()}{now}", now, LEASE))
             other.close()
