@@ -78,7 +78,7 @@ def _duels(
     not_built: list[tuple[str, str]] = []
     try:
         theirs = Side(bao, Generator(folder / "generator", *bao.client, cores=conditions.cores))
-        for work in _works(given.works):
+        for work in given.works:
             mine = Side(gateway, Generator(folder / "generator", *gateway.credentials_of(work), cores=conditions.cores))
             try:
                 gateway.target(work)
@@ -129,7 +129,11 @@ def _conditions(given: argparse.Namespace, plan: Plan, cores: int) -> Conditions
 
 
 def _works(names: str) -> Sequence[Work]:
-    return [work_named(name) for name in names.split(",")] if names else WORKS
+    try:
+        return [work_named(name) for name in names.split(",")]
+    except KeyError as error:
+        known = ", ".join(work.name for work in WORKS)
+        raise argparse.ArgumentTypeError(f"{error} is none of {known}") from None
 
 
 def _say(text: str) -> None:
@@ -141,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--folder", type=Path, default=_ROOT / "build" / "bench", help="made anew, removed at the end")
     parser.add_argument("--output", type=Path, default=_ROOT / "build", help="where bench.json and bench.html go")
-    parser.add_argument("--works", default="", help="names with commas between; default: all")
+    parser.add_argument("--works", type=_works, default=WORKS, help="names with commas between; default: all")
     parser.add_argument("--pairs", type=int, default=5, help="alternating pairs of slices of each work")
     parser.add_argument("--seconds", type=float, default=3.0, help="measured seconds of a slice")
     parser.add_argument("--loop", choices=("direct", "threads", "auto"), default="direct", help="kmsgw's [server] loop")
