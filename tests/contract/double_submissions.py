@@ -13,7 +13,8 @@ from kmsgw.model.officer import Lockout
 from kmsgw.operations.verb import Trail
 from kmsgw.storage import Database
 from kmsgw.storage.officers import open_officers
-from tests.contract.second_factor_bench import PATIENT, RULES, OpenSecrets
+from tests.contract.key_store_backends import PATIENT
+from tests.contract.second_factor_bench import RULES, OpenSecrets
 
 PROCESSES = 3
 TOGETHER = 20
