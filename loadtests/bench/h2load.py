@@ -109,7 +109,9 @@ class Generator:
         finally:
             process.kill()
             process.wait()
-        _require_success(process.returncode, said)
+        if process.returncode != 0:
+            raise GeneratorError(f"h2load ended with status {process.returncode}: {said[-2000:]}")
+        require_connection(said, load.protocol)
         return slice_of(parse_log(log.read_text()), window, resident, self._cores)
 
     def burst(self, target: Target, calls: int, load: Load) -> int:
@@ -154,9 +156,11 @@ class _Used:
         )
 
 
-def _require_success(status: int, said: str) -> None:
-    if status != 0:
-        raise GeneratorError(f"h2load ended with status {status}: {said[-2000:]}")
+def require_connection(said: str, protocol: str) -> None:
+    """Raise `GeneratorError` unless h2load says that its connections were what was asked of them."""
+    for wanted in ("TLS Protocol: TLSv1.3", f"Cipher: {CIPHER}", f"Application protocol: {protocol}"):
+        if wanted not in said.splitlines():
+            raise GeneratorError(f"h2load's connections are not of {wanted!r}: {said[-2000:]}")
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
