@@ -106,7 +106,7 @@ def cell(value: Value) -> str:
     return str(value)
 
 
-_READABLE = 20
+_READABLE = 40
 """A column of a table on a terminal is never narrower than its longest word, up to so many characters."""
 
 _STYLES: Mapping[str, str] = {
@@ -127,6 +127,19 @@ _STYLES: Mapping[str, str] = {
 def _longest(measure: Callable[[str], int], texts: Iterable[str]) -> int:
     """Return the width of the longest word of texts."""
     return max((measure(word) for text in texts for word in text.split()), default=1)
+
+
+def _widths(least: Sequence[int], wanted: Sequence[int], room: int) -> list[int]:
+    """Return widths from `least` up to `wanted` that take no more than `room`: what is spare goes round evenly."""
+    widths = list(least)
+    while (spare := room - sum(widths)) > 0:
+        needy = [index for index, width in enumerate(widths) if width < wanted[index]]
+        if not needy:
+            break
+        share = max(1, spare // len(needy))
+        for index in needy[:spare]:
+            widths[index] += min(share, wanted[index] - widths[index])
+    return widths
 
 
 class Output:
@@ -200,6 +213,9 @@ class Output:
         words = _STYLES[text].split()
         return click.style(text, fg=words[-1], bold="bold" in words)
 
+    def _style(self, text: str) -> str:
+        return _STYLES.get(text, "") if self.colour else ""
+
     def _plain(self, heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
         table = [heads, *cells]
         widths = [max(len(row[index]) for row in table) for index in range(len(heads))]
@@ -217,15 +233,18 @@ class Output:
             max(_longest(cell_len, [head]), min(_READABLE, _longest(cell_len, column)))
             for head, *column in zip(heads, *cells, strict=True)
         ]
+        wanted = [max(map(cell_len, column)) for column in zip(heads, *cells, strict=True)]
         console = Console(file=self._stream, no_color=not self.colour, highlight=False)
-        if cells and sum(least) + 2 * len(least) > console.width:
+        room = console.width - 2 * (len(heads) - 1)
+        if sum(least) > room:
             self._stacked(console, heads, cells)
             return
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold" if self.colour else "")
-        for head, width in zip(heads, least, strict=True):
-            table.add_column(head, overflow="fold", min_width=width)
+        # Rich crops where its own widths do not add up, so each column is given its own.
+        for head, width in zip(heads, _widths(least, wanted, room), strict=True):
+            table.add_column(Text(head), overflow="fold", width=width)
         for row in cells:
-            table.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in row))
+            table.add_row(*(Text(text, style=self._style(text)) for text in row))
         console.print(table)
 
     def _stacked(self, console: "Console", heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
@@ -233,12 +252,13 @@ class Output:
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
+        width = max(map(len, heads))
         for index, row in enumerate(cells):
             if index:
                 self.line()
             table = Table.grid(padding=(0, 2, 0, 0))
-            table.add_column(no_wrap=True)
-            table.add_column(overflow="fold")
+            table.add_column(no_wrap=True, width=width)
+            table.add_column(overflow="fold", width=max(console.width - width - 2, 1))
             for head, text in zip(heads, row, strict=True):
-                table.add_row(head, Text(text, style=_STYLES.get(text, "")))
+                table.add_row(head, Text(text, style=self._style(text)))
             console.print(table)
