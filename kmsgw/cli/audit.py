@@ -102,6 +102,8 @@ class _Further:
     reason: str | None
     purpose: str | None
     end_user: str | None
+    changes: bool
+    """Only changes that were done."""
 
     def keep(self, entries: Iterable[LoggedEntry]) -> Iterator[LoggedEntry]:
         """Yield the entries that have all of it."""
@@ -112,6 +114,8 @@ class _Further:
             "end_user": self.end_user,
         }
         for entry in entries:
+            if self.changes and not entry.is_done_change():
+                continue
             if all(value is None or entry.text(name) == value for name, value in wanted.items()):
                 yield entry
 
@@ -119,6 +123,7 @@ class _Further:
 @verb(
     audit,
     examples=[
+        "kmsgw audit search build/demo/audit --changes --key ehr",
         "kmsgw audit search build/demo/audit --principal billing --reason ACCESS_DENIED -o json",
         "kmsgw audit search build/demo/audit --key ehr --method Decrypt --since 2026-01-31T08:00:00Z",
     ],
@@ -132,6 +137,7 @@ class _Further:
 @click.option("--reason", metavar="CODE", help="Reason code, for example ACCESS_DENIED.")
 @click.option("--purpose", metavar="WORD", help="Declared purpose.")
 @click.option("--end-user", metavar="ID", help="Declared end user.")
+@click.option("--changes", is_flag=True, help="Only changes that were done: no refusals, intents, dry runs.")
 @click.option("--since", metavar="TIME", help="Not before, RFC 3339, for example 2026-01-31T08:00:00Z.")
 @click.option("--until", metavar="TIME", help="Before, RFC 3339.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many, the newest.")
@@ -148,6 +154,7 @@ def search(
     reason: str | None,
     purpose: str | None,
     end_user: str | None,
+    changes: bool,
     since: str | None,
     until: str | None,
     limit: int | None,
@@ -170,7 +177,7 @@ def search(
         found = (entry for entry in find_request(readers, request_id) if wanted.matches(entry))
     else:
         found = search_logs(readers, wanted)
-    found = _Further(alias, reason, purpose, end_user).keep(found)
+    found = _Further(alias, reason, purpose, end_user, changes).keep(found)
     if _Printer(invocation, logs).print(found if limit is None else deque(found, limit)) == 0:
         invocation.note("No entry matches.")
 

@@ -41,7 +41,11 @@ _SHOWN_FROM = 50_000  # entries that take about a second; below it a progress ba
 )
 @pass_invocation
 def verify(invocation: Invocation, folder: Path, verifier_keys: tuple[str, ...], kept: Path | None) -> None:
-    """Verify the logs in FOLDER: every entry, every tile, every signature. The exit code is 5 where one is wrong."""
+    """Verify the logs in FOLDER: every entry, every tile, every signature. The exit code is 5 where one is wrong.
+
+    A tile that a wider one replaced (NNN.p/W beside a wider one, or the full one) is not part of the log any more, and
+    is not looked at.
+    """
     logs = find_logs(folder, read_verifier_keys(verifier_keys))
     if kept is not None and len(logs) != 1:
         raise CommandError("--checkpoint is of one log, and FOLDER holds several.", "Give the folder of that log.")

@@ -1,10 +1,13 @@
-"""Audit entries as the command line shows them: a line for people, a record for programs."""
+"""Audit entries as the command line shows them: a line or two for people, a record for programs."""
 
 import json
+import re
 
 from kmsgw.cli.failure import printable
 from kmsgw.cli.output import Record, Value
 from kmsgw.tlog.entry import LoggedEntry
+
+_PLAIN_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
 def entry_record(entry: LoggedEntry) -> Record:
@@ -19,13 +22,17 @@ def entry_record(entry: LoggedEntry) -> Record:
 
 
 def entry_line(entry: LoggedEntry, log: str) -> str:
-    """Return time, outcome, principal, method, key, request id and place; `log` is the log's short name."""
+    """Return time, outcome, principal, method, key, request id and place; `log` is the log's short name.
+
+    The outcome of a dry run begins with that word. What the entry says of a change follows on a line of its own.
+    """
     place = f"{log}/{entry.index}"
     if not entry.record:
         return printable(f"{place}  {entry.raw.decode('utf-8', 'backslashreplace')}")
     version = entry.number("key_version")
     key = f"{entry.text('key_id')}/{version}" if version else entry.text("key_id")
-    outcome = " ".join(filter(None, (entry.text("phase"), entry.text("outcome"), entry.text("reason"))))
+    dry = "dry-run" if entry.is_dry_run() else ""
+    outcome = " ".join(filter(None, (dry, entry.text("phase"), entry.text("outcome"), entry.text("reason"))))
     parts = (
         entry.text("time"),
         outcome,
@@ -35,4 +42,24 @@ def entry_line(entry: LoggedEntry, log: str) -> str:
         entry.text("request_id"),
         place,
     )
-    return printable("  ".join(part or "-" for part in parts))
+    line = printable("  ".join(part or "-" for part in parts))
+    change = _change(entry)
+    return f"{line}\n    {change}" if change else line
+
+
+def _change(entry: LoggedEntry) -> str:
+    """Return each field of the entry's `change` as name=value, sorted by name. A dry run is told by its word alone.
+
+    Values are JSON: officers write reasons and labels, and quotes keep a reason from passing as fields of its own.
+    """
+    shown: list[str] = []
+    for name, value in sorted(entry.fields("change").items()):
+        if name == "dry_run" and entry.is_dry_run():
+            continue
+        label = name if _PLAIN_NAME.match(name) else _quoted(name)
+        shown.append(f"{label}={_quoted(value)}")
+    return "  ".join(shown)
+
+
+def _quoted(value: object) -> str:
+    return printable(json.dumps(value, ensure_ascii=False))

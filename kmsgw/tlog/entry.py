@@ -41,6 +41,19 @@ class LoggedEntry:
         value = self.record.get(name)
         return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
 
+    def fields(self, name: str) -> Mapping[str, object]:
+        """Return a field that holds an object; empty otherwise."""
+        value = self.record.get(name)
+        return value if isinstance(value, dict) else {}
+
+    def is_dry_run(self) -> bool:
+        """Tell whether the call only asked what would happen: it changed nothing, whatever its outcome."""
+        return self.fields("change").get("dry_run") is True
+
+    def is_done_change(self) -> bool:
+        """Tell whether the entry says that a change of state was done: the outcome of one, "ok", and no dry run."""
+        return self.text("phase") == "outcome" and self.text("outcome") == "ok" and not self.is_dry_run()
+
     def principal(self, name: str = "id") -> str:
         """Return a text of the principal, by default its id; empty where nobody was authenticated."""
         value = self.record.get("principal")

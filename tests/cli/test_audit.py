@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,116 @@ def test_an_entry_can_not_drive_the_terminal(tmp_path: Path) -> None:
         assert "\x07" not in shown.text
         assert "\u202e" not in shown.text
         assert "no json" in shown.text
+
+
+def changed(number: int, method: str, phase: str, change: Mapping[str, object] | None, **fields: object) -> bytes:
+    """Return an entry of an officer's change."""
+    told = {
+        "time": f"2026-01-31T09:00:{number:02}.000000Z",
+        "request_id": f"change-{number}",
+        "principal": {"id": "key-officer", "kind": "officer"},
+        "method": f"/kmsgw.v1.KeyService/{method}",
+        "phase": phase,
+        "outcome": "ok",
+        "key_id": "ehr",
+        **fields,
+    }
+    return json.dumps(told if change is None else {**told, "change": change}).encode()
+
+
+def officers_log(folder: Path) -> None:
+    """Write what an officer's work leaves: a dry run, a code that was missing, two updates, and a failure."""
+    disable = {"state": "disabled", "reason": "leaked"}
+    sample_log(folder, 1).append(
+        changed(1, "UpdateKey", "intent", {**disable, "dry_run": True}),
+        changed(1, "UpdateKey", "outcome", {**disable, "dry_run": True}),
+        changed(2, "UpdateKey", "outcome", disable, outcome="refused", reason="CODE_REQUIRED"),
+        changed(3, "UpdateKey", "intent", {**disable, "code": "accepted"}),
+        changed(3, "UpdateKey", "outcome", {**disable, "code": "accepted"}),
+        changed(4, "UpdateKey", "outcome", {"state": "enabled", "approval": "a1", "approved_by": ["emeka", "ines"]}),
+        changed(5, "RotateKey", "outcome", None, key_version=2),
+        changed(6, "RotateKey", "outcome", {}, outcome="failed", reason="UNAVAILABLE"),
+    )
+
+
+def test_a_change_is_told_with_what_it_changed_and_a_dry_run_by_its_word(tmp_path: Path) -> None:
+    officers_log(tmp_path)
+
+    shown = kmsgw("audit", "search", str(tmp_path), "--principal", "key-officer")
+
+    def line(number: int, outcome: str, place: int, method: str = "UpdateKey", key: str = "ehr") -> str:
+        time = f"2026-01-31T09:00:{number:02}.000000Z"
+        return f"{time}  {outcome}  key-officer  {method}  {key}  change-{number}  worker-0/{place}"
+
+    assert shown.text.splitlines() == [
+        line(1, "dry-run intent ok", 1),
+        '    reason="leaked"  state="disabled"',
+        line(1, "dry-run outcome ok", 2),
+        '    reason="leaked"  state="disabled"',
+        line(2, "outcome refused CODE_REQUIRED", 3),
+        '    reason="leaked"  state="disabled"',
+        line(3, "intent ok", 4),
+        '    code="accepted"  reason="leaked"  state="disabled"',
+        line(3, "outcome ok", 5),
+        '    code="accepted"  reason="leaked"  state="disabled"',
+        line(4, "outcome ok", 6),
+        '    approval="a1"  approved_by=["emeka", "ines"]  state="enabled"',
+        line(5, "outcome ok", 7, "RotateKey", "ehr/2"),
+        line(6, "outcome failed UNAVAILABLE", 8, "RotateKey"),
+    ]
+
+
+def test_changes_are_outcomes_that_were_done_and_no_dry_runs(tmp_path: Path) -> None:
+    officers_log(tmp_path)
+
+    every = kmsgw("audit", "search", str(tmp_path), "--changes", "-o", "json")
+    rotated = kmsgw("audit", "search", str(tmp_path), "--changes", "--method", "RotateKey", "-o", "json")
+    refused = kmsgw("audit", "search", str(tmp_path), "--changes", "--outcome", "refused", "-o", "json")
+
+    assert [json.loads(each)["index"] for each in every.text.splitlines()] == [5, 6, 7]
+    assert [json.loads(each)["index"] for each in rotated.text.splitlines()] == [7]
+    assert (refused.text, refused.stderr) == ("", "No entry matches.\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"reason": 'x"  approved_by="me'}, '    reason="x\\"  approved_by=\\"me"'),
+        ({"reason": "two\nlines\x1b[2J\u202e\x7f"}, r'    reason="two\nlines\u001b[2J\u202e\x7f"'),
+        ({'a"=b\n\u202e': 1}, r'    "a\"=b\n\u202e"=1'),
+        ({"labels": {"\u2028": "\x9b"}}, r'    labels={"\u2028": "\x9b"}'),
+        ({"dry_run": "yes"}, '    dry_run="yes"'),
+    ],
+)
+def test_a_change_can_not_pass_as_another(tmp_path: Path, change: dict[str, object], expected: str) -> None:
+    sample_log(tmp_path, 0).append(changed(1, "UpdateKey", "outcome", change))
+
+    shown = kmsgw("audit", "tail", str(tmp_path))
+
+    first, second = shown.text.removesuffix("\n").split("\n")
+    assert "  outcome ok  " in first
+    assert second == expected
+
+
+@pytest.mark.parametrize("change", ["text", ["dry_run"], 7, None, {}])
+def test_what_is_no_object_is_no_change_to_tell(tmp_path: Path, change: object) -> None:
+    sample_log(tmp_path, 0).append(json.dumps({"phase": "outcome", "outcome": "ok", "change": change}).encode())
+
+    shown = kmsgw("audit", "tail", str(tmp_path))
+
+    assert shown.text == "-  outcome ok  -  -  -  -  worker-0/0\n"
+
+
+def test_verify_does_not_look_at_tiles_that_wider_ones_replaced(tmp_path: Path) -> None:
+    log = sample_log(tmp_path, 5)
+    log.append(record(5))
+    replaced = log.folder / bundle_path(0, 5)
+    replaced.write_bytes(b"damaged")
+
+    assert kmsgw("audit", "verify", str(tmp_path)).code == 0
+
+    (log.folder / bundle_path(0, 6)).write_bytes(b"damaged")
+    assert kmsgw("audit", "verify", str(tmp_path)).code == 5
 
 
 def test_verify_says_that_a_key_beside_the_log_proves_less(tmp_path: Path) -> None:
