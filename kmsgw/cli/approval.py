@@ -78,6 +78,12 @@ def approve(invocation: Invocation, approval_id: str, reason: str) -> None:
         # The hash of what was just shown: what is approved can be nothing else.
         made = client.approvals.approve(found.approval_id, found.request_hash, reason=reason)
     _write(invocation, made)
+    if made.state is ApprovalState.APPROVED:
+        again = f"{made.requester} sends the request again: the same command, with --approval {made.approval_id}."
+        invocation.note(printable(f"Next: {again}"))
+    elif made.state is ApprovalState.PENDING:
+        command = invocation.to_type(f"approval show {made.approval_id}")
+        invocation.note(f"Next: another officer looks at it too, with `{command}`.")
 
 
 @verb(approval, examples=['kmsgw approval reject 019a… --reason "Not before the backup"'])

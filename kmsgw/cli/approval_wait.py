@@ -4,7 +4,6 @@ There is one mechanism for all commands: the SDK asks `ApprovalWait` for the app
 very same request again with it. A command only lends its options (`awaiting`).
 """
 
-import shlex
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from kmsgw.cli.failure import printable
+from kmsgw.cli.key_advice import same_command
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import FailedPrecondition, KmsgwError, Reason, Unavailable
 from kmsgw.model.approval import ApprovalState
@@ -140,14 +140,7 @@ def say_how_to_come_back(invocation: "Invocation", error: KmsgwError) -> None:
 
 def _again(invocation: "Invocation", error: KmsgwError) -> str:
     """Return the command line of this run with the approval, in place of one that was given before."""
-    kept: list[str] = []
-    given = iter(invocation.arguments)
-    for argument in given:
-        if argument == "--approval":
-            next(given, None)
-        elif not argument.startswith("--approval=") and argument != "--wait":
-            kept.append(argument)
-    return shlex.join(["kmsgw", *kept, "--approval", error.approval_id])
+    return same_command(invocation, "--approval", error.approval_id)
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:

@@ -11,6 +11,7 @@ import click
 
 from kmsgw.cli.approval_wait import ApprovalWait, say_how_to_come_back
 from kmsgw.cli.failure import CommandError
+from kmsgw.cli.key_advice import name_the_key
 from kmsgw.cli.output import Format, Output
 from kmsgw.cli.profile import Flags, Profile, resolve_profile
 from kmsgw.clock import SYSTEM_CLOCK
@@ -144,6 +145,7 @@ class Invocation:
             except KmsgwError as error:
                 self._say_what_to_type(error)
                 say_how_to_come_back(self, error)
+                name_the_key(self, error)
                 raise
 
     @contextmanager

@@ -1,5 +1,6 @@
 """`kmsgw key import`: material that was made elsewhere."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,8 +84,10 @@ def import_key(
                 dry_run=consent.dry_run,
             )
         except KmsgwError as error:
-            if error.reason in AWAITING and prepared is None:
-                _keep(invocation, ready, f"{name}-{error.approval_id}")
+            if error.reason in AWAITING:
+                if prepared is None:
+                    _keep(invocation, ready, f"{name}-{error.approval_id}")
+                invocation.arguments = _without_material(invocation.arguments)
             raise
     _show(invocation, made, ready, dry_run=consent.dry_run)
 
@@ -153,6 +156,18 @@ def _keep(invocation: Invocation, ready: "PreparedImport", name: str) -> None:
     ready.write(path)
     invocation.arguments = (*invocation.arguments, "--prepared", path)
     invocation.note(f"The wrapped request is kept in {path}; it holds no secret.")
+
+
+def _without_material(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return the arguments of a run that does not want the material any more: it is in the prepared request."""
+    kept: list[str] = []
+    given = iter(arguments)
+    for argument in given:
+        if argument == "--material-file":
+            next(given, None)
+        elif not argument.startswith("--material-file="):
+            kept.append(argument)
+    return tuple(kept)
 
 
 def _show(invocation: Invocation, made: "ImportedKey", ready: "PreparedImport", *, dry_run: bool) -> None:

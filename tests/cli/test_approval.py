@@ -123,6 +123,7 @@ def test_what_is_approved_is_what_was_shown(desk: Desk) -> None:
         (
             "amira asks: DESTROY the key ehr with all its versions after 7 days, "
             "ALTHOUGH it was used lately or data may be left under it.\nReason: closed\n"
+            f"Next: amira sends the request again: the same command, with --approval {ID}.\n"
         ),
     )
     assert "emeka    approve   seen    2026-11-21T02:00:00Z\n" in shown.text

@@ -141,6 +141,7 @@ class TestConsent:
         assert f"The wrapped request is kept in {prepared.name}; it holds no secret." in asked.stderr
         (again,) = re.findall(r"run `kmsgw (.*)`", asked.stderr)
         assert f"--prepared {prepared.name} --approval " in again
+        assert "--material-file" not in again
         approval = again.rpartition(" ")[2]
 
         early = kmsgw(*shlex.split(again), env=env)
@@ -157,7 +158,8 @@ class TestConsent:
         approvals.approve(approval, shown.request_hash)
         known = material.read_bytes()
         material.write_bytes(os.urandom(32))
-        other = kmsgw(*shlex.split(again), env=env)
+        with_material = ("--material-file", str(material))
+        other = kmsgw(*shlex.split(again), *with_material, env=env)
         assert other.code == ExitCode.LOCAL
         assert "holds material with the key check value" in other.stderr
         material.write_bytes(known)
