@@ -130,7 +130,11 @@ class SecondFactorOfOfficers:
         found = self._store.find_session(tokens.session_hash(token)) if token else None
         if found is None or found.officer_id != principal.principal_id:
             return None
-        if not compare_digest(found.fingerprint, principal.fingerprint) or not found.is_valid(now, self._rules.idle):
+        if not compare_digest(found.fingerprint, principal.fingerprint):
+            return None
+        if not found.is_valid(now, self._rules.idle):
+            # For good: a clock that is put back must not bring it back (threat 3).
+            self._store.drop_session(found.session_hash)
             return None
         return found
 

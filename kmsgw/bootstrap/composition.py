@@ -47,6 +47,7 @@ from kmsgw.operations.index_keys import IndexKeys
 from kmsgw.operations.keeper import Chore, Keeper
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.officer_secrets import OfficerSecrets
+from kmsgw.operations.steady_clock import SteadyClock
 from kmsgw.operations.upkeep import Upkeep
 from kmsgw.operations.usage import UsageAccount, UsageStore
 from kmsgw.operations.wrap_allowance import StoredWraps
@@ -274,7 +275,7 @@ def _upkeep(settings: Settings, worker: str, keys: _Keys, audit: DurableLog) -> 
     chores: dict[str, Chore] = {
         "rotation": DueRotations(keys.keyring, usage, keys.writer, acts).run_due,
         "index keys": moves.run_due,
-        "destruction": Destruction(keys.state.keys, keys.keyring, keys.providers, acts).run_due,
+        "destruction": SteadyClock().guarded(Destruction(keys.state.keys, keys.keyring, keys.providers, acts).run_due),
     }
     keeper = Keeper(keys.state.duties, f"{settings.node}/{worker}/{os.getpid()}", chores)
     account = UsageAccount(LogUsage(audit), usage, keys.allowance)

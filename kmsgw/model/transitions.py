@@ -117,7 +117,12 @@ def check_minimum_encrypt(key: Key, number: int) -> int:
 
 
 def due_destruction(key: Key, now: datetime) -> DueDestruction | None:
-    """Return what of the key is to be destroyed now, or None. What has begun before is still due."""
+    """Return what of the key is to be destroyed now, or None. What has begun before is still due.
+
+    Nothing is of a key that is protected from deletion.
+    """
+    if key.deletion_protection:
+        return None
     if key.state is KeyState.PENDING_DESTRUCTION and _is_due(key.destroy_at, now):
         return DueDestruction(True, tuple(each for each in key.versions if each.state is not KeyState.DESTROYED))
     versions = tuple(

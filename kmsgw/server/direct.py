@@ -34,7 +34,8 @@ TESTED: Final = frozenset({"1.85.1"})
 _NO_FLAGS: Final = 0
 _IDLE_SECONDS: Final = 1.0
 _AT_ONCE: Final = 64
-"""Calls that are flushed together at most, so that the first of a flood need not wait for its end."""
+_LONGEST_SECONDS: Final = 0.005
+"""Answers that are flushed together at most, and how long the first waits: in a flood the queue is never empty."""
 
 MESSAGE_SECONDS: Final = 10.0
 """A call whose message has not come after this is ended. It holds no thread meanwhile, only memory."""
@@ -85,10 +86,12 @@ class DirectLoop:
         self._waiting: dict[_Rpc, None] = {}
         self._swept = 0.0
         self._answered: list[tuple[_Rpc, Reply]] = []
+        self._first_answered = 0.0
         self._begun = threading.Condition()
         self._queued: list[tuple[_Rpc, Reply]] = []
         self._ended = False
         self.draining = False
+        self.last_call = 0.0
 
     def start(self) -> None:
         """Begin to accept calls."""
@@ -117,9 +120,9 @@ class DirectLoop:
                 self._turn_away()
             elif not (event.tag is requested and event.success and self._accept(event)):
                 going = continues(state, event)
-                if len(self._answered) >= _AT_ONCE:
-                    self._hand_over()
-                    self._turn_away()
+            if self._answered and self._is_time():
+                self._hand_over()
+                self._turn_away()
             # An event holds its call. The last reference must not be kept over the next poll.
             event = None
         self._hand_over()
@@ -154,6 +157,7 @@ class DirectLoop:
             return None, ()
         call = rpc.call(message)
         if self.draining:
+            self.last_call = time.monotonic()
             self._threads.submit(self._refuse, rpc, call, stopping())
             return None, ()
         try:
@@ -161,8 +165,14 @@ class DirectLoop:
         except WouldWait:
             self._threads.submit(self._answer_patiently, rpc, call)
         else:
+            if not self._answered:
+                self._first_answered = time.monotonic()
             self._answered.append((rpc, reply))
         return None, ()
+
+    def _is_time(self) -> bool:
+        """Tell whether the answers in hand should wait no longer for others to go with them."""
+        return len(self._answered) >= _AT_ONCE or time.monotonic() - self._first_answered > _LONGEST_SECONDS
 
     def _hand_over(self) -> None:
         """Give the answers in hand to the flush."""

@@ -207,9 +207,14 @@ class GrpcServer:
             self._loop.draining = True
         # grpcio drops the calls that it has received and not handed over yet, and their callers see CANCELLED. Refused
         # callers wait as they are told; shortly after, nothing is on its way any more.
-        began = self._calls.last_call = SYSTEM_CLOCK.monotonic()
+        began = SYSTEM_CLOCK.monotonic()
         limit = began + min(_QUIET_LIMIT_SECONDS, grace)
-        while (now := SYSTEM_CLOCK.monotonic()) < min(self._calls.last_call + _QUIET_SECONDS, limit):
-            SYSTEM_CLOCK.sleep(min(self._calls.last_call + _QUIET_SECONDS, limit) - now)
+        while (rest := min(max(began, self._last_call()) + _QUIET_SECONDS, limit) - SYSTEM_CLOCK.monotonic()) > 0:
+            SYSTEM_CLOCK.sleep(rest)
+        now = SYSTEM_CLOCK.monotonic()
         self._server.stop(max(0.0, grace - (now - began))).wait()
         self._reception.stop()
+
+    def _last_call(self) -> float:
+        """Return when the last call came that was refused for the stop, by the monotonic clock."""
+        return max(self._calls.last_call, self._loop.last_call if self._loop is not None else 0.0)

@@ -2,12 +2,14 @@
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from kmsgw.operations.control.minimum_version import SETTLED
 from tests.cli.command_line import Transcript, kmsgw
 from tests.support.gateway import Gateway, make_folder
 
@@ -137,6 +139,10 @@ def test_old_versions_end_one_by_one(run: Run) -> None:
     a_key(run, "turned")
     for _ in range(2):
         assert run("key", "rotate", "turned", "--reason", "Yearly").code == 0
+
+    early = run("key", "minimum-version", "turned", "2", "--yes", "--reason", "All data rewrapped")
+    assert "Version 1 was the newest until a moment ago" in early.stderr
+    time.sleep(SETTLED.total_seconds())
 
     raised = run("key", "minimum-version", "turned", "2", "--reason", "All data rewrapped", stdin=b"turned\n")
     assert raised.code == 0, raised.stderr

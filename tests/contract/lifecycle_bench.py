@@ -142,7 +142,8 @@ class Worker:
 
     def raise_minimum(self, name: str, number: int) -> None:
         command = SetMinimumDecryptVersionCommand(name, number, force=False, reason="rewrapped", dry_run=False)
-        SetMinimumDecryptVersion(self.writer, self.usage).run(command, self.grant(name))
+        later = NOW + timedelta(minutes=1)  # when what was done under the older versions has been counted
+        SetMinimumDecryptVersion(self.writer, self.usage).run(command, self.grant(name, now=later))
 
     def encrypt(self, name: str, number: int = 0) -> bytes:
         command = EncryptCommand(name, PLAINTEXT, CONTEXT, NO_DECLARATION, number)

@@ -69,7 +69,7 @@ def test_a_full_disk_stops_every_answer_at_once_and_recovers_by_itself(full: tup
         assert eventually(lambda: all(caller.encrypt("ehr").ok for caller in callers), 1.0)
         assert time.monotonic() - freed < 1.0
         assert eventually(lambda: {caller.health() for caller in callers} == {"SERVING"})
-        assert [key.key_id for key in gateway.client("key-officer").keys.list()] == ["ehr"]
+        keys = [key.key_id for key in gateway.client("key-officer").keys.list()]
         acknowledged += [caller.encrypt("ehr").request_id for caller in callers]
 
     assert gateway.workers() == workers
@@ -78,7 +78,11 @@ def test_a_full_disk_stops_every_answer_at_once_and_recovers_by_itself(full: tup
     done = recorded(gateway.folder / "audit")
     assert all(done[request] == 1 for request in acknowledged)
     assert not any(done[reply.request_id] for reply in refused)
-    notes = [str(entry.get("note")) for log in verified_entries(gateway.folder / "audit").values() for entry in log]
+    entries = [entry for log in verified_entries(gateway.folder / "audit").values() for entry in log]
+    # The short intent may still fit into the last block where the outcome does not: then, and only then, it was done.
+    intended = [entry for entry in entries if (entry.get("phase"), entry.get("action")) == ("intent", "createKey")]
+    assert keys == (["ehr", "late"] if len(intended) == 2 else ["ehr"])
+    notes = [str(entry.get("note")) for entry in entries]
     assert any(note.startswith("the disk was full: ") for note in notes)
 
 

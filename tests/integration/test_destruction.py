@@ -42,6 +42,12 @@ def test_a_key_whose_time_has_come_is_destroyed_and_the_log_says_so(gateway: Gat
 
     clock.forward(2 * DAY)
 
+    # A clock that was set while the gateway ran is not believed for what can't be undone.
+    assert eventually(lambda: "the clock was set" in gateway.log.read_text(), 10.0)
+    assert officer.keys.get("retired").state is KeyState.PENDING_DESTRUCTION
+    assert gateway.stop() == 0
+    gateway.start()
+    officer, writer = gateway.client("key-officer"), gateway.client("ehr-writer")
     assert eventually(lambda: officer.keys.get("retired").state is KeyState.DESTROYED, 20.0)
     assert officer.keys.get("saved").state is KeyState.DISABLED
     # The other worker may have seen it pending a moment ago; refused it is in either state.

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from datetime import datetime, timedelta
+from typing import ClassVar, Final
 
+from kmsgw.errors import FailedPrecondition, Reason
 from kmsgw.model.access import Action
 from kmsgw.model.key import Key
 from kmsgw.model.transitions import with_minimum_decrypt
@@ -25,6 +27,11 @@ class SetMinimumDecryptVersionCommand:
 
     def __post_init__(self) -> None:
         require_reason(self.reason)
+
+
+SETTLED: Final = timedelta(seconds=5)
+"""What is used under a version is known everywhere after this: workers see a rotation within a second, and count uses
+within two."""
 
 
 class SetMinimumDecryptVersion:
@@ -50,8 +57,23 @@ class SetMinimumDecryptVersion:
         with_minimum_decrypt(key, command.version, grant.now)
         if not command.force:
             require_unused(self._usage, key, range(key.minimum_decrypt_version, command.version))
+            _require_settled(key, command.version, grant.now)
         return self._writer.change(
             key.key_id,
             lambda stored: with_minimum_decrypt(stored, command.version, grant.now),
             dry_run=command.dry_run,
+        )
+
+
+def _require_settled(key: Key, minimum: int, now: datetime) -> None:
+    """Raise `FailedPrecondition` where a version that would end was the newest until a moment ago.
+
+    What was sealed under it in its last seconds is not counted yet, and would be lost.
+    """
+    newer = key.find_version(minimum)
+    if newer is not None and now - newer.created < SETTLED:
+        raise FailedPrecondition(
+            f"Version {minimum - 1} was the newest until a moment ago, and its last uses are not counted yet.",
+            reason=Reason.KEY_VERSION_IN_USE,
+            advice="Try again in a few seconds.",
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import ClassVar, Final
 
-from kmsgw.errors import Conflict, InvalidRequest
+from kmsgw.errors import Conflict, FailedPrecondition, InvalidRequest, Reason
 from kmsgw.model.access import Action
 from kmsgw.model.key import (
     DEFAULT_BUDGET,
@@ -76,10 +76,13 @@ class UpdateKeyCommand:
 def lowers_protection(stored: Key, command: UpdateKeyCommand) -> bool:
     """Tell whether an update takes away a part of a key's protection. Pure.
 
-    That is: deletion protection switched off; a rotation policy with a limit above that of before, or without it; a
-    minimum for encryption that lets an older version encrypt, where 0 lets none but the newest.
+    That is: deletion protection switched off; a label changed or taken away, for policies may protect by it; a rotation
+    policy with a limit above that of before, or without it; a minimum for encryption that lets an older version
+    encrypt, where 0 lets none but the newest.
     """
     if stored.deletion_protection and command.deletion_protection is False:
+        return True
+    if command.labels is not None and any(command.labels.get(name) != text for name, text in stored.labels.items()):
         return True
     asked = command.minimum_encrypt_version
     if asked and (not stored.minimum_encrypt_version or asked < stored.minimum_encrypt_version):
@@ -189,6 +192,13 @@ def rotation_record(policy: RotationPolicy) -> dict[str, object]:
 
 def _with_attributes(stored: Key, command: UpdateKeyCommand) -> Key:
     require(stored, Act.UPDATE)
+    pending = [each.version for each in stored.versions if each.state is KeyState.PENDING_DESTRUCTION]
+    if command.deletion_protection and pending:
+        raise FailedPrecondition(
+            f"Version {pending[0]} of the key is pending destruction.",
+            reason=Reason.KEY_PENDING_DESTRUCTION,
+            advice=f"Cancel that first: `kmsgw key restore {stored.key_id} --version {pending[0]}`.",
+        )
     minimum, protection = command.minimum_encrypt_version, command.deletion_protection
     return replace(
         stored,
