@@ -88,8 +88,10 @@ class Operations:
         self.schedule_key_destruction = ScheduleKeyDestruction(writer, world.key_in_use, world.index_keys)
         self.cancel_key_destruction = CancelKeyDestruction(writer)
         self.set_minimum_decrypt_version = SetMinimumDecryptVersion(writer, world.key_in_use)
-        self.create_import_parameters = CreateImportParameters(writer, world.keyring, world.default_provider)
-        self.import_key = ImportKey(writer, world.keyring, world.default_provider)
+        self.create_import_parameters = CreateImportParameters(
+            writer, world.keyring, world.authorizer, world.default_provider
+        )
+        self.import_key = ImportKey(writer, world.keyring, world.authorizer, world.default_provider)
         self.create_alias = CreateAlias(writer)
         self.delete_alias = DeleteAlias(writer)
         self.explain = Explain(world.authorizer, world.keyring, world.requests, world.principals)

@@ -40,6 +40,15 @@ def change_of(reason: str, *, dry_run: bool, **values: object) -> dict[str, obje
     return {name: value for name, value in named.items() if value not in (None, "", False)}
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What an operation itself asked of the policies while it ran, and was refused; ``note`` where none was asked."""
+
+    action: Action
+    policies: frozenset[str] = frozenset()
+    note: str = ""
+
+
 @dataclass(slots=True)
 class Trail:
     """What an operation tells the audit record while it runs: the key that it used, if it learns more of it.
@@ -47,6 +56,7 @@ class Trail:
     ``sealed_bytes`` is plaintext that the gateway sealed, and ``wraps`` are data keys wrapped under ``key_version``,
     also by an operation that failed after that: usage is counted from them (docs/adr/0012). ``facts`` go beside what
     the access says of the change, also where the call is refused; never a code, a session or another secret.
+    ``refused`` is told in place of the access that policy had allowed before.
     """
 
     key_id: str = ""
@@ -56,6 +66,7 @@ class Trail:
     sealed_bytes: int = 0
     wraps: int = 0
     facts: dict[str, object] = field(default_factory=dict)
+    refused: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)

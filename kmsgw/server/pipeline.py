@@ -284,13 +284,14 @@ class Pipeline:
         second = passage.accesses[1] if len(passage.accesses) > 1 else None
         name = first.key if first is not None and first.key is not None else ""
         trail = passage.trail
+        refused = trail.refused
         return AuditRecord(
             time=passage.now,
             request_id=passage.request_id,
             phase=phase,
             principal=passage.principal,
             method=passage.call.method[:_MAX_METHOD],
-            action=first.action if first is not None else None,
+            action=refused.action if refused is not None else first.action if first is not None else None,
             key_id=key.key_id if key is not None else trail.key_id or name.removeprefix(ALIAS_PREFIX)[:64],
             key_version=trail.key_version,
             alias=name[:64] if name.startswith(ALIAS_PREFIX) else "",
@@ -299,7 +300,7 @@ class Pipeline:
             outcome=_outcome(error),
             status=error.status.value if error is not None else "OK",
             reason=error.reason.value if error is not None else "",
-            policies=tuple(sorted(passage.policies)),
+            policies=tuple(sorted(refused.policies if refused is not None else passage.policies)),
             context_hmac=self._context_digest.of(first.context) if first is not None else "",
             purpose=first.declaration.purpose if first is not None else "",
             end_user=first.declaration.end_user if first is not None else "",
@@ -307,7 +308,7 @@ class Pipeline:
             bytes_out=len(passage.answer) if error is None else 0,
             peer=passage.call.peer,
             duration_us=int((self._clock.monotonic() - passage.started) * 1e6),
-            note=passage.note,
+            note=refused.note if refused is not None else passage.note,
             change=_merged(first.change if first is not None else None, {**passage.shown, **trail.facts}),
             source_context_hmac=self._context_digest.of(second.context) if second is not None else "",
             sealed_bytes=trail.sealed_bytes if error is None else 0,

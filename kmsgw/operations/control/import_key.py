@@ -1,25 +1,34 @@
 """CreateImportParameters and ImportKey: material that was made elsewhere becomes a key, or a key's next version."""
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.envelope.material import KWP_BYTES, MOST_RSA_BITS
-from kmsgw.errors import FailedPrecondition, InvalidRequest, Reason
-from kmsgw.model.access import Action
+from kmsgw.errors import AccessDenied, FailedPrecondition, InvalidRequest, Reason, ResourceExhausted
+from kmsgw.model.access import AccessRequest, Action, Principal
 from kmsgw.model.key import Key, Origin, check_labels, check_text
 from kmsgw.model.lifecycle import Act
-from kmsgw.model.names import ALIAS_PREFIX, check_key_name, check_name, check_unreserved
+from kmsgw.model.names import ALIAS_PREFIX, RESERVED_TENANT, check_key_name, check_name, check_unreserved
 from kmsgw.operations.control.key_writer import KeyWriter
 from kmsgw.operations.keyring import Keyring
-from kmsgw.operations.verb import Access, Grant, change_of
+from kmsgw.operations.ports import Authorizer
+from kmsgw.operations.verb import NO_SUCH_KEY, Access, Grant, Refused, change_of
+from kmsgw.operations.waiting import before_waiting
 from kmsgw.providers.base import ImportOffer, ImportParameters, ImportsMaterial, KeyProvider
 from kmsgw.providers.importing import TOKEN_LIMIT
 
 WRAPPED_MATERIAL_LIMIT: Final = MOST_RSA_BITS // 8 + KWP_BYTES
 """Longest wrapped material, in bytes."""
 
+TURN_SECONDS: Final = 2.0
+"""Longest wait for other callers' import parameters, which a worker makes one at a time."""
+
+_RETRY_SECONDS: Final = 1.0
+_RECORDED_NAME: Final = 64
 _CHECK_VALUE = re.compile(r"[0-9A-Fa-f]{6}\Z")
 
 
@@ -86,23 +95,59 @@ class ImportedKey:
 
 
 class _Imports:
-    """What both verbs do alike: find out what is meant, and who may."""
+    """What both verbs do alike: find out what is meant, and who may.
 
-    def __init__(self, writer: KeyWriter, keyring: Keyring, default_provider: str) -> None:
+    What a name leads to is looked up only after policy has allowed to import: the time of a refusal, or its
+    explanation, would tell which keys other tenants have (threat 16).
+    """
+
+    def __init__(
+        self,
+        writer: KeyWriter,
+        keyring: Keyring,
+        authorizer: Authorizer,
+        default_provider: str,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
         self._writer = writer
         self._keyring = keyring
+        self._authorizer = authorizer
         self._default_provider = default_provider
+        self._clock = clock
 
-    def _wanted(self, name: str, tenant: str, change: Mapping[str, object]) -> Sequence[Access]:
-        """Return the accesses: to import in the tenant, and where the key is there already, to rotate it.
+    def _existing(self, name: str, tenant: str, grant: Grant) -> Key | None:
+        """Return the key that gets a version more, or None where an id is free for a new one.
 
-        A name that nobody has is a new key's, unless it is an alias: then it is refused as unknown.
+        Raises `AccessDenied` for an alias that nobody has, and alike for a key that the caller may not rotate, or
+        whose tenant it may not import in; `tenant` is the one that policy was asked about.
         """
+        grant.trail.key_id = name.removeprefix(ALIAS_PREFIX)[:_RECORDED_NAME]
+        asked = self._clock.monotonic()
         key = self._keyring.resolve(name)
         if key is None and not name.startswith(ALIAS_PREFIX):
-            return (Access(Action.IMPORT_KEY, None, tenant or None, change=change),)
-        owner = key.tenant if key is not None else tenant or None
-        return (Access(Action.IMPORT_KEY, None, owner, change=change), Access(Action.ROTATE_KEY, name))
+            return None
+        if key is None or key.tenant == RESERVED_TENANT:
+            refused: Refused | None = Refused(Action.ROTATE_KEY, note=NO_SUCH_KEY)
+        else:
+            grant.trail.key_id = key.key_id
+            refused = self._refused(key, tenant, grant.principal)
+        if refused is not None:
+            grant.trail.refused = refused
+            # The database is asked as for an unknown name, so that time tells nothing of the two (threat 16).
+            self._keyring.refresh(unless_since=asked)
+            raise AccessDenied
+        return key
+
+    def _refused(self, key: Key, tenant: str, principal: Principal) -> Refused | None:
+        wanted = [AccessRequest(principal, Action.ROTATE_KEY, key.tenant, key)]
+        if key.tenant != tenant:
+            wanted.append(AccessRequest(principal, Action.IMPORT_KEY, key.tenant))
+        for request in wanted:
+            decision = self._authorizer.decide(request)
+            if not decision.allowed:
+                return Refused(request.action, frozenset(decision.policy_ids))
+        return None
 
     def _provider_of(self, key: Key | None, asked: str) -> str:
         if key is None:
@@ -123,16 +168,45 @@ class CreateImportParameters(_Imports):
 
     changes_state: ClassVar[bool] = False
 
+    def __init__(
+        self,
+        writer: KeyWriter,
+        keyring: Keyring,
+        authorizer: Authorizer,
+        default_provider: str,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        super().__init__(writer, keyring, authorizer, default_provider, clock=clock)
+        # An RSA key pair takes a large part of a second of a core: many at once would leave encryption none.
+        self._turn = threading.BoundedSemaphore(1)
+
     def accesses(self, command: CreateImportParametersCommand) -> Sequence[Access]:
-        """Wants to import in the tenant, and to rotate the key where it is there already."""
-        return self._wanted(command.key, "", {})
+        """Wants to import in the caller's tenant. To rotate a key that is there already, `run` asks for."""
+        change = change_of("", dry_run=False, key_id=command.key, provider=command.provider)
+        return (Access(Action.IMPORT_KEY, change=change),)
 
     def run(self, command: CreateImportParametersCommand, grant: Grant) -> ImportParameters:
-        """Make the parameters. Raises `FailedPrecondition` with IMPORT_UNSUPPORTED where the provider can't import."""
-        key = _existing(grant)
+        """Make the parameters.
+
+        Raises `AccessDenied` for a key that the caller may not rotate, `FailedPrecondition` with IMPORT_UNSUPPORTED
+        where the provider can't import, and `ResourceExhausted` where others' parameters are being made for too long.
+        """
+        key = self._existing(command.key, grant.principal.tenant, grant)
         grant.trail.key_id, version = (command.key, 1) if key is None else (key.key_id, key.primary.version + 1)
         provider = self._provider_of(key, command.provider)
-        return self._importer(provider).import_parameters(grant.trail.key_id, version)
+        importer = self._importer(provider)
+        before_waiting()
+        if not self._turn.acquire(timeout=TURN_SECONDS):
+            raise ResourceExhausted(
+                "Too many import parameters are asked for at once.",
+                advice="Ask for them one after the other.",
+                retry_after=_RETRY_SECONDS,
+            )
+        try:
+            return importer.import_parameters(grant.trail.key_id, version)
+        finally:
+            self._turn.release()
 
 
 class ImportKey(_Imports):
@@ -141,7 +215,10 @@ class ImportKey(_Imports):
     changes_state: ClassVar[bool] = True
 
     def accesses(self, command: ImportKeyCommand) -> Sequence[Access]:
-        """Wants to import in the tenant, and to rotate the key where it is there already."""
+        """Wants to import in the tenant. To rotate a key that is there already, `run` asks for.
+
+        An approval binds the name alone; where an alias is moved, the token is not for the key that it leads to.
+        """
         change = change_of(
             command.reason,
             dry_run=command.dry_run,
@@ -152,16 +229,16 @@ class ImportKey(_Imports):
             labels=dict(command.labels) or None,
             check_value=command.check_value.upper(),
         )
-        return self._wanted(command.key, command.tenant, change)
+        return (Access(Action.IMPORT_KEY, None, command.tenant or None, change=change),)
 
     def run(self, command: ImportKeyCommand, grant: Grant) -> ImportedKey:
         """Import.
 
-        A dry run checks the token, the lengths and the states, and does not unwrap. Raises `FailedPrecondition` with
-        IMPORT_REFUSED or IMPORT_UNSUPPORTED, `AlreadyExists`, `Conflict`, and where a part is down `Unavailable`.
+        A dry run checks the token, the lengths and the states, and does not unwrap. Raises `AccessDenied` for a key
+        that the caller may not rotate, `FailedPrecondition` with IMPORT_REFUSED or IMPORT_UNSUPPORTED,
+        `AlreadyExists`, `Conflict`, and where a part is down `Unavailable`.
         """
-        key = _existing(grant)
-        grant.trail.key_id = command.key if key is None else key.key_id
+        key = self._existing(command.key, command.tenant or grant.principal.tenant, grant)
         offer = ImportOffer(command.token, command.wrapped_material, command.check_value.upper())
         check_values: list[str] = []
 
@@ -205,11 +282,6 @@ class ImportKey(_Imports):
             description=command.description,
             labels=check_labels(command.labels),
         )
-
-
-def _existing(grant: Grant) -> Key | None:
-    """Return the key that gets a version more, or None for a new one: that is what was asked of the policies."""
-    return grant.key(1) if len(grant.keys) > 1 else None
 
 
 def _importing(provider: KeyProvider) -> ImportsMaterial:
