@@ -30,6 +30,7 @@ def hearing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearing]:
     gateway = make_folder(tmp_path_factory.mktemp("explain") / "kms")
     add_principal(gateway, "clinic-auditor", "auditor", kind="officer", tenant="clinic")
     add_principal(gateway, "clinic-writer", "writer", tenant="clinic")
+    add_principal(gateway, "clinic-officer", "key-officer", kind="officer", tenant="clinic")
     issue_certificate(gateway, "stranger")
     gateway.start()
     gateway.client("key-officer").keys.create("ehr")
@@ -146,6 +147,21 @@ class TestRecorded:
         ours = hearing.auditor.policy.explain_request(refused(hearing, "clinic-writer"))
         assert [each.policy_id for each in ours.policies] == ["tenant-isolation"], "its own tenant is told"
 
+    @pytest.mark.parametrize("principal", ["clinic-writer", "clinic-officer"])
+    def test_a_refused_import_is_explained_alike_whoever_has_the_name(self, hearing: Hearing, principal: str) -> None:
+        """A writer is refused before any name is looked up; an officer for a key or alias that is not its own."""
+        hearing.gateway.client("key-officer").keys.create_alias(f"alias/of-{principal}", "ehr")
+        asking, theirs = hearing.gateway.client(principal), hearing.gateway.client("clinic-auditor")
+        free = ["nothing"] if principal == "clinic-writer" else []
+        found = []
+        for name in ("ehr", f"alias/of-{principal}", "alias/nothing", *free):
+            with pytest.raises(AccessDenied) as caught:
+                asking.keys.import_parameters(name)
+            found.append(theirs.policy.explain_request(caught.value.request_id))
+        assert len({repr(replace(each, time=None)) for each in found}) == 1
+        assert (found[0].allowed, found[0].key_id) == (False, "")
+        assert ("no such key" in found[0].explanation) == (principal == "clinic-officer")
+
     @pytest.mark.parametrize(
         "request_id",
         ["01890a5d-ac96-774b-bcce-b302099a8057", "4b5f0d6e-0f38-4b6b-8a57-6f0c9c1a7f3b", "nothing", "x" * 64],
@@ -208,8 +224,12 @@ class TestHypothetical:
         assert "no such key" in found.explanation
 
     def test_an_unknown_principal_or_action_is_refused(self, hearing: Hearing) -> None:
-        with pytest.raises(NotFound):
-            hearing.auditor.policy.explain("encrypt", key="ehr", principal_id="nobody")
+        answers = []
+        for name in ("nobody", "clinic-auditor"):
+            with pytest.raises(NotFound) as caught:
+                hearing.auditor.policy.explain("encrypt", key="ehr", principal_id=name)
+            answers.append((caught.value.message, caught.value.advice))
+        assert answers[0] == answers[1], "who is configured for another tenant is not told"
         with pytest.raises(InvalidRequest):
             hearing.auditor.policy.explain("explode", key="ehr", roles=["writer"])
         with pytest.raises(InvalidRequest):

@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.message import Message
 
 from kmsgw.client import KeyState
-from kmsgw.v1 import common_pb2, crypto_service_pb2, key_service_pb2, policy_service_pb2
+from kmsgw.v1 import common_pb2, crypto_service_pb2, key_service_pb2, officer_service_pb2, policy_service_pb2
 from tests.support.calls import METHODS, SERVICES, Answer, Caller, pairs
 from tests.support.gateway import Gateway, make_folder
 from tests.support.principals import add_principal
@@ -130,7 +130,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     officer = gateway.client(OFFICER)
     callers = {
         name: Caller(gateway, name)
-        for name in (OFFICER, CLERK, FOREIGN_CLERK, "ehr-writer", "ehr-reader", "auditor", "billing")
+        for name in (OFFICER, CLERK, FOREIGN_CLERK, "ehr-writer", "ehr-reader", "auditor", "administrator", "billing")
     }
     officer.keys.create(KNOWN)
     officer.keys.rotate(KNOWN)
@@ -180,6 +180,24 @@ def test_an_import_is_told_no_more_of_a_key_than_that_its_id_is_taken(scene: Sce
 
     assert caller.call(method, request(KNOWN)).error == caller.call(method, request(UNKNOWN)).error
     assert_alike(refused(FORBIDDEN, FOREIGN, *(f"alias/{name}" for name in (UNKNOWN, FORBIDDEN, FOREIGN))))
+
+
+@pytest.mark.parametrize("method", IMPORTS)
+@pytest.mark.parametrize("principal", ["ehr-writer", "auditor"])
+def test_who_may_not_import_learns_of_no_key(scene: Scene, method: str, principal: str) -> None:
+    caller, request = scene.callers[principal], IMPORTS[method]
+    names = (KNOWN, UNKNOWN, FORBIDDEN, FOREIGN, f"alias/{FOREIGN}", f"alias/{UNKNOWN}")
+    assert_alike({name: caller.call(method, request(name)) for name in names})
+
+
+def test_a_reset_of_a_foreign_officer_is_answered_like_that_of_nobody(scene: Scene) -> None:
+    def reset(name: str, *, dry_run: bool) -> Answer:
+        request = officer_service_pb2.ResetOfficerRequest(officer_id=name, reason="lost", dry_run=dry_run)
+        return scene.callers["administrator"].call("ResetOfficer", request)
+
+    assert_alike({name: reset(name, dry_run=True) for name in (FOREIGN_OFFICER, "nobody")})
+    for name in (FOREIGN_OFFICER, "nobody"):
+        assert reset(name, dry_run=False).error == ("FAILED_PRECONDITION", "APPROVAL_REQUIRED")
 
 
 @pytest.mark.parametrize("method", BY_ENVELOPE)

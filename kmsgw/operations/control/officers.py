@@ -140,21 +140,24 @@ class ResetOfficer:
         self._directory = directory
 
     def accesses(self, command: ResetOfficerCommand) -> Sequence[Access]:
-        """Wants to reset in the officer's own tenant."""
+        """Wants to reset in the caller's tenant, whoever it names: that another has this officer shows at no gate."""
         change = change_of(command.reason, dry_run=command.dry_run, officer_id=command.officer_id)
-        found = self._directory.find(command.officer_id)
-        return (Access(Action.RESET_OFFICER, None, found.tenant if found is not None else None, change=change),)
+        return (Access(Action.RESET_OFFICER, change=change),)
 
     def run(self, command: ResetOfficerCommand, grant: Grant) -> tuple[Principal, Officer]:
-        """Reset. Raises `FailedPrecondition` where there is nothing to reset."""
+        """Reset.
+
+        Raises `AccessDenied` for who is no officer of the tenant, and `FailedPrecondition` where nothing is there to
+        reset.
+        """
         if command.officer_id == grant.principal.principal_id:
             raise AccessDenied(
                 "Nobody resets its own second factor.",
                 advice=f"Let another officer run `kmsgw officer reset {command.officer_id}`.",
             )
         found = self._directory.find(command.officer_id)
-        if found is None or found.kind is not PrincipalKind.OFFICER:
-            # As of another tenant's officer, which policy refuses: who is configured there is nobody's business.
+        if found is None or found.kind is not PrincipalKind.OFFICER or found.tenant != grant.principal.tenant:
+            # Who is configured in another tenant is nobody's business.
             grant.trail.facts["officer"] = "unknown"
             raise AccessDenied
         return found, self._second_factor.reset(found.principal_id, grant.now, dry_run=command.dry_run)

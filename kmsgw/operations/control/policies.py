@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar, Protocol
 
+from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import InvalidRequest, NotFound, Reason
 from kmsgw.model.access import (
     AccessRequest,
@@ -122,11 +123,14 @@ class Explain:
         keyring: Keyring,
         finder: RequestFinder,
         directory: PrincipalDirectory,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._authorizer = authorizer
         self._keyring = keyring
         self._finder = finder
         self._directory = directory
+        self._clock = clock
 
     def accesses(self, command: ExplainCommand) -> Sequence[Access]:  # noqa: ARG002
         """Wants to know why."""
@@ -187,6 +191,8 @@ class Explain:
 
     def _hypothetical(self, command: ExplainHypotheticalCommand, caller: Principal) -> Explanation:
         known = self._directory.find(command.principal_id) if command.principal_id else None
+        if known is not None and known.tenant != caller.tenant:
+            known = None  # Another tenant's principals are told of no more than its keys (threat 16).
         if known is None and not command.roles:
             raise NotFound("No principal of this id is configured.", advice="Check the id, or give roles.")
         imagined = Principal(
@@ -195,9 +201,7 @@ class Explain:
             command.tenant or (known.tenant if known else caller.tenant),
             frozenset(command.roles) or (known.roles if known else frozenset()),
         )
-        key = self._keyring.resolve(command.key) if command.key else None
-        if key is not None and key.tenant != caller.tenant:
-            key = None
+        key = self._visible(command.key, caller) if command.key else None
         action, roles = Action(command.action), tuple(sorted(imagined.roles))
         if command.key and key is None:
             text = "There is no such key in your tenant. An unknown key is refused like a forbidden one."
@@ -216,6 +220,15 @@ class Explain:
             key.key_id if key else "",
             None,
         )
+
+    def _visible(self, name: str, caller: Principal) -> Key | None:
+        """Return a key of the caller's tenant. Another's costs a look at the database too, as an unknown one does."""
+        asked = self._clock.monotonic()
+        key = self._keyring.resolve(name)
+        if key is not None and key.tenant != caller.tenant:
+            self._keyring.refresh(unless_since=asked)
+            return None
+        return key
 
 
 @dataclass(frozen=True, slots=True)
