@@ -7,6 +7,7 @@
 | rejected, expired, used | refused | refused | refused | stays |
 """
 
+import json
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,6 +19,7 @@ from kmsgw.errors import AccessDenied, FailedPrecondition, InvalidRequest, Reaso
 MAX_PENDING: Final = 100
 """Approvals of one requester that may wait at a time: whoever asks for ever must not bury what others ask for."""
 
+_RESET: Final = "/kmsgw.v1.OfficerService/ResetOfficer"
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -73,6 +75,11 @@ class Approval:
         """The officers that consented, in order."""
         return tuple(vote.officer_id for vote in self.votes if vote.approves)
 
+    @property
+    def officer_id(self) -> str:
+        """The officer whose second factor the request would take away; empty for every other request."""
+        return str(json.loads(self.request_json)["officer_id"]) if self.method == _RESET else ""
+
     def state_at(self, now: datetime) -> ApprovalState:
         """Return the state at a time: what is open past its end has expired."""
         return ApprovalState.EXPIRED if self.state in OPEN_STATES and now >= self.expires else self.state
@@ -80,14 +87,21 @@ class Approval:
     def approved_by(self, officer_id: str, request_hash: bytes, reason: str, now: datetime) -> "Approval":
         """Return the approval with the consent of an officer to the request with this hash.
 
-        Raises `AccessDenied` for one's own, and `FailedPrecondition` for another hash, for a second vote, and where
-        it is not pending.
+        Raises `AccessDenied` for one's own and for the reset of oneself, and `FailedPrecondition` for another hash,
+        for a second vote, and where it is not pending.
         """
         if officer_id == self.requester:
             raise AccessDenied(
                 "Nobody approves a request of their own.",
                 reason=Reason.APPROVAL_OWN,
                 advice="Ask another officer; `kmsgw approval reject` takes the request back.",
+            )
+        if officer_id == self.officer_id:
+            # Else a stolen device could consent to the enrolment of the thief's own.
+            raise AccessDenied(
+                "Nobody approves that their own second factor is reset.",
+                reason=Reason.APPROVAL_OWN,
+                advice="Ask another officer; `kmsgw approval reject` stops it.",
             )
         if request_hash != self.request_hash:
             raise FailedPrecondition(

@@ -133,6 +133,17 @@ def test_nobody_approves_what_they_asked_for(state: ApprovalState) -> None:
     assert refused.value.reason is Reason.APPROVAL_OWN
 
 
+def test_nobody_consents_to_the_reset_of_its_own_second_factor() -> None:
+    of_emeka = replace(
+        approval(), method="/kmsgw.v1.OfficerService/ResetOfficer", request_json='{"officer_id": "emeka"}'
+    )
+    with pytest.raises(AccessDenied) as refused:
+        of_emeka.approved_by("emeka", HASH, "", NOW)
+    assert refused.value.reason is Reason.APPROVAL_OWN
+    assert of_emeka.approved_by("bela", HASH, "", NOW).approvers == ("bela",)
+    assert of_emeka.rejected_by("emeka", "I have my device", NOW).state is REJECTED
+
+
 def test_what_was_not_read_is_not_approved() -> None:
     with pytest.raises(FailedPrecondition) as refused:
         approval().approved_by("emeka", OTHER_HASH, "", NOW)
