@@ -46,7 +46,7 @@ def list_approvals(invocation: Invocation, state: str) -> None:
     wanted = None if state == _ALL else ApprovalState(state)
     with invocation.connect() as client:
         records = [_listed(each) for each in client.approvals.list(state=wanted)]
-    invocation.output.records(records, COLUMNS)
+    invocation.records(records, COLUMNS, "No approval.")
 
 
 @verb(approval, examples=["kmsgw approval show 019a…", "kmsgw approval show 019a… -o json | jq -r .request_hash"])

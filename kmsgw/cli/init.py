@@ -41,11 +41,13 @@ EXAMPLE_PRINCIPALS = (
     ExamplePrincipal("ehr-search", "service", "hospital", "blind-index-user"),
     ExamplePrincipal("key-officer", "officer", "hospital", "key-officer"),
     ExamplePrincipal("approver", "officer", "hospital", "approver"),
+    ExamplePrincipal("approver-2", "officer", "hospital", "approver"),
     ExamplePrincipal("auditor", "officer", "hospital", "auditor"),
     ExamplePrincipal("administrator", "officer", "hospital", "administrator"),
     ExamplePrincipal("billing", "service", "billing", "writer"),
 )
-"""Who may call a gateway for development: one for each role, and one of another tenant."""
+"""Who may call a gateway for development: one for each role, a second approver for what two must consent to, and one
+of another tenant."""
 
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]+)*\Z")
 _LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})\Z")

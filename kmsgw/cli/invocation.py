@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import click
 from kmsgw.cli.approval_wait import ApprovalWait, say_how_to_come_back
 from kmsgw.cli.failure import CommandError
 from kmsgw.cli.key_advice import name_the_key
-from kmsgw.cli.output import Format, Output
+from kmsgw.cli.output import Format, Output, Record
 from kmsgw.cli.profile import Flags, Profile, resolve_profile
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import KmsgwError, Reason
@@ -63,6 +63,15 @@ class Invocation:
         """Tell a person something, on standard error; silent with --quiet."""
         if not self.quiet:
             click.echo(text, err=True)
+
+    def records(self, records: Iterable[Record], columns: Sequence[str], nothing: str) -> None:
+        """Write a table, or a list for programs. For people an empty one is the note `nothing`, and no bare heads."""
+        rows = [*records]
+        output = self.output
+        if not rows and output.form is Format.TABLE:
+            self.note(nothing)
+        else:
+            output.records(rows, columns)
 
     def ask(self, question: str) -> str:
         """Ask on standard error and return the answer from standard input.

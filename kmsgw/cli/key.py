@@ -94,7 +94,7 @@ def list_keys(invocation: Invocation) -> None:
     """List the keys that you may see, by id."""
     with invocation.connect() as client:
         records = [key_record(each) for each in client.keys.list()]
-    invocation.output.records(records, key_columns(records))
+    invocation.records(records, key_columns(records), "No key.")
 
 
 @verb(key, examples=["kmsgw key show ehr", "kmsgw key show alias/patients -o yaml"])
@@ -118,6 +118,9 @@ def rotate(invocation: Invocation, key: str, reason: str, dry_run: bool) -> None
     with invocation.connect() as client:
         rotated = client.keys.rotate(key, reason=reason, dry_run=dry_run)
     invocation.output.record(key_record(rotated))
+    if not dry_run:
+        newest = rotated.primary_version
+        invocation.note(f"Rotated {rotated.key_id}: version {newest - 1} → {newest}.")
     _would(invocation, dry_run)
 
 

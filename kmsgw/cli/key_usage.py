@@ -52,7 +52,8 @@ def usage(invocation: Invocation, key: str, by_tenant: bool) -> None:
         | {"share": bar(_number(each["may_remain"]), most, plain=not _has_blocks())}
         for each in records
     ]
-    invocation.output.records(rows, (_COLUMNS[0], "tenant", *_COLUMNS[1:]) if by_tenant else _COLUMNS)
+    columns = (_COLUMNS[0], "tenant", *_COLUMNS[1:]) if by_tenant else _COLUMNS
+    invocation.records(rows, columns, "No use.")
 
 
 def bar(count: int, most: int, *, plain: bool = False) -> str:

@@ -118,7 +118,7 @@ def list_officers(invocation: Invocation) -> None:
     """List the officers of your tenant, and how far each is enrolled."""
     with invocation.connect() as client:
         records = [officer_record(each) for each in client.officers.list()]
-    invocation.output.records(records, OFFICER_COLUMNS)
+    invocation.records(records, OFFICER_COLUMNS, "No officer.")
 
 
 @verb(

@@ -91,18 +91,21 @@ def to_yaml(value: Value) -> str:
     return "\n".join(_yaml_lines(value, ""))
 
 
+_EMPTY = "-"
+
+
 def cell(value: Value) -> str:
     """Return what a table shows of a value."""
     if value is None:
-        return "-"
+        return _EMPTY
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str):
-        return printable(value) or "-"
+        return printable(value) or _EMPTY
     if isinstance(value, Mapping):
-        return ", ".join(f"{printable(key)}={cell(each)}" for key, each in value.items()) or "-"
+        return ", ".join(f"{printable(key)}={cell(each)}" for key, each in value.items()) or _EMPTY
     if isinstance(value, Sequence):
-        return ", ".join(cell(each) for each in value) or "-"
+        return ", ".join(cell(each) for each in value) or _EMPTY
     return str(value)
 
 
@@ -161,12 +164,13 @@ class Output:
         click.echo(text, file=self._stream)
 
     def record(self, record: Record) -> None:
-        """Write one record: a field a line, or an object."""
+        """Write one record: a field a line without those that are empty, or a whole object."""
         if self.form is Format.TABLE:
-            width = max((len(name) for name in record), default=0)
-            for name, value in record.items():
+            shown = {name: text for name, value in record.items() if (text := cell(value)) != _EMPTY}
+            width = max((len(name) for name in shown), default=0)
+            for name, value in shown.items():
                 label = name.replace("_", " ").ljust(width)
-                for text in self._wrapped(cell(value), width + 2):
+                for text in self._wrapped(value, width + 2):
                     self.line(f"{label}  {self.styled(text)}")
                     label = " " * width
         else:

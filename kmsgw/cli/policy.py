@@ -110,7 +110,7 @@ def list_policies(invocation: Invocation) -> None:
             }
             for each in client.policy.list()
         ]
-    invocation.output.records(records, _POLICY_COLUMNS)
+    invocation.records(records, _POLICY_COLUMNS, "No policy.")
 
 
 def _show(output: Output, found: "Explanation") -> None:

@@ -50,7 +50,7 @@ def test(invocation: Invocation, folder: Path, only_failed: bool) -> None:
         for each in results
         if not (only_failed and each.passed)
     ]
-    invocation.output.records(records, ("result", "file", "name", "expected", "actual"))
+    invocation.records(records, ("result", "file", "name", "expected", "actual"), "No case.")
     if failed:
         raise CommandError(
             f"{failed} of {len(results)} policy cases failed.", "Correct the policies, or the cases that are wrong."

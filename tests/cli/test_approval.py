@@ -76,6 +76,20 @@ def test_the_list_is_a_table_of_what_waits(desk: Desk) -> None:
     assert states == [wire.APPROVAL_STATE_PENDING, wire.APPROVAL_STATE_UNSPECIFIED]
 
 
+def test_an_empty_list_is_told_and_has_no_bare_heads(desk: Desk) -> None:
+    desk.gateway.script("ApprovalService/ListApprovals", wire.ListApprovalsResponse())
+
+    assert desk.kmsgw("approval", "list") == Transcript(0, b"", "No approval.\n")
+    assert desk.kmsgw("approval", "list", "-o", "json") == Transcript(0, b"[]\n", "")
+
+
+def test_a_rotation_tells_the_versions(desk: Desk) -> None:
+    desk.gateway.script(ROTATE, ROTATED)
+
+    assert desk.kmsgw("key", "rotate", "ehr").stderr == "Rotated ehr: version 1 → 2.\n"
+    assert desk.kmsgw("key", "rotate", "ehr", "--dry-run").stderr == "Dry run: nothing was changed.\n"
+
+
 def test_an_approval_is_shown_in_words_and_whole(desk: Desk) -> None:
     desk.gateway.script(GET, got(wire.APPROVAL_STATE_PENDING))
 

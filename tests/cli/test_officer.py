@@ -421,7 +421,6 @@ class TestLooking:
             b"tenant                   hospital\n"
             b"roles                    key-officer\n"
             b"certificate expire time  2999-01-31T08:00:00Z\n"
-            b"session expire time      -\n"
             b"officer state            not-enrolled\n"
             b"second factor required   yes\n",
             "You are not logged in. Next: kmsgw officer enrol\n",

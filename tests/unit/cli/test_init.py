@@ -77,6 +77,7 @@ def test_each_client_certificate_is_the_principal_of_its_name(folder: Path) -> N
         ("ehr-search", PrincipalKind.SERVICE, "hospital", "blind-index-user"),
         ("key-officer", PrincipalKind.OFFICER, "hospital", "key-officer"),
         ("approver", PrincipalKind.OFFICER, "hospital", "approver"),
+        ("approver-2", PrincipalKind.OFFICER, "hospital", "approver"),
         ("auditor", PrincipalKind.OFFICER, "hospital", "auditor"),
         ("administrator", PrincipalKind.OFFICER, "hospital", "administrator"),
         ("billing", PrincipalKind.SERVICE, "billing", "writer"),

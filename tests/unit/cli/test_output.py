@@ -97,6 +97,18 @@ def test_a_record_is_a_field_a_line() -> None:
     ]
 
 
+def test_a_record_for_people_leaves_out_what_is_empty() -> None:
+    output, stream = _written(Format.TABLE)
+
+    output.record(RECORD)
+
+    assert "empty" not in stream.getvalue()
+    assert "nothing" not in stream.getvalue()
+    program, document = _written(Format.JSON)
+    program.record(RECORD)
+    assert json.loads(document.getvalue()) == RECORD
+
+
 def test_a_record_on_a_terminal_breaks_long_texts_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     output, stream = _written(Format.TABLE, terminal=True)
