@@ -116,27 +116,31 @@ def test_a_destruction_wants_another_officer_and_its_record_names_both(
     used = officer.approvals.get(approval_id)
     assert used.state is ApprovalState.USED
     assert [(vote.officer_id, vote.approves, vote.reason) for vote in used.votes] == [("approver", True, "I looked")]
-    found = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "kmsgw.cli.main",
-            "audit",
-            "search",
-            str(gateway.folder / "audit"),
-            "--key",
-            key,
-            "-o",
-            "json",
-        ],
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert found.returncode == 0, found.stderr.decode()
-    text = found.stdout.decode()
-    assert text.count(approval_id) >= 4, "asking, voting twice recorded, doing twice recorded"
-    assert '"approved_by"' in text
+
+    def told() -> str:
+        found = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "kmsgw.cli.main",
+                "audit",
+                "search",
+                str(gateway.folder / "audit"),
+                "--key",
+                key,
+                "-o",
+                "json",
+            ],
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert found.returncode == 0, found.stderr.decode()
+        return found.stdout.decode()
+
+    # Asking, voting and doing, the last two with intent and outcome; once the log is signed, within a second.
+    assert eventually(lambda: told().count(approval_id) >= 4)
+    assert '"approved_by"' in told()
 
 
 def test_replayed_it_is_refused_and_audited(gateway: Gateway, officer: Client, key: str) -> None:
