@@ -11,7 +11,6 @@ gateway serves with the public server alone. docs/adr/0013 tells what it is wort
 
 import logging
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -22,6 +21,7 @@ import grpc
 from grpc import _server as grpc_internals
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
+from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import KmsgwError, ResourceExhausted
 from kmsgw.operations.waiting import WouldWait, become_impatient
 from kmsgw.server.gates import Proof
@@ -59,7 +59,7 @@ class _Rpc:
     def __init__(self, event: Any, method: str) -> None:
         self.event = event
         self.method = method
-        self.expires = time.monotonic() + MESSAGE_SECONDS
+        self.expires = SYSTEM_CLOCK.monotonic() + MESSAGE_SECONDS
 
     def proof(self) -> Proof:
         """Read what an officer's call carries."""
@@ -114,7 +114,7 @@ class DirectLoop:
         while going:
             # With answers in hand the queue is only emptied, not waited for: they go to the flush as soon as nothing
             # more is there to go with them.
-            event = poll(0 if self._answered else time.time() + _IDLE_SECONDS)
+            event = poll(0 if self._answered else SYSTEM_CLOCK.now().timestamp() + _IDLE_SECONDS)
             if event.completion_type == timeout:
                 self._hand_over()
                 self._turn_away()
@@ -157,7 +157,7 @@ class DirectLoop:
             return None, ()
         call = rpc.call(message)
         if self.draining:
-            self.last_call = time.monotonic()
+            self.last_call = SYSTEM_CLOCK.monotonic()
             self._threads.submit(self._refuse, rpc, call, stopping())
             return None, ()
         try:
@@ -166,13 +166,13 @@ class DirectLoop:
             self._threads.submit(self._answer_patiently, rpc, call)
         else:
             if not self._answered:
-                self._first_answered = time.monotonic()
+                self._first_answered = SYSTEM_CLOCK.monotonic()
             self._answered.append((rpc, reply))
         return None, ()
 
     def _is_time(self) -> bool:
         """Tell whether the answers in hand should wait no longer for others to go with them."""
-        return len(self._answered) >= _AT_ONCE or time.monotonic() - self._first_answered > _LONGEST_SECONDS
+        return len(self._answered) >= _AT_ONCE or SYSTEM_CLOCK.monotonic() - self._first_answered > _LONGEST_SECONDS
 
     def _hand_over(self) -> None:
         """Give the answers in hand to the flush."""
@@ -193,7 +193,10 @@ class DirectLoop:
                 return
             for rpc, reply in queued:
                 # The first of them waits for the flush of all; the others then find theirs durable.
-                self._send(rpc, self._pipeline.finish(reply))
+                try:
+                    self._send(rpc, self._pipeline.finish(reply))
+                except Exception:  # noqa: BLE001  without this thread nobody would be answered any more
+                    _LOG.exception("an answer could not be sent")
 
     def _answer_patiently(self, rpc: _Rpc, call: Call) -> None:
         self._send(rpc, self._pipeline.handle(call))
@@ -214,7 +217,7 @@ class DirectLoop:
 
     def _turn_away(self) -> None:
         """End the calls whose message does not come, at most once a second: a caller may begin calls for nothing."""
-        now = time.monotonic()
+        now = SYSTEM_CLOCK.monotonic()
         if now < self._swept + _IDLE_SECONDS:
             return
         self._swept = now

@@ -309,7 +309,7 @@ class Pipeline:
             peer=passage.call.peer,
             duration_us=int((self._clock.monotonic() - passage.started) * 1e6),
             note=refused.note if refused is not None else passage.note,
-            change=_merged(first.change if first is not None else None, {**passage.shown, **trail.facts}),
+            change=_merged(first.change if first is not None else None, passage.shown, trail.facts),
             source_context_hmac=self._context_digest.of(second.context) if second is not None else "",
             sealed_bytes=trail.sealed_bytes if error is None else 0,
             wraps=trail.wraps,
@@ -321,9 +321,11 @@ def _public(key: Key | None) -> Key | None:
     return None if key is None or key.tenant == RESERVED_TENANT else key
 
 
-def _merged(change: Mapping[str, object] | None, shown: Mapping[str, object]) -> Mapping[str, object] | None:
-    """Return what a record says of a change, with what the gates saw."""
-    return {**(change or {}), **shown} if shown else change
+def _merged(
+    change: Mapping[str, object] | None, shown: Mapping[str, object], facts: Mapping[str, object]
+) -> Mapping[str, object] | None:
+    """Return what a record says of a change, with what gates and verb saw. On the hot path there is neither."""
+    return {**(change or {}), **shown, **facts} if shown or facts else change
 
 
 def _outcome(error: KmsgwError | None) -> Outcome:
