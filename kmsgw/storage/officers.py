@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Connection, Row, Table, delete, func, insert, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from kmsgw.model.officer import Officer, OfficerState, Session
 from kmsgw.operations.officer_ports import OfficerStore, OfficerUnit
@@ -19,6 +18,7 @@ from kmsgw.storage.access import Access
 from kmsgw.storage.connections import Connections
 from kmsgw.storage.database import SERVING, Database, Timeouts
 from kmsgw.storage.faults import damaged, database_faults
+from kmsgw.storage.insertion import insert_into
 from kmsgw.storage.tables import officer_sessions, officers, recovery_codes, spent_steps
 
 _STATES: Final = {each.value: each for each in OfficerState}
@@ -244,9 +244,4 @@ def _values(officer: Officer) -> dict[str, object]:
 
 def _insert_once(connection: Connection, table: Table, values: Mapping[str, object]) -> bool:
     """Insert a row unless there is one of its primary key; tell whether it was inserted."""
-    keys = [*table.primary_key.columns]
-    if connection.dialect.name == "sqlite":
-        lite = sqlite.insert(table).values(values).on_conflict_do_nothing(index_elements=keys)
-        return connection.execute(lite).rowcount == 1
-    full = postgresql.insert(table).values(values).on_conflict_do_nothing(index_elements=keys)
-    return connection.execute(full).rowcount == 1
+    return connection.execute(insert_into(connection, table).values(values).on_conflict_do_nothing()).rowcount == 1
