@@ -3,6 +3,12 @@
 import signal
 from importlib.util import find_spec
 
+from hypothesis import settings
+
+# How long an example takes says something of the machine, not of what is tested.
+settings.register_profile("without a clock", deadline=None)
+settings.load_profile("without a clock")
+
 pytest_plugins = [
     name
     for name in (

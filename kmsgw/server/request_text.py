@@ -82,7 +82,7 @@ def _one(field: _Field, value: Any) -> Any:
         if value.DESCRIPTOR is FieldMask.DESCRIPTOR:  # whose JSON would turn the names into another spelling
             return ", ".join(value.paths)
         if value.DESCRIPTOR.full_name.startswith("google.protobuf."):
-            return json_format.MessageToDict(value)
+            return _well_known(value)
         return _shown(value, with_defaults=False)
     if field.type == FieldDescriptor.TYPE_BYTES:
         return f"sha256:{hashlib.sha256(value).hexdigest()}" if value else ""
@@ -90,3 +90,14 @@ def _one(field: _Field, value: Any) -> Any:
         known = field.enum_type.values_by_number.get(value)
         return known.name if known is not None else value
     return value
+
+
+def _well_known(value: Any) -> Any:
+    """Return a time or a duration as JSON has it, and one that is out of its range as the parts that came.
+
+    A request may carry any numbers in fields that the gateway alone sets: nothing reads them, but an officer sees them.
+    """
+    try:
+        return json_format.MessageToDict(value)
+    except ValueError:
+        return _shown(value, with_defaults=True)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kmsgw.audit.wal import LogLostError, WriteAheadFile, encode_frames, scan_wal
@@ -94,7 +94,6 @@ def test_a_tail_made_to_be_slow_is_refused_and_does_not_hang(header: bytes) -> N
         scan_wal(header + b"\x00\x00\xff\xf0" * 600_000, NAMED)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_scanned_or_refused(data: bytes) -> None:
     with pytest.raises(AuditDamaged, match="header"):

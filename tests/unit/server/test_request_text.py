@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from kmsgw.errors import InvalidRequest, Reason
 from kmsgw.model.key import Key, KeyVersion
@@ -88,3 +89,16 @@ def test_nested_messages_masks_and_times_are_told_by_their_names() -> None:
         "state": "KEY_STATE_DISABLED",
         "rotation": {"period": "3600s", "max_messages": 2**40},
     }
+
+
+def test_times_that_are_none_are_shown_as_they_came() -> None:
+    beyond = Timestamp(seconds=2**62, nanos=-1)
+    request = keys.UpdateKeyRequest(
+        key="ehr",
+        new_values=keys.Key(create_time=beyond, rotation=keys.RotationPolicy(period=Duration(seconds=-(2**62)))),
+    )
+
+    shown = json.loads(readable_json(request))["new_values"]
+
+    assert shown["create_time"] == {"seconds": 2**62, "nanos": -1}
+    assert shown["rotation"] == {"period": {"seconds": -(2**62), "nanos": 0}}
