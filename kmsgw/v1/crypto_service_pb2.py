@@ -22,52 +22,85 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from kmsgw.v1 import common_pb2 as kmsgw_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkmsgw/v1/crypto_service.proto\x12\x08kmsgw.v1\x1a\x15kmsgw/v1/common.proto\"\xaa\x01\n\x0e\x45ncryptRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\tplaintext\x18\x02 \x01(\x0c\x12\x31\n\x12\x65ncryption_context\x18\x03 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x04 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\x12\x13\n\x0bkey_version\x18\x05 \x01(\r\"H\n\x0f\x45ncryptResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x13\n\x0bkey_version\x18\x03 \x01(\r\"\x9d\x01\n\x0e\x44\x65\x63ryptRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\x12\x14\n\x0c\x65xpected_key\x18\x04 \x01(\t\"I\n\x0f\x44\x65\x63ryptResponse\x12\x11\n\tplaintext\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x13\n\x0bkey_version\x18\x03 \x01(\r\"\xe8\x01\n\x10ReEncryptRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x38\n\x19source_encryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x17\n\x0f\x64\x65stination_key\x18\x03 \x01(\t\x12=\n\x1e\x64\x65stination_encryption_context\x18\x04 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x05 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"}\n\x11ReEncryptResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x15\n\rsource_key_id\x18\x02 \x01(\t\x12\x1a\n\x12source_key_version\x18\x03 \x01(\r\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x13\n\x0bkey_version\x18\x05 \x01(\r\"\x86\x01\n\rRewrapRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"c\n\x0eRewrapResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x1a\n\x12source_key_version\x18\x03 \x01(\r\x12\x13\n\x0bkey_version\x18\x04 \x01(\r\"\x9f\x01\n\x16GenerateDataKeyRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\x12\x13\n\x0bkey_version\x18\x04 \x01(\r\"t\n\x17GenerateDataKeyResponse\x12\x1a\n\x12plaintext_data_key\x18\x01 \x01(\x0c\x12\x18\n\x10wrapped_data_key\x18\x02 \x01(\x0c\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x13\n\x0bkey_version\x18\x04 \x01(\r\"\xaf\x01\n&GenerateDataKeyWithoutPlaintextRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\x12\x13\n\x0bkey_version\x18\x04 \x01(\r\"h\n\'GenerateDataKeyWithoutPlaintextResponse\x12\x18\n\x10wrapped_data_key\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x13\n\x0bkey_version\x18\x03 \x01(\r\",\n\x1aGenerateRandomBytesRequest\x12\x0e\n\x06length\x18\x01 \x01(\r\"3\n\x1bGenerateRandomBytesResponse\x12\x14\n\x0crandom_bytes\x18\x01 \x01(\x0c\"p\n\x11\x43omputeMacRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x0c\x12\x30\n\x0b\x64\x65\x63laration\x18\x04 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"1\n\x12\x43omputeMacResponse\x12\x0b\n\x03mac\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\"|\n\x10VerifyMacRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x0c\x12\x0b\n\x03mac\x18\x04 \x01(\x0c\x12\x30\n\x0b\x64\x65\x63laration\x18\x05 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"2\n\x11VerifyMacResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x0e\n\x06key_id\x18\x02 \x01(\t2\xe6\x05\n\rCryptoService\x12>\n\x07\x45ncrypt\x12\x18.kmsgw.v1.EncryptRequest\x1a\x19.kmsgw.v1.EncryptResponse\x12>\n\x07\x44\x65\x63rypt\x12\x18.kmsgw.v1.DecryptRequest\x1a\x19.kmsgw.v1.DecryptResponse\x12\x44\n\tReEncrypt\x12\x1a.kmsgw.v1.ReEncryptRequest\x1a\x1b.kmsgw.v1.ReEncryptResponse\x12;\n\x06Rewrap\x12\x17.kmsgw.v1.RewrapRequest\x1a\x18.kmsgw.v1.RewrapResponse\x12V\n\x0fGenerateDataKey\x12 .kmsgw.v1.GenerateDataKeyRequest\x1a!.kmsgw.v1.GenerateDataKeyResponse\x12\x86\x01\n\x1fGenerateDataKeyWithoutPlaintext\x12\x30.kmsgw.v1.GenerateDataKeyWithoutPlaintextRequest\x1a\x31.kmsgw.v1.GenerateDataKeyWithoutPlaintextResponse\x12G\n\nComputeMac\x12\x1b.kmsgw.v1.ComputeMacRequest\x1a\x1c.kmsgw.v1.ComputeMacResponse\x12\x44\n\tVerifyMac\x12\x1a.kmsgw.v1.VerifyMacRequest\x1a\x1b.kmsgw.v1.VerifyMacResponse\x12\x62\n\x13GenerateRandomBytes\x12$.kmsgw.v1.GenerateRandomBytesRequest\x1a%.kmsgw.v1.GenerateRandomBytesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkmsgw/v1/crypto_service.proto\x12\x08kmsgw.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x15kmsgw/v1/common.proto\"\xaa\x01\n\x0e\x45ncryptRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\tplaintext\x18\x02 \x01(\x0c\x12\x31\n\x12\x65ncryption_context\x18\x03 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x04 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\x12\x13\n\x0bkey_version\x18\x05 \x01(\r\"H\n\x0f\x45ncryptResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x13\n\x0bkey_version\x18\x03 \x01(\r\"\x9d\x01\n\x0e\x44\x65\x63ryptRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\x12\x14\n\x0c\x65xpected_key\x18\x04 \x01(\t\"r\n\x0f\x44\x65\x63ryptResponse\x12\x11\n\tplaintext\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x13\n\x0bkey_version\x18\x03 \x01(\r\x12\'\n\x06limits\x18\x04 \x01(\x0b\x32\x17.kmsgw.v1.DataKeyLimits\"\xe8\x01\n\x10ReEncryptRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x38\n\x19source_encryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x17\n\x0f\x64\x65stination_key\x18\x03 \x01(\t\x12=\n\x1e\x64\x65stination_encryption_context\x18\x04 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x05 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"}\n\x11ReEncryptResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x15\n\rsource_key_id\x18\x02 \x01(\t\x12\x1a\n\x12source_key_version\x18\x03 \x01(\r\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x13\n\x0bkey_version\x18\x05 \x01(\r\"\x86\x01\n\rRewrapRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"c\n\x0eRewrapResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x1a\n\x12source_key_version\x18\x03 \x01(\r\x12\x13\n\x0bkey_version\x18\x04 \x01(\r\"\x9f\x01\n\x16GenerateDataKeyRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\x12\x13\n\x0bkey_version\x18\x04 \x01(\r\"\x9d\x01\n\x17GenerateDataKeyResponse\x12\x1a\n\x12plaintext_data_key\x18\x01 \x01(\x0c\x12\x18\n\x10wrapped_data_key\x18\x02 \x01(\x0c\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x13\n\x0bkey_version\x18\x04 \x01(\r\x12\'\n\x06limits\x18\x05 \x01(\x0b\x32\x17.kmsgw.v1.DataKeyLimits\"\x8e\x01\n\rDataKeyLimits\x12\x14\n\x0cmax_messages\x18\x01 \x01(\x04\x12\x11\n\tmax_bytes\x18\x02 \x01(\x04\x12*\n\x07max_age\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xaf\x01\n&GenerateDataKeyWithoutPlaintextRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\x12\x13\n\x0bkey_version\x18\x04 \x01(\r\"h\n\'GenerateDataKeyWithoutPlaintextResponse\x12\x18\n\x10wrapped_data_key\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x13\n\x0bkey_version\x18\x03 \x01(\r\",\n\x1aGenerateRandomBytesRequest\x12\x0e\n\x06length\x18\x01 \x01(\r\"3\n\x1bGenerateRandomBytesResponse\x12\x14\n\x0crandom_bytes\x18\x01 \x01(\x0c\"p\n\x11\x43omputeMacRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x0c\x12\x30\n\x0b\x64\x65\x63laration\x18\x04 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"1\n\x12\x43omputeMacResponse\x12\x0b\n\x03mac\x18\x01 \x01(\x0c\x12\x0e\n\x06key_id\x18\x02 \x01(\t\"|\n\x10VerifyMacRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x0c\x12\x0b\n\x03mac\x18\x04 \x01(\x0c\x12\x30\n\x0b\x64\x65\x63laration\x18\x05 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"2\n\x11VerifyMacResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x0e\n\x06key_id\x18\x02 \x01(\t\"\x89\x01\n\x14\x45ncryptStreamRequest\x12-\n\x05start\x18\x01 \x01(\x0b\x32\x1c.kmsgw.v1.EncryptStreamStartH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12)\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1a.kmsgw.v1.EncryptStreamEndH\x00\x42\x06\n\x04part\"\x9b\x01\n\x12\x45ncryptStreamStart\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\x12\x13\n\x0bkey_version\x18\x04 \x01(\r\"+\n\x10\x45ncryptStreamEnd\x12\x17\n\x0fplaintext_bytes\x18\x01 \x01(\x04\"\x8a\x01\n\x15\x45ncryptStreamResponse\x12*\n\x07started\x18\x01 \x01(\x0b\x32\x17.kmsgw.v1.StreamStartedH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12,\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x18.kmsgw.v1.StreamFinishedH\x00\x42\x06\n\x04part\"^\n\x14\x44\x65\x63ryptStreamRequest\x12-\n\x05start\x18\x01 \x01(\x0b\x32\x1c.kmsgw.v1.DecryptStreamStartH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x9d\x01\n\x12\x44\x65\x63ryptStreamStart\x12\x0c\n\x04head\x18\x01 \x01(\x0c\x12\x31\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x03 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\x12\x14\n\x0c\x65xpected_key\x18\x04 \x01(\t\"\x8a\x01\n\x15\x44\x65\x63ryptStreamResponse\x12*\n\x07started\x18\x01 \x01(\x0b\x32\x17.kmsgw.v1.StreamStartedH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12,\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x18.kmsgw.v1.StreamFinishedH\x00\x42\x06\n\x04part\"4\n\rStreamStarted\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x13\n\x0bkey_version\x18\x02 \x01(\r\"?\n\x0eStreamFinished\x12\x17\n\x0fplaintext_bytes\x18\x01 \x01(\x04\x12\x14\n\x0cstream_bytes\x18\x02 \x01(\x04\"\xca\x01\n\x0c\x44\x61taKeyLease\x12!\n\x03use\x18\x01 \x01(\x0e\x32\x14.kmsgw.v1.DataKeyUse\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x13\n\x0bkey_version\x18\x03 \x01(\r\x12\r\n\x05\x61lias\x18\x04 \x01(\t\x12\x31\n\x12\x65ncryption_context\x18\x05 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x06 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"C\n\x19RenewDataKeyLeasesRequest\x12&\n\x06leases\x18\x01 \x03(\x0b\x32\x16.kmsgw.v1.DataKeyLease\"q\n\x0cRenewedLease\x12\'\n\x07outcome\x18\x01 \x01(\x0e\x32\x16.kmsgw.v1.LeaseOutcome\x12(\n\x05lease\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x03 \x01(\t\"D\n\x1aRenewDataKeyLeasesResponse\x12&\n\x06leases\x18\x01 \x03(\x0b\x32\x16.kmsgw.v1.RenewedLease*X\n\nDataKeyUse\x12\x1c\n\x18\x44\x41TA_KEY_USE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x41TA_KEY_USE_SEAL\x10\x01\x12\x15\n\x11\x44\x41TA_KEY_USE_OPEN\x10\x02*\x7f\n\x0cLeaseOutcome\x12\x1d\n\x19LEASE_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15LEASE_OUTCOME_RENEWED\x10\x01\x12\x1c\n\x18LEASE_OUTCOME_SUPERSEDED\x10\x02\x12\x17\n\x13LEASE_OUTCOME_ENDED\x10\x03\x32\xf3\x07\n\rCryptoService\x12>\n\x07\x45ncrypt\x12\x18.kmsgw.v1.EncryptRequest\x1a\x19.kmsgw.v1.EncryptResponse\x12>\n\x07\x44\x65\x63rypt\x12\x18.kmsgw.v1.DecryptRequest\x1a\x19.kmsgw.v1.DecryptResponse\x12\x44\n\tReEncrypt\x12\x1a.kmsgw.v1.ReEncryptRequest\x1a\x1b.kmsgw.v1.ReEncryptResponse\x12;\n\x06Rewrap\x12\x17.kmsgw.v1.RewrapRequest\x1a\x18.kmsgw.v1.RewrapResponse\x12V\n\x0fGenerateDataKey\x12 .kmsgw.v1.GenerateDataKeyRequest\x1a!.kmsgw.v1.GenerateDataKeyResponse\x12\x86\x01\n\x1fGenerateDataKeyWithoutPlaintext\x12\x30.kmsgw.v1.GenerateDataKeyWithoutPlaintextRequest\x1a\x31.kmsgw.v1.GenerateDataKeyWithoutPlaintextResponse\x12T\n\rEncryptStream\x12\x1e.kmsgw.v1.EncryptStreamRequest\x1a\x1f.kmsgw.v1.EncryptStreamResponse(\x01\x30\x01\x12T\n\rDecryptStream\x12\x1e.kmsgw.v1.DecryptStreamRequest\x1a\x1f.kmsgw.v1.DecryptStreamResponse(\x01\x30\x01\x12_\n\x12RenewDataKeyLeases\x12#.kmsgw.v1.RenewDataKeyLeasesRequest\x1a$.kmsgw.v1.RenewDataKeyLeasesResponse\x12G\n\nComputeMac\x12\x1b.kmsgw.v1.ComputeMacRequest\x1a\x1c.kmsgw.v1.ComputeMacResponse\x12\x44\n\tVerifyMac\x12\x1a.kmsgw.v1.VerifyMacRequest\x1a\x1b.kmsgw.v1.VerifyMacResponse\x12\x62\n\x13GenerateRandomBytes\x12$.kmsgw.v1.GenerateRandomBytesRequest\x1a%.kmsgw.v1.GenerateRandomBytesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kmsgw.v1.crypto_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCRYPTREQUEST']._serialized_start=67
-  _globals['_ENCRYPTREQUEST']._serialized_end=237
-  _globals['_ENCRYPTRESPONSE']._serialized_start=239
-  _globals['_ENCRYPTRESPONSE']._serialized_end=311
-  _globals['_DECRYPTREQUEST']._serialized_start=314
-  _globals['_DECRYPTREQUEST']._serialized_end=471
-  _globals['_DECRYPTRESPONSE']._serialized_start=473
-  _globals['_DECRYPTRESPONSE']._serialized_end=546
-  _globals['_REENCRYPTREQUEST']._serialized_start=549
-  _globals['_REENCRYPTREQUEST']._serialized_end=781
-  _globals['_REENCRYPTRESPONSE']._serialized_start=783
-  _globals['_REENCRYPTRESPONSE']._serialized_end=908
-  _globals['_REWRAPREQUEST']._serialized_start=911
-  _globals['_REWRAPREQUEST']._serialized_end=1045
-  _globals['_REWRAPRESPONSE']._serialized_start=1047
-  _globals['_REWRAPRESPONSE']._serialized_end=1146
-  _globals['_GENERATEDATAKEYREQUEST']._serialized_start=1149
-  _globals['_GENERATEDATAKEYREQUEST']._serialized_end=1308
-  _globals['_GENERATEDATAKEYRESPONSE']._serialized_start=1310
-  _globals['_GENERATEDATAKEYRESPONSE']._serialized_end=1426
-  _globals['_GENERATEDATAKEYWITHOUTPLAINTEXTREQUEST']._serialized_start=1429
-  _globals['_GENERATEDATAKEYWITHOUTPLAINTEXTREQUEST']._serialized_end=1604
-  _globals['_GENERATEDATAKEYWITHOUTPLAINTEXTRESPONSE']._serialized_start=1606
-  _globals['_GENERATEDATAKEYWITHOUTPLAINTEXTRESPONSE']._serialized_end=1710
-  _globals['_GENERATERANDOMBYTESREQUEST']._serialized_start=1712
-  _globals['_GENERATERANDOMBYTESREQUEST']._serialized_end=1756
-  _globals['_GENERATERANDOMBYTESRESPONSE']._serialized_start=1758
-  _globals['_GENERATERANDOMBYTESRESPONSE']._serialized_end=1809
-  _globals['_COMPUTEMACREQUEST']._serialized_start=1811
-  _globals['_COMPUTEMACREQUEST']._serialized_end=1923
-  _globals['_COMPUTEMACRESPONSE']._serialized_start=1925
-  _globals['_COMPUTEMACRESPONSE']._serialized_end=1974
-  _globals['_VERIFYMACREQUEST']._serialized_start=1976
-  _globals['_VERIFYMACREQUEST']._serialized_end=2100
-  _globals['_VERIFYMACRESPONSE']._serialized_start=2102
-  _globals['_VERIFYMACRESPONSE']._serialized_end=2152
-  _globals['_CRYPTOSERVICE']._serialized_start=2155
-  _globals['_CRYPTOSERVICE']._serialized_end=2897
+  _globals['_DATAKEYUSE']._serialized_start=3873
+  _globals['_DATAKEYUSE']._serialized_end=3961
+  _globals['_LEASEOUTCOME']._serialized_start=3963
+  _globals['_LEASEOUTCOME']._serialized_end=4090
+  _globals['_ENCRYPTREQUEST']._serialized_start=99
+  _globals['_ENCRYPTREQUEST']._serialized_end=269
+  _globals['_ENCRYPTRESPONSE']._serialized_start=271
+  _globals['_ENCRYPTRESPONSE']._serialized_end=343
+  _globals['_DECRYPTREQUEST']._serialized_start=346
+  _globals['_DECRYPTREQUEST']._serialized_end=503
+  _globals['_DECRYPTRESPONSE']._serialized_start=505
+  _globals['_DECRYPTRESPONSE']._serialized_end=619
+  _globals['_REENCRYPTREQUEST']._serialized_start=622
+  _globals['_REENCRYPTREQUEST']._serialized_end=854
+  _globals['_REENCRYPTRESPONSE']._serialized_start=856
+  _globals['_REENCRYPTRESPONSE']._serialized_end=981
+  _globals['_REWRAPREQUEST']._serialized_start=984
+  _globals['_REWRAPREQUEST']._serialized_end=1118
+  _globals['_REWRAPRESPONSE']._serialized_start=1120
+  _globals['_REWRAPRESPONSE']._serialized_end=1219
+  _globals['_GENERATEDATAKEYREQUEST']._serialized_start=1222
+  _globals['_GENERATEDATAKEYREQUEST']._serialized_end=1381
+  _globals['_GENERATEDATAKEYRESPONSE']._serialized_start=1384
+  _globals['_GENERATEDATAKEYRESPONSE']._serialized_end=1541
+  _globals['_DATAKEYLIMITS']._serialized_start=1544
+  _globals['_DATAKEYLIMITS']._serialized_end=1686
+  _globals['_GENERATEDATAKEYWITHOUTPLAINTEXTREQUEST']._serialized_start=1689
+  _globals['_GENERATEDATAKEYWITHOUTPLAINTEXTREQUEST']._serialized_end=1864
+  _globals['_GENERATEDATAKEYWITHOUTPLAINTEXTRESPONSE']._serialized_start=1866
+  _globals['_GENERATEDATAKEYWITHOUTPLAINTEXTRESPONSE']._serialized_end=1970
+  _globals['_GENERATERANDOMBYTESREQUEST']._serialized_start=1972
+  _globals['_GENERATERANDOMBYTESREQUEST']._serialized_end=2016
+  _globals['_GENERATERANDOMBYTESRESPONSE']._serialized_start=2018
+  _globals['_GENERATERANDOMBYTESRESPONSE']._serialized_end=2069
+  _globals['_COMPUTEMACREQUEST']._serialized_start=2071
+  _globals['_COMPUTEMACREQUEST']._serialized_end=2183
+  _globals['_COMPUTEMACRESPONSE']._serialized_start=2185
+  _globals['_COMPUTEMACRESPONSE']._serialized_end=2234
+  _globals['_VERIFYMACREQUEST']._serialized_start=2236
+  _globals['_VERIFYMACREQUEST']._serialized_end=2360
+  _globals['_VERIFYMACRESPONSE']._serialized_start=2362
+  _globals['_VERIFYMACRESPONSE']._serialized_end=2412
+  _globals['_ENCRYPTSTREAMREQUEST']._serialized_start=2415
+  _globals['_ENCRYPTSTREAMREQUEST']._serialized_end=2552
+  _globals['_ENCRYPTSTREAMSTART']._serialized_start=2555
+  _globals['_ENCRYPTSTREAMSTART']._serialized_end=2710
+  _globals['_ENCRYPTSTREAMEND']._serialized_start=2712
+  _globals['_ENCRYPTSTREAMEND']._serialized_end=2755
+  _globals['_ENCRYPTSTREAMRESPONSE']._serialized_start=2758
+  _globals['_ENCRYPTSTREAMRESPONSE']._serialized_end=2896
+  _globals['_DECRYPTSTREAMREQUEST']._serialized_start=2898
+  _globals['_DECRYPTSTREAMREQUEST']._serialized_end=2992
+  _globals['_DECRYPTSTREAMSTART']._serialized_start=2995
+  _globals['_DECRYPTSTREAMSTART']._serialized_end=3152
+  _globals['_DECRYPTSTREAMRESPONSE']._serialized_start=3155
+  _globals['_DECRYPTSTREAMRESPONSE']._serialized_end=3293
+  _globals['_STREAMSTARTED']._serialized_start=3295
+  _globals['_STREAMSTARTED']._serialized_end=3347
+  _globals['_STREAMFINISHED']._serialized_start=3349
+  _globals['_STREAMFINISHED']._serialized_end=3412
+  _globals['_DATAKEYLEASE']._serialized_start=3415
+  _globals['_DATAKEYLEASE']._serialized_end=3617
+  _globals['_RENEWDATAKEYLEASESREQUEST']._serialized_start=3619
+  _globals['_RENEWDATAKEYLEASESREQUEST']._serialized_end=3686
+  _globals['_RENEWEDLEASE']._serialized_start=3688
+  _globals['_RENEWEDLEASE']._serialized_end=3801
+  _globals['_RENEWDATAKEYLEASESRESPONSE']._serialized_start=3803
+  _globals['_RENEWDATAKEYLEASESRESPONSE']._serialized_end=3871
+  _globals['_CRYPTOSERVICE']._serialized_start=4093
+  _globals['_CRYPTOSERVICE']._serialized_end=5104
 # @@protoc_insertion_point(module_scope)

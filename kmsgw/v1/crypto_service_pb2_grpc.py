@@ -67,6 +67,21 @@ class CryptoServiceStub:
                 request_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.GenerateDataKeyWithoutPlaintextRequest.SerializeToString,
                 response_deserializer=kmsgw_dot_v1_dot_crypto__service__pb2.GenerateDataKeyWithoutPlaintextResponse.FromString,
                 _registered_method=True)
+        self.EncryptStream = channel.stream_stream(
+                '/kmsgw.v1.CryptoService/EncryptStream',
+                request_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.EncryptStreamRequest.SerializeToString,
+                response_deserializer=kmsgw_dot_v1_dot_crypto__service__pb2.EncryptStreamResponse.FromString,
+                _registered_method=True)
+        self.DecryptStream = channel.stream_stream(
+                '/kmsgw.v1.CryptoService/DecryptStream',
+                request_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.DecryptStreamRequest.SerializeToString,
+                response_deserializer=kmsgw_dot_v1_dot_crypto__service__pb2.DecryptStreamResponse.FromString,
+                _registered_method=True)
+        self.RenewDataKeyLeases = channel.unary_unary(
+                '/kmsgw.v1.CryptoService/RenewDataKeyLeases',
+                request_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.RenewDataKeyLeasesRequest.SerializeToString,
+                response_deserializer=kmsgw_dot_v1_dot_crypto__service__pb2.RenewDataKeyLeasesResponse.FromString,
+                _registered_method=True)
         self.ComputeMac = channel.unary_unary(
                 '/kmsgw.v1.CryptoService/ComputeMac',
                 request_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.ComputeMacRequest.SerializeToString,
@@ -132,6 +147,31 @@ class CryptoServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EncryptStream(self, request_iterator, context):
+        """Encrypts data of any size into a stream (docs/stream.md), a segment at a time. Send one start, the chunks, one end.
+        Answers one started, the chunks of the stream in order, one finished; the stream is whole with finished only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecryptStream(self, request_iterator, context):
+        """Opens a stream of any size. Send one start, the chunks, and close your side. A segment is answered only once it is
+        authentic; the plaintext is whole with finished only, and what came before a failure must not be used.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewDataKeyLeases(self, request, context):
+        """Asks for many data keys at once whether they may be used for longer. A data key that is kept to seal and open values
+        without a call has a short lease, so that the gateway can take it back: each is decided and answered as its
+        hand-out would be now. No data key travels.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ComputeMac(self, request, context):
         """Computes a keyed hash (HMAC-SHA-256) of a value: a blind index, by which equal values of one column can be found
         without decrypting. It stays the same when the key is rotated.
@@ -186,6 +226,21 @@ def add_CryptoServiceServicer_to_server(servicer, server):
                     servicer.GenerateDataKeyWithoutPlaintext,
                     request_deserializer=kmsgw_dot_v1_dot_crypto__service__pb2.GenerateDataKeyWithoutPlaintextRequest.FromString,
                     response_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.GenerateDataKeyWithoutPlaintextResponse.SerializeToString,
+            ),
+            'EncryptStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.EncryptStream,
+                    request_deserializer=kmsgw_dot_v1_dot_crypto__service__pb2.EncryptStreamRequest.FromString,
+                    response_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.EncryptStreamResponse.SerializeToString,
+            ),
+            'DecryptStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.DecryptStream,
+                    request_deserializer=kmsgw_dot_v1_dot_crypto__service__pb2.DecryptStreamRequest.FromString,
+                    response_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.DecryptStreamResponse.SerializeToString,
+            ),
+            'RenewDataKeyLeases': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewDataKeyLeases,
+                    request_deserializer=kmsgw_dot_v1_dot_crypto__service__pb2.RenewDataKeyLeasesRequest.FromString,
+                    response_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.RenewDataKeyLeasesResponse.SerializeToString,
             ),
             'ComputeMac': grpc.unary_unary_rpc_method_handler(
                     servicer.ComputeMac,
@@ -368,6 +423,87 @@ class CryptoService:
             '/kmsgw.v1.CryptoService/GenerateDataKeyWithoutPlaintext',
             kmsgw_dot_v1_dot_crypto__service__pb2.GenerateDataKeyWithoutPlaintextRequest.SerializeToString,
             kmsgw_dot_v1_dot_crypto__service__pb2.GenerateDataKeyWithoutPlaintextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EncryptStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/kmsgw.v1.CryptoService/EncryptStream',
+            kmsgw_dot_v1_dot_crypto__service__pb2.EncryptStreamRequest.SerializeToString,
+            kmsgw_dot_v1_dot_crypto__service__pb2.EncryptStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecryptStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/kmsgw.v1.CryptoService/DecryptStream',
+            kmsgw_dot_v1_dot_crypto__service__pb2.DecryptStreamRequest.SerializeToString,
+            kmsgw_dot_v1_dot_crypto__service__pb2.DecryptStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewDataKeyLeases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kmsgw.v1.CryptoService/RenewDataKeyLeases',
+            kmsgw_dot_v1_dot_crypto__service__pb2.RenewDataKeyLeasesRequest.SerializeToString,
+            kmsgw_dot_v1_dot_crypto__service__pb2.RenewDataKeyLeasesResponse.FromString,
             options,
             channel_credentials,
             insecure,
