@@ -77,7 +77,7 @@ man: $(VENV)/.runs ## write the manual pages of kmsgw into build/man
 lock: $(VENV)/.develops ## pin the newest versions that pyproject.toml allows, with hashes
 	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --allow-unsafe --no-header --upgrade -o requirements.lock pyproject.toml
 	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --allow-unsafe --no-header --upgrade -c requirements.lock --extra demo -o requirements-demo.lock pyproject.toml
-	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --allow-unsafe --no-header --upgrade -c requirements-demo.lock --extra demo --extra dev -o requirements-dev.lock pyproject.toml
+	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --allow-unsafe --no-header --upgrade -c requirements-demo.lock --extra demo --extra tracing --extra dev -o requirements-dev.lock pyproject.toml
 
 clean: ## remove what was built; the virtual environment stays
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
