@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from kmsgw.v1 import crypto_batch_pb2 as kmsgw_dot_v1_dot_crypto__batch__pb2
 from kmsgw.v1 import crypto_service_pb2 as kmsgw_dot_v1_dot_crypto__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -81,6 +82,31 @@ class CryptoServiceStub:
                 '/kmsgw.v1.CryptoService/RenewDataKeyLeases',
                 request_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.RenewDataKeyLeasesRequest.SerializeToString,
                 response_deserializer=kmsgw_dot_v1_dot_crypto__service__pb2.RenewDataKeyLeasesResponse.FromString,
+                _registered_method=True)
+        self.BatchEncrypt = channel.unary_unary(
+                '/kmsgw.v1.CryptoService/BatchEncrypt',
+                request_serializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchEncryptRequest.SerializeToString,
+                response_deserializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchEncryptResponse.FromString,
+                _registered_method=True)
+        self.BatchDecrypt = channel.unary_unary(
+                '/kmsgw.v1.CryptoService/BatchDecrypt',
+                request_serializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchDecryptRequest.SerializeToString,
+                response_deserializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchDecryptResponse.FromString,
+                _registered_method=True)
+        self.BatchReEncrypt = channel.unary_unary(
+                '/kmsgw.v1.CryptoService/BatchReEncrypt',
+                request_serializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchReEncryptRequest.SerializeToString,
+                response_deserializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchReEncryptResponse.FromString,
+                _registered_method=True)
+        self.BatchRewrap = channel.unary_unary(
+                '/kmsgw.v1.CryptoService/BatchRewrap',
+                request_serializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchRewrapRequest.SerializeToString,
+                response_deserializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchRewrapResponse.FromString,
+                _registered_method=True)
+        self.BatchGenerateDataKey = channel.unary_unary(
+                '/kmsgw.v1.CryptoService/BatchGenerateDataKey',
+                request_serializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchGenerateDataKeyRequest.SerializeToString,
+                response_deserializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchGenerateDataKeyResponse.FromString,
                 _registered_method=True)
         self.ComputeMac = channel.unary_unary(
                 '/kmsgw.v1.CryptoService/ComputeMac',
@@ -172,6 +198,41 @@ class CryptoServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchEncrypt(self, request, context):
+        """Encrypts many values in one call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchDecrypt(self, request, context):
+        """Opens many envelopes in one call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchReEncrypt(self, request, context):
+        """Re-encrypts many envelopes in one call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchRewrap(self, request, context):
+        """Rewraps many envelopes in one call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGenerateDataKey(self, request, context):
+        """Makes many data keys in one call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ComputeMac(self, request, context):
         """Computes a keyed hash (HMAC-SHA-256) of a value: a blind index, by which equal values of one column can be found
         without decrypting. It stays the same when the key is rotated.
@@ -241,6 +302,31 @@ def add_CryptoServiceServicer_to_server(servicer, server):
                     servicer.RenewDataKeyLeases,
                     request_deserializer=kmsgw_dot_v1_dot_crypto__service__pb2.RenewDataKeyLeasesRequest.FromString,
                     response_serializer=kmsgw_dot_v1_dot_crypto__service__pb2.RenewDataKeyLeasesResponse.SerializeToString,
+            ),
+            'BatchEncrypt': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchEncrypt,
+                    request_deserializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchEncryptRequest.FromString,
+                    response_serializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchEncryptResponse.SerializeToString,
+            ),
+            'BatchDecrypt': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchDecrypt,
+                    request_deserializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchDecryptRequest.FromString,
+                    response_serializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchDecryptResponse.SerializeToString,
+            ),
+            'BatchReEncrypt': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchReEncrypt,
+                    request_deserializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchReEncryptRequest.FromString,
+                    response_serializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchReEncryptResponse.SerializeToString,
+            ),
+            'BatchRewrap': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchRewrap,
+                    request_deserializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchRewrapRequest.FromString,
+                    response_serializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchRewrapResponse.SerializeToString,
+            ),
+            'BatchGenerateDataKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGenerateDataKey,
+                    request_deserializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchGenerateDataKeyRequest.FromString,
+                    response_serializer=kmsgw_dot_v1_dot_crypto__batch__pb2.BatchGenerateDataKeyResponse.SerializeToString,
             ),
             'ComputeMac': grpc.unary_unary_rpc_method_handler(
                     servicer.ComputeMac,
@@ -504,6 +590,141 @@ class CryptoService:
             '/kmsgw.v1.CryptoService/RenewDataKeyLeases',
             kmsgw_dot_v1_dot_crypto__service__pb2.RenewDataKeyLeasesRequest.SerializeToString,
             kmsgw_dot_v1_dot_crypto__service__pb2.RenewDataKeyLeasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchEncrypt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kmsgw.v1.CryptoService/BatchEncrypt',
+            kmsgw_dot_v1_dot_crypto__batch__pb2.BatchEncryptRequest.SerializeToString,
+            kmsgw_dot_v1_dot_crypto__batch__pb2.BatchEncryptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchDecrypt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kmsgw.v1.CryptoService/BatchDecrypt',
+            kmsgw_dot_v1_dot_crypto__batch__pb2.BatchDecryptRequest.SerializeToString,
+            kmsgw_dot_v1_dot_crypto__batch__pb2.BatchDecryptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchReEncrypt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kmsgw.v1.CryptoService/BatchReEncrypt',
+            kmsgw_dot_v1_dot_crypto__batch__pb2.BatchReEncryptRequest.SerializeToString,
+            kmsgw_dot_v1_dot_crypto__batch__pb2.BatchReEncryptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchRewrap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kmsgw.v1.CryptoService/BatchRewrap',
+            kmsgw_dot_v1_dot_crypto__batch__pb2.BatchRewrapRequest.SerializeToString,
+            kmsgw_dot_v1_dot_crypto__batch__pb2.BatchRewrapResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGenerateDataKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kmsgw.v1.CryptoService/BatchGenerateDataKey',
+            kmsgw_dot_v1_dot_crypto__batch__pb2.BatchGenerateDataKeyRequest.SerializeToString,
+            kmsgw_dot_v1_dot_crypto__batch__pb2.BatchGenerateDataKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,
