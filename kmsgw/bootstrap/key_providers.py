@@ -1,7 +1,11 @@
-"""Key providers from their sections of the configuration, and the secrets that those name."""
+"""Key providers from their sections of the configuration, and the secrets that those name.
+
+What talks to a token or a server is imported where one is configured: a gateway starts the sooner without it.
+"""
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kmsgw.config import (
     Pkcs11Settings,
@@ -12,11 +16,12 @@ from kmsgw.config import (
 )
 from kmsgw.errors import ConfigurationError
 from kmsgw.providers.base import KeyProvider
-from kmsgw.providers.pkcs11 import MechanismChoice, Pkcs11Provider
 from kmsgw.providers.root_key import load_root_key_from_file, root_key_from_bytes, root_key_from_passphrase
 from kmsgw.providers.software import SoftwareProvider
-from kmsgw.providers.vault import AppRoleLogin, CertificateLogin, Login, VaultProvider
 from kmsgw.secret_file import read_secret_file
+
+if TYPE_CHECKING:
+    from kmsgw.providers.vault import Login
 
 _MAX_SECRET = 4096
 
@@ -26,6 +31,8 @@ def open_provider(name: str, settings: ProviderSettings) -> KeyProvider:
     if isinstance(settings, SoftwareSettings):
         return SoftwareProvider(name, _root_key(name, settings), development_only=not settings.allow_production)
     if isinstance(settings, Pkcs11Settings):
+        from kmsgw.providers.pkcs11 import MechanismChoice, Pkcs11Provider
+
         return Pkcs11Provider(
             name,
             module=settings.module,
@@ -35,6 +42,8 @@ def open_provider(name: str, settings: ProviderSettings) -> KeyProvider:
             mechanism=MechanismChoice(settings.mechanism),
             timeout_seconds=settings.timeout_seconds,
         )
+    from kmsgw.providers.vault import VaultProvider
+
     return VaultProvider(
         name=name,
         address=settings.address,
@@ -48,7 +57,9 @@ def open_provider(name: str, settings: ProviderSettings) -> KeyProvider:
     )
 
 
-def _vault_login(settings: VaultCertificateLogin | VaultAppRoleLogin) -> Login:
+def _vault_login(settings: VaultCertificateLogin | VaultAppRoleLogin) -> "Login":
+    from kmsgw.providers.vault import AppRoleLogin, CertificateLogin
+
     if isinstance(settings, VaultCertificateLogin):
         return CertificateLogin(settings.certificate, settings.private_key, settings.mount, settings.role)
     return AppRoleLogin(settings.role_id_file, settings.secret_id_file, settings.mount)

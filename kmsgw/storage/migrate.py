@@ -1,13 +1,11 @@
-"""Brings the schema up to date, safely with several processes and nodes starting at once."""
+"""Brings the schema up to date, safely with several processes and nodes starting at once.
+
+Alembic is imported where it is used: it takes a fifth of the time that a worker needs to start, and no worker migrates.
+"""
 
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
 from kmsgw.errors import ConfigurationError
@@ -16,6 +14,10 @@ from kmsgw.storage.connections import single_use_engine
 from kmsgw.storage.database import MIGRATING, SERVING, Database, SqliteFile, Timeouts
 from kmsgw.storage.faults import database_faults
 from kmsgw.storage.sqlite import create_file, require_folder
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
 _LOCK: Final = 0x6B6D736777
 """Number of the advisory lock on PostgreSQL: "kmsgw" in ASCII."""
@@ -48,27 +50,40 @@ def examine(database: Database, timeouts: Timeouts = SERVING) -> None:
         create_file(place)  # it is there: this looks at it and no more
     engine = single_use_engine(database, timeouts)
     with database_faults(), engine.connect() as connection, with_access(connection, Access.READ).begin():
-        _require_known(connection, ScriptDirectory.from_config(_configuration()))
+        _require_known(connection, _known(_configuration()))
 
 
-def _configuration() -> Config:
+def _configuration() -> "Config":
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", "kmsgw.storage:migrations")
     return config
 
 
+def _known(config: "Config") -> "ScriptDirectory":
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory.from_config(config)
+
+
 def _upgrade(connection: Connection, revision: str) -> None:
+    from alembic import command
+
     config = _configuration()
     config.attributes["connection"] = connection
-    _require_known(connection, ScriptDirectory.from_config(config))
+    _require_known(connection, _known(config))
     command.upgrade(config, revision)
 
 
-def _require_known(connection: Connection, known: ScriptDirectory) -> None:
+def _require_known(connection: Connection, known: "ScriptDirectory") -> None:
     """Raise `ConfigurationError` where the database was migrated by a version that knows more than this one.
 
     Older code would read newer rows wrongly, and could open what a newer version has closed.
     """
+    from alembic.runtime.migration import MigrationContext
+    from alembic.util import CommandError
+
     for revision in MigrationContext.configure(connection).get_current_heads():
         try:
             known.get_revision(revision)
