@@ -46,6 +46,7 @@ _FIXED = (
     "audit",
     "policy",
     "cache",
+    "data_keys",
     "officers",
     "approvals",
     "usage",
@@ -193,7 +194,7 @@ class Supervisor:
 
     def _accept(self, new: Settings) -> None:
         changed = [each for each in _FIXED if getattr(new, each) != getattr(self.settings, each)]
-        self.held.replace(self.settings.model_copy(update={"principals": new.principals}))
+        self.held.replace(self.settings.model_copy(update={"principals": new.principals, "limits": new.limits}))
         for slot in self.slots:
             if slot.process is not None:
                 slot.process.send_signal(signal.SIGHUP)

@@ -25,13 +25,16 @@ from kmsgw.authz import CurrentPolicies
 from kmsgw.bootstrap.gateway import Gateway
 from kmsgw.bootstrap.key_providers import open_provider
 from kmsgw.bootstrap.principals import Principals
+from kmsgw.bootstrap.protection import guarded, limits_of, places_of, queue_of
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.config import (
     ApprovalSettings,
+    DataKeySettings,
     Environment,
     Settings,
 )
 from kmsgw.errors import AuditUnavailable
+from kmsgw.model.data_key_limits import DataKeyLimits
 from kmsgw.model.officer import Lockout
 from kmsgw.operations.approval_ports import ApprovalStore
 from kmsgw.operations.approval_rules import ApprovalRule
@@ -54,10 +57,12 @@ from kmsgw.operations.wrap_allowance import StoredWraps
 from kmsgw.providers.base import KeyProvider
 from kmsgw.server.attendance import CodeGate, SessionGate
 from kmsgw.server.consent import ConsentGate
+from kmsgw.server.counted_refusals import CountedRefusals
 from kmsgw.server.direct import supported
 from kmsgw.server.grpc_server import GrpcServer
 from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, HealthMonitor
 from kmsgw.server.pipeline import Pipeline
+from kmsgw.server.quota import Quotas
 from kmsgw.server.rpcs import INLINE, SERVICES, rpc_table
 from kmsgw.server.tls import ServerCredentials
 from kmsgw.storage import Database, State, open_state
@@ -105,7 +110,9 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
     second_factor = SecondFactorOfOfficers(keys.state.officers, secrets, _officer_rules(settings))
     observe = _observer(settings, worker, identity, policies, keys, audit, health)
     operations = _operations(settings, identity, policies, keys, second_factor, observe)
-    pipeline = _pipeline(settings, operations, identity, policies, keys, audit, second_factor)
+    quotas = Quotas(limits_of(settings.limits, settings.server.workers))
+    refusals = CountedRefusals(audit)
+    pipeline = _pipeline(settings, operations, identity, policies, keys, audit, second_factor, quotas, refusals)
     return Gateway(
         settings,
         _server(settings, pipeline, identity, health, listen),
@@ -118,6 +125,8 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
         identity.authenticator,
         identity.rules,
         identity.revocation,
+        quotas,
+        refusals,
         _upkeep(settings, worker, keys, audit),
         keys.state.close,
         threading.Event(),
@@ -138,14 +147,16 @@ def _identity(settings: Settings) -> _Identity:
 
 
 def _keys(settings: Settings) -> _Keys:
-    providers = {name: open_provider(name, each) for name, each in settings.providers.items()}
+    opened = {name: open_provider(name, each) for name, each in settings.providers.items()}
+    places = places_of(opened, settings.server.threads)
+    providers = guarded(opened, places)
     state = open_state(Database.of_settings(settings.state))
     keyring = Keyring(state.keys, poll_seconds=settings.state.poll_ms / 1000)
     keyring.start()
     cache = settings.cache
     limits = CacheLimits(cache.max_messages, cache.max_bytes, cache.max_age_seconds, cache.entries)
     allowance = StoredWraps(state.usage.wraps)
-    data_keys = DataKeys(providers, limits, allowance=allowance)
+    data_keys = DataKeys(providers, limits, allowance=allowance, places=places)
     keyring.on_change(data_keys.forget)
     index_keys = IndexKeys(state.index_keys, data_keys, keyring, limits)
     keyring.on_change(index_keys.forget)
@@ -211,6 +222,7 @@ def _operations(
             providers=keys.providers,
             default_provider=settings.default_provider,
             data_keys=keys.data_keys,
+            data_key_limits=_data_key_limits(settings.data_keys),
             index_keys=keys.index_keys,
             authorizer=policies,
             requests=NodeRequests(settings.audit.folder),
@@ -226,6 +238,10 @@ def _operations(
     )
 
 
+def _data_key_limits(wanted: DataKeySettings) -> DataKeyLimits:
+    return DataKeyLimits(wanted.max_messages, wanted.max_bytes, wanted.max_age_seconds, wanted.lease_seconds)
+
+
 def _pipeline(
     settings: Settings,
     operations: Operations,
@@ -234,6 +250,8 @@ def _pipeline(
     keys: _Keys,
     audit: DurableLog,
     second_factor: SecondFactorOfOfficers,
+    quotas: Quotas,
+    refusals: CountedRefusals,
 ) -> Pipeline:
     required = _wants_second_factor(settings)
     # The code before the approval: asking for an approval is itself an act that wants the officer present.
@@ -247,6 +265,9 @@ def _pipeline(
         ContextDigest(context_key(settings.audit)),
         before_policy=[SessionGate(second_factor)] if required else [],
         after_policy=[*codes, _consent_gate(keys.state.approvals, settings.approvals)],
+        quotas=quotas,
+        refusals=refusals,
+        queue=queue_of(settings.server.threads),
     )
 
 
@@ -263,6 +284,8 @@ def _server(
         threads=wanted.threads,
         inline=INLINE if direct else frozenset(),
         max_connection_age_seconds=wanted.max_connection_age_seconds,
+        max_connections=wanted.max_connections,
+        max_streams=wanted.max_streams,
         register=(health.register, *((_register_reflection,) if wanted.reflection else ())),
     )
 

@@ -7,6 +7,7 @@ Relative paths are relative to the folder of the file.
 from kmsgw.config.gateway import (
     AuditSettings,
     CacheSettings,
+    DataKeySettings,
     PolicySettings,
     ServerSettings,
     StateSettings,
@@ -21,6 +22,7 @@ from kmsgw.config.key_providers import (
     VaultCertificateLogin,
     VaultSettings,
 )
+from kmsgw.config.limits import LimitOverrideSettings, LimitSettings
 from kmsgw.config.loading import Settings, load_settings, parse_settings
 from kmsgw.config.people import ApprovalSettings, MatchSettings, OfficerSettings, PrincipalSettings
 from kmsgw.config.section import Environment
@@ -29,7 +31,10 @@ __all__ = [
     "ApprovalSettings",
     "AuditSettings",
     "CacheSettings",
+    "DataKeySettings",
     "Environment",
+    "LimitOverrideSettings",
+    "LimitSettings",
     "MatchSettings",
     "OfficerSettings",
     "Pkcs11Settings",

@@ -22,6 +22,8 @@ class ServerSettings(Section):
     threads: int = Field(16, ge=1, le=256, description="Handler threads of a worker.")
     drain_seconds: float = Field(10.0, ge=0, le=600, description="Longest wait for calls in flight at a stop.")
     max_connection_age_seconds: int = Field(3600, ge=10, description="A connection is closed gracefully after this.")
+    max_connections: int = Field(10_000, ge=1, le=1_000_000, description="Connections of a worker; more are closed.")
+    max_streams: int = Field(1000, ge=1, le=100_000, description="Calls in flight on one connection; more wait.")
     reflection: bool = Field(True, description="Whether to serve gRPC reflection to authenticated callers.")
 
     @field_validator("listen")
@@ -98,6 +100,19 @@ class CacheSettings(Section):
     max_bytes: int = Field(1 << 34, ge=1, description="Bytes under one data key.")
     max_age_seconds: float = Field(300.0, ge=0, le=86_400, description="Age of a cached data key. 0 turns reuse off.")
     entries: int = Field(20_000, ge=1, le=10_000_000, description="Data keys held by a worker, each way.")
+
+
+class DataKeySettings(Section):
+    """``[data_keys]``: data keys that are handed to clients, which may set themselves narrower limits, never wider."""
+
+    max_messages: int = Field(1_000_000, ge=1, le=2**31, description="Values under one data key, in one client.")
+    max_bytes: int = Field(1 << 34, ge=1, le=2**62, description="Bytes of plaintext under one data key, in one client.")
+    max_age_seconds: float = Field(
+        300.0, ge=0, le=86_400, description="Longest that a client keeps a data key. 0: not at all."
+    )
+    lease_seconds: float = Field(
+        30.0, ge=0, le=3600, description="Longest that a client uses a data key without asking whether it still may."
+    )
 
 
 class UsageSettings(Section):

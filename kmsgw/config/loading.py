@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from kmsgw.config.gateway import (
     AuditSettings,
     CacheSettings,
+    DataKeySettings,
     PolicySettings,
     ServerSettings,
     StateSettings,
@@ -16,6 +17,7 @@ from kmsgw.config.gateway import (
     UsageSettings,
 )
 from kmsgw.config.key_providers import ProviderSettings, SoftwareSettings
+from kmsgw.config.limits import LimitSettings
 from kmsgw.config.people import ApprovalSettings, OfficerSettings, PrincipalSettings
 from kmsgw.config.section import Environment, Section, checked_name
 from kmsgw.errors import ConfigurationError
@@ -34,8 +36,10 @@ class Settings(Section):
     audit: AuditSettings = Field(default_factory=lambda: AuditSettings.model_validate({}))
     policy: PolicySettings = Field(default_factory=lambda: PolicySettings.model_validate({}))
     cache: CacheSettings = Field(default_factory=lambda: CacheSettings.model_validate({}))
+    data_keys: DataKeySettings = Field(default_factory=lambda: DataKeySettings.model_validate({}))
     officers: OfficerSettings = Field(default_factory=lambda: OfficerSettings.model_validate({}))
     approvals: ApprovalSettings = Field(default_factory=lambda: ApprovalSettings.model_validate({}))
+    limits: LimitSettings = Field(default_factory=lambda: LimitSettings.model_validate({}))
     usage: UsageSettings = Field(default_factory=lambda: UsageSettings.model_validate({}))
     providers: dict[str, ProviderSettings]
     principals: tuple[PrincipalSettings, ...]
@@ -54,6 +58,11 @@ class Settings(Section):
             f"principals.{each.id}.tenant: {RESERVED_TENANT} is the gateway's own"
             for each in self.principals
             if each.tenant == RESERVED_TENANT
+        ]
+        faults += [
+            f"limits.overrides.{place}.principals: no principal is named {name!r}"
+            for place, override in enumerate(self.limits.overrides)
+            for name in sorted(override.principals - set(ids))
         ]
         if self.environment is Environment.PRODUCTION:
             if self.officers.second_factor == "off":

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from kmsgw.model.data_key_limits import DataKeyLimits
 from kmsgw.model.key import KeyState
 from kmsgw.operations.approval_ports import ApprovalStore
 from kmsgw.operations.control.aliases import CreateAlias, DeleteAlias
@@ -27,6 +28,7 @@ from kmsgw.operations.data.encrypt import Encrypt
 from kmsgw.operations.data.generate_data_key import GenerateDataKey
 from kmsgw.operations.data.generate_random_bytes import GenerateRandomBytes
 from kmsgw.operations.data.re_encrypt import ReEncrypt
+from kmsgw.operations.data.renew_data_key_leases import RenewDataKeyLeases
 from kmsgw.operations.data.rewrap import Rewrap
 from kmsgw.operations.data.verify_mac import VerifyMac
 from kmsgw.operations.data_keys import DataKeys
@@ -47,6 +49,7 @@ class World:
     providers: Mapping[str, KeyProvider]
     default_provider: str
     data_keys: DataKeys
+    data_key_limits: DataKeyLimits
     index_keys: IndexKeys
     authorizer: Authorizer
     requests: RequestFinder
@@ -67,11 +70,14 @@ class Operations:
         opener = EnvelopeOpener(world.keyring, world.data_keys)
         writer = KeyWriter(world.store, world.keyring, world.providers)
         self.encrypt = Encrypt(world.data_keys, world.keyring)
-        self.decrypt = Decrypt(opener, world.keyring)
+        self.decrypt = Decrypt(opener, world.keyring, world.data_key_limits)
         self.re_encrypt = ReEncrypt(opener, world.data_keys)
         self.rewrap = Rewrap(opener, world.data_keys)
-        self.generate_data_key = GenerateDataKey(world.data_keys, world.keyring, with_plaintext=True)
+        self.generate_data_key = GenerateDataKey(
+            world.data_keys, world.keyring, with_plaintext=True, limits=world.data_key_limits
+        )
         self.generate_data_key_without_plaintext = GenerateDataKey(world.data_keys, world.keyring, with_plaintext=False)
+        self.renew_data_key_leases = RenewDataKeyLeases(world.keyring, world.authorizer, world.data_key_limits)
         self.generate_random_bytes = GenerateRandomBytes()
         self.compute_mac = ComputeMac(world.index_keys)
         self.verify_mac = VerifyMac(world.index_keys)

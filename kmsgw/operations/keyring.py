@@ -74,6 +74,10 @@ class Keyring:
         """Return a key as of the last look, however long ago that was, or None. For `UnitOfWork.get`."""
         return self._keys.get(key_id)
 
+    def leads_to(self, alias: str) -> str | None:
+        """Return the id of the key that an alias led to at the last look, or None."""
+        return self._aliases.get(alias)
+
     def is_named(self, key: Key, name: str) -> bool:
         """Tell whether a name is the id or an alias of a key.
 

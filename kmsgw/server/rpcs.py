@@ -10,7 +10,16 @@ from google.protobuf.message import Message
 from kmsgw.model.key import Key, KeyState
 from kmsgw.operations.catalogue import Operations
 from kmsgw.operations.verb import Operation
-from kmsgw.server import wire_approvals, wire_crypto, wire_import, wire_keys, wire_officers, wire_policy, wire_usage
+from kmsgw.server import (
+    wire_approvals,
+    wire_crypto,
+    wire_import,
+    wire_keys,
+    wire_leases,
+    wire_officers,
+    wire_policy,
+    wire_usage,
+)
 from kmsgw.v1 import (
     approval_service_pb2,
     crypto_service_pb2,
@@ -85,6 +94,12 @@ def rpc_table(operations: Operations) -> dict[str, Rpc]:
                 wire_crypto.generate_data_key_command,
                 operations.generate_data_key_without_plaintext,
                 wire_crypto.generate_data_key_without_plaintext_response,
+            ),
+            (
+                "RenewDataKeyLeases",
+                wire_leases.renew_data_key_leases_command,
+                operations.renew_data_key_leases,
+                wire_leases.renew_data_key_leases_response,
             ),
             (
                 "GenerateRandomBytes",

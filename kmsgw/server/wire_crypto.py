@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 
+from google.protobuf.duration_pb2 import Duration
+
 from kmsgw.envelope.format import parse_envelope
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
+from kmsgw.model.data_key_limits import DataKeyLimits
 from kmsgw.operations.data.compute_mac import ComputedMac, ComputeMacCommand
 from kmsgw.operations.data.decrypt import DecryptCommand, Decrypted
 from kmsgw.operations.data.encrypt import EncryptCommand, Encrypted
@@ -23,6 +26,22 @@ def context_of(pairs: Iterable[common_pb2.ContextPair]) -> EncryptionContext:
 def declaration_of(declared: common_pb2.AccessDeclaration) -> AccessDeclaration:
     """Return what a request declares. Raises `InvalidRequest` where it is malformed."""
     return AccessDeclaration(declared.purpose, declared.end_user)
+
+
+def duration(seconds: float) -> Duration:
+    """Write a time span."""
+    whole = int(seconds)
+    return Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))
+
+
+def limits_message(limits: DataKeyLimits) -> crypto_service_pb2.DataKeyLimits:
+    """Write what a client may do with a data key."""
+    return crypto_service_pb2.DataKeyLimits(
+        max_messages=limits.max_messages,
+        max_bytes=limits.max_bytes,
+        max_age=duration(limits.max_age_seconds),
+        lease=duration(limits.lease_seconds),
+    )
 
 
 def encrypt_command(request: crypto_service_pb2.EncryptRequest) -> EncryptCommand:
@@ -56,7 +75,10 @@ def decrypt_command(request: crypto_service_pb2.DecryptRequest) -> DecryptComman
 def decrypt_response(result: Decrypted) -> crypto_service_pb2.DecryptResponse:
     """Write a Decrypt response."""
     return crypto_service_pb2.DecryptResponse(
-        plaintext=result.plaintext, key_id=result.key_id, key_version=result.key_version
+        plaintext=result.plaintext,
+        key_id=result.key_id,
+        key_version=result.key_version,
+        limits=None if result.limits is None else limits_message(result.limits),
     )
 
 
@@ -117,6 +139,7 @@ def generate_data_key_response(result: GeneratedDataKey) -> crypto_service_pb2.G
         wrapped_data_key=result.wrapped,
         key_id=result.key_id,
         key_version=result.key_version,
+        limits=limits_message(result.limits),
     )
 
 

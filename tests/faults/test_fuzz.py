@@ -145,6 +145,16 @@ def seeds(target: Target) -> dict[str, Message]:
         "GenerateDataKeyWithoutPlaintext": crypto.GenerateDataKeyWithoutPlaintextRequest(key="ehr"),
         "ComputeMac": crypto.ComputeMacRequest(key="ehr", index="patient-number", value=b"4711", declaration=why),
         "VerifyMac": crypto.VerifyMacRequest(key="ehr", index="patient-number", value=b"4711", mac=bytes(32)),
+        "RenewDataKeyLeases": crypto.RenewDataKeyLeasesRequest(
+            leases=[
+                crypto.DataKeyLease(
+                    use=crypto.DATA_KEY_USE_SEAL, key_id="ehr", key_version=1, alias="alias/records", declaration=why
+                ),
+                crypto.DataKeyLease(
+                    use=crypto.DATA_KEY_USE_OPEN, key_id="ehr", key_version=1, encryption_context=pairs
+                ),
+            ]
+        ),
         "GenerateRandomBytes": crypto.GenerateRandomBytesRequest(length=16),
         "CreateKey": keys.CreateKeyRequest(key_id="made", labels={"a": "b"}, description="d", dry_run=True),
         "GetKey": keys.GetKeyRequest(key="control"),

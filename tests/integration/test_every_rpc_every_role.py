@@ -77,6 +77,7 @@ EXPECTED: Mapping[str, Expectation] = {
     "CryptoService/GenerateDataKeyWithoutPlaintext": only("ehr-writer", "ehr-datakeys"),
     "CryptoService/ComputeMac": only("ehr-search"),
     "CryptoService/VerifyMac": only("ehr-search"),
+    "CryptoService/RenewDataKeyLeases": for_all(EVERYBODY),  # policy is asked for each lease
     "CryptoService/GenerateRandomBytes": for_all(EVERY_SERVICE),
     "KeyService/CreateKey": only(OFFICER),
     "KeyService/GetKey": only(OFFICER, APPROVER, AUDITOR),
@@ -176,6 +177,9 @@ def a_request(method: str, walk: Walk) -> Message:
         "GenerateDataKeyWithoutPlaintext": lambda: crypto.GenerateDataKeyWithoutPlaintextRequest(key="walked"),
         "ComputeMac": lambda: crypto.ComputeMacRequest(key="walked", index="name", value=b"x"),
         "VerifyMac": lambda: crypto.VerifyMacRequest(key="walked", index="name", value=b"x", mac=bytes(32)),
+        "RenewDataKeyLeases": lambda: crypto.RenewDataKeyLeasesRequest(
+            leases=[crypto.DataKeyLease(use=crypto.DATA_KEY_USE_SEAL, key_id="walked", key_version=2)]
+        ),
         "GenerateRandomBytes": lambda: crypto.GenerateRandomBytesRequest(length=8),
         "CreateKey": lambda: keys.CreateKeyRequest(key_id="another", dry_run=True),
         "GetKey": lambda: keys.GetKeyRequest(key="alias/walked-away"),

@@ -9,6 +9,7 @@ from kmsgw.envelope.format import Envelope, Suite
 from kmsgw.errors import DecryptionFailed
 from kmsgw.model.access import Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
+from kmsgw.model.data_key_limits import KEEP_NOTHING, DataKeyLimits
 from kmsgw.model.key import Key
 from kmsgw.model.lifecycle import Act
 from kmsgw.operations.data_keys import DataKeys, open_version
@@ -28,11 +29,12 @@ class DecryptCommand:
 
 @dataclass(frozen=True, slots=True)
 class Decrypted:
-    """The plaintext (or the data key), and what it was under."""
+    """The plaintext (or the data key), and what it was under. ``limits`` only where it is a data key."""
 
     plaintext: bytes = field(repr=False)
     key_id: str
     key_version: int
+    limits: DataKeyLimits | None = None
 
 
 class EnvelopeOpener:
@@ -61,9 +63,10 @@ class Decrypt:
 
     changes_state: ClassVar[bool] = False
 
-    def __init__(self, opener: EnvelopeOpener, keyring: Keyring) -> None:
+    def __init__(self, opener: EnvelopeOpener, keyring: Keyring, data_key_limits: DataKeyLimits = KEEP_NOTHING) -> None:
         self._opener = opener
         self._keyring = keyring
+        self._data_key_limits = data_key_limits
 
     def accesses(self, command: DecryptCommand) -> Sequence[Access]:
         """Wants to decrypt under the envelope's key."""
@@ -75,4 +78,8 @@ class Decrypt:
         grant.trail.key_version = envelope.key_version
         if command.expected_key and not self._keyring.is_named(key, command.expected_key):
             raise DecryptionFailed
-        return Decrypted(self._opener.plaintext(envelope, key, command.context), key.key_id, envelope.key_version)
+        plaintext = self._opener.plaintext(envelope, key, command.context)
+        if envelope.suite is not Suite.WRAPPED_DATA_KEY:
+            return Decrypted(plaintext, key.key_id, envelope.key_version)
+        grant.trail.facts.update(self._data_key_limits.facts())
+        return Decrypted(plaintext, key.key_id, envelope.key_version, self._data_key_limits)

@@ -8,6 +8,7 @@ from kmsgw.envelope.binding import DataKeyHolder
 from kmsgw.envelope.format import wrapped_data_key
 from kmsgw.model.access import Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
+from kmsgw.model.data_key_limits import KEEP_NOTHING, DataKeyLimits
 from kmsgw.model.lifecycle import Act
 from kmsgw.operations.data_keys import DataKeys, sealing_key
 from kmsgw.operations.keyring import Keyring
@@ -26,12 +27,13 @@ class GenerateDataKeyCommand:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedDataKey:
-    """A data key, wrapped; ``plaintext`` is empty where it was not asked for."""
+    """A data key, wrapped; ``plaintext`` is empty where it was not asked for. ``limits`` are for who has it."""
 
     plaintext: bytes = field(repr=False)
     wrapped: bytes = field(repr=False)
     key_id: str
     key_version: int
+    limits: DataKeyLimits = KEEP_NOTHING
 
 
 class GenerateDataKey:
@@ -39,10 +41,13 @@ class GenerateDataKey:
 
     changes_state: ClassVar[bool] = False
 
-    def __init__(self, data_keys: DataKeys, keyring: Keyring, *, with_plaintext: bool) -> None:
+    def __init__(
+        self, data_keys: DataKeys, keyring: Keyring, *, with_plaintext: bool, limits: DataKeyLimits = KEEP_NOTHING
+    ) -> None:
         self._data_keys = data_keys
         self._keyring = keyring
         self._with_plaintext = with_plaintext
+        self._limits = limits
         self._action = Action.GENERATE_DATA_KEY if with_plaintext else Action.GENERATE_DATA_KEY_WITHOUT_PLAINTEXT
 
     def accesses(self, command: GenerateDataKeyCommand) -> Sequence[Access]:
@@ -55,5 +60,7 @@ class GenerateDataKey:
         made = self._data_keys.generate(key, command.context, DataKeyHolder.CLIENT, grant.trail)
         grant.trail.key_version = made.key_version
         wrapped = wrapped_data_key(key.key_id, made.key_version, made.wrapped).encode()
-        plaintext = made.plaintext if self._with_plaintext else b""
-        return GeneratedDataKey(plaintext, wrapped, key.key_id, made.key_version)
+        if not self._with_plaintext:
+            return GeneratedDataKey(b"", wrapped, key.key_id, made.key_version)
+        grant.trail.facts.update(self._limits.facts())
+        return GeneratedDataKey(made.plaintext, wrapped, key.key_id, made.key_version, self._limits)
