@@ -20,13 +20,18 @@ from kmsgw.model.context import EncryptionContext
 DATA_KEY_BYTES = 32
 _MESSAGE_KEY_BYTES = 32
 _INFO = b"kmsgw/message/v1"
+_STREAM_INFO = b"kmsgw/stream/v1"
 _NONCE = bytes(12)
 _SHA256 = SHA256()
 
 
-def derive_message_key(data_key: bytes, salt: bytes) -> tuple[bytes, bytes]:
-    """Return message key and commitment, 32 bytes each: HKDF-SHA-256 of the data key, info ``kmsgw/message/v1``."""
-    derived = HKDF(_SHA256, _MESSAGE_KEY_BYTES + COMMITMENT_BYTES, salt, _INFO).derive(data_key)
+def derive_message_key(data_key: bytes, salt: bytes, *, stream: bool = False) -> tuple[bytes, bytes]:
+    """Return message key and commitment, 32 bytes each: HKDF-SHA-256 of the data key, info ``kmsgw/message/v1``.
+
+    The key of a stream has the info ``kmsgw/stream/v1``: no header can make a stream of a message or a message of one.
+    """
+    info = _STREAM_INFO if stream else _INFO
+    derived = HKDF(_SHA256, _MESSAGE_KEY_BYTES + COMMITMENT_BYTES, salt, info).derive(data_key)
     return derived[:_MESSAGE_KEY_BYTES], derived[_MESSAGE_KEY_BYTES:]
 
 
@@ -61,7 +66,7 @@ def seal_value(
 
 def open_value(data_key: bytes, envelope: Envelope, context: EncryptionContext) -> bytes:
     """Return the plaintext of an envelope. Raises `DecryptionFailed` whatever the cause."""
-    message_key = _committed_message_key(data_key, envelope)
+    message_key = committed_key(data_key, envelope)
     try:
         return AESGCM(message_key).decrypt(_NONCE, envelope.payload, envelope.bound + context.canonical)
     except InvalidTag:
@@ -70,11 +75,12 @@ def open_value(data_key: bytes, envelope: Envelope, context: EncryptionContext) 
 
 def check_commitment(data_key: bytes, envelope: Envelope) -> None:
     """Raise `DecryptionFailed` where the envelope was not made with this data key."""
-    _committed_message_key(data_key, envelope)
+    committed_key(data_key, envelope)
 
 
-def _committed_message_key(data_key: bytes, envelope: Envelope) -> bytes:
-    message_key, commitment = derive_message_key(data_key, envelope.salt)
+def committed_key(data_key: bytes, envelope: Envelope) -> bytes:
+    """Return the key of a message or stream. Raises `DecryptionFailed` where it was not made with this data key."""
+    message_key, commitment = derive_message_key(data_key, envelope.salt, stream=envelope.suite.is_stream)
     if not hmac.compare_digest(commitment, envelope.commitment):
         raise DecryptionFailed
     return message_key

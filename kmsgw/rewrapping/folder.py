@@ -206,7 +206,7 @@ class Folder(Source[File]):
             text = self._text_form is not None and self._text_form.recognises(data)
             if text:
                 data = self._decoded(data + file.read(MAX_TEXT_BYTES + 1))
-        return (header_of(parse_envelope(data)) if data else b""), text
+        return (header_of(parse_envelope(data, stream=True)) if data else b""), text
 
     def _decoded(self, data: bytes) -> bytes:
         assert self._text_form is not None
@@ -245,7 +245,7 @@ class Folder(Source[File]):
     def _copy(self, file: BinaryIO, made: BinaryIO, row: File, wrapping: Wrapping) -> bool:
         if row.text:
             assert self._text_form is not None
-            envelope = parse_envelope(self._decoded(file.read(MAX_TEXT_BYTES + 1)))
+            envelope = parse_envelope(self._decoded(file.read(MAX_TEXT_BYTES + 1)), stream=True)
             if header_of(envelope) != row.header:
                 return False
             made.write(self._text_form.encode(envelope.with_wrapping(wrapping.key_version, wrapping.wrapped).encode()))

@@ -50,10 +50,10 @@ class TextForm(Protocol):
 def envelope_of(stored: str | bytes, encoding: TextEncoding) -> Envelope:
     """Parse a stored value: bytes as they are or as encoded text, or text. Raises `EnvelopeMalformed`."""
     if isinstance(stored, str):
-        return parse_envelope(encoding.to_bytes(stored))
+        return parse_envelope(encoding.to_bytes(stored), stream=True)
     if stored.startswith(MAGIC):
-        return parse_envelope(stored)
-    return parse_envelope(encoding.to_bytes(stored.decode("latin-1")))
+        return parse_envelope(stored, stream=True)
+    return parse_envelope(encoding.to_bytes(stored.decode("latin-1")), stream=True)
 
 
 def stored_with(stored: str | bytes, envelope: Envelope, wrapping: Wrapping, encoding: TextEncoding) -> str | bytes:

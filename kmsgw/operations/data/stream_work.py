@@ -1,0 +1,30 @@
+"""What a stream does once it is allowed: it takes pieces, gives pieces, and ends when its key may no longer be used."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from kmsgw.model.key import Key
+
+
+class StreamWork(Protocol):
+    """One stream on its way. For one thread at a time.
+
+    ``plaintext_bytes`` and ``stream_bytes`` count what passed, the latter with the header.
+    """
+
+    key_id: str
+    key_version: int
+    plaintext_bytes: int
+    stream_bytes: int
+
+    def begin(self) -> Iterator[bytes]:
+        """Yield what goes first."""
+
+    def update(self, piece: bytes) -> Iterator[bytes]:
+        """Take the next piece and yield what it completes."""
+
+    def finish(self) -> Iterator[bytes]:
+        """Yield what goes last. What came before is whole only once this has ended without an error."""
+
+    def require_key(self, key: Key) -> None:
+        """Raise `FailedPrecondition` where the key, as it is now, may not be used for this any more."""
