@@ -15,6 +15,7 @@ from kmsgw.audit.durable_files import SyncFailedError
 from kmsgw.audit.wal import LogLostError, NoRoomError
 from kmsgw.clock import Clock
 from kmsgw.errors import AuditUnavailable, InternalError
+from kmsgw.telemetry.meters import AuditMeter
 from kmsgw.tlog.tiles import ENTRY_LIMIT
 
 HELD_LIMIT = 64 * 1024 * 1024
@@ -33,12 +34,13 @@ def _unavailable(message: str, advice: str) -> AuditUnavailable:
 class _Group:
     """Entries that become durable together, and those who wait for them."""
 
-    __slots__ = ("changed", "entries", "first", "uses")
+    __slots__ = ("changed", "entries", "first", "since", "uses")
 
     def __init__(self, first: int, lock: threading.Lock) -> None:
         self.first = first
         self.entries: list[bytes] = []
         self.uses: list[object] = []
+        self.since = 0.0
         self.changed = threading.Condition(lock)
 
 
@@ -57,12 +59,14 @@ class GroupCommit:
         on_fatal: Callable[[str], None],
         *,
         waiting: Sequence[bytes] = (),
+        meter: AuditMeter | None = None,
     ) -> None:
         """Queue for `write`. The log has `first` entries in tiles and `waiting` without; tickets go on from there.
 
         `write` makes a group durable and raises what `WriteAheadFile.append` raises. `on_fatal` is told, once and
-        outside of every lock, when nobody can know any more what is on disk.
+        outside of every lock, when nobody can know any more what is on disk. `meter` counts the groups.
         """
+        self._meter = meter or AuditMeter()
         self._write = write
         self._clock = clock
         self._on_fatal = on_fatal
@@ -104,6 +108,8 @@ class GroupCommit:
                     self._refused_uses.append(use)
                 raise _unavailable("The audit log's disk does not keep up.", _ROOM_ADVICE)
             self._held += length
+            if not self._queued.entries:
+                self._queued.since = self._clock.monotonic()
             self._queued.entries.append(entry)
             if use is not None:
                 self._queued.uses.append(use)
@@ -167,7 +173,10 @@ class GroupCommit:
         full = False
         try:
             if group.entries:
+                began = self._clock.monotonic()
                 self._write(group.entries)
+                ended = self._clock.monotonic()
+                self._meter.flushed(len(group.entries), ended - began, ended - group.since)
             lost = fatal = ""
         except NoRoomError:
             full, lost, fatal = True, "", ""

@@ -17,6 +17,7 @@ from kmsgw.audit.record import AuditRecord, Outcome
 from kmsgw.audit.wal import LogLostError, Sync
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import AuditUnavailable
+from kmsgw.telemetry.meters import AuditMeter
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.reader import LogReader
 
@@ -35,7 +36,14 @@ class DurableLog:
     """One worker's log in a folder of its own, which no other process may write. Safe for threads; see `open`."""
 
     def __init__(
-        self, folder: Path, lock: int, opened: OpenedLog, origin: str, clock: Clock, on_fatal: Callable[[str], None]
+        self,
+        folder: Path,
+        lock: int,
+        opened: OpenedLog,
+        origin: str,
+        clock: Clock,
+        on_fatal: Callable[[str], None],
+        meter: AuditMeter | None = None,
     ) -> None:
         self._folder = folder
         self._lock = lock
@@ -44,7 +52,9 @@ class DurableLog:
         self._origin = origin
         self._clock = clock
         self._on_fatal = on_fatal
-        self._commit = GroupCommit(opened.wal.append, opened.integrator.size, clock, self._end, waiting=opened.waiting)
+        self._commit = GroupCommit(
+            opened.wal.append, opened.integrator.size, clock, self._end, waiting=opened.waiting, meter=meter
+        )
         self._wal_limit = WAL_LIMIT
         self._integrating = threading.Lock()
         self._integration_fault = ""
@@ -66,12 +76,13 @@ class DurableLog:
         interval: float | None = INTEGRATION_SECONDS,
         wal_limit: int = WAL_LIMIT,
         sync: Sync = os.fdatasync,
+        meter: AuditMeter | None = None,
     ) -> "DurableLog":
         """Open or make the log of `origin` in `folder`, signed with the seed in `key_file`, outside the folder.
 
         `on_fatal` is told why, at most once a fault, when a flush failed or nobody can know what is on disk: the
         worker must end then. `interval` is in seconds; None starts no thread, and `integrate` must be called. `sync`
-        is what makes a file durable; tests make it fail.
+        is what makes a file durable; tests make it fail. `meter` counts groups of entries.
 
         Raises `AuditDamaged` where the log contradicts itself, `ConfigurationError` where the key file can't be used,
         `AuditUnavailable` where another process has the log or its files can't be written. Never waits.
@@ -79,7 +90,7 @@ class DurableLog:
         lock = take_lock(folder)
         try:
             opened = open_log_files(folder, origin, key_file, sync)
-            log = cls(folder, lock, opened, origin, clock, on_fatal)
+            log = cls(folder, lock, opened, origin, clock, on_fatal, meter)
             log._wal_limit = wal_limit
             if opened.torn:
                 log.wait(log.append(log._note(f"{folder / 'wal'}: {opened.torn}.")))
@@ -101,6 +112,11 @@ class DurableLog:
     def size(self) -> int:
         """Entries that are durable."""
         return self._commit.size
+
+    @property
+    def dropped(self) -> int:
+        """Entries that were refused for want of room since the start."""
+        return self._commit.dropped
 
     @property
     def checkpoint_size(self) -> int:

@@ -9,6 +9,7 @@ from kmsgw.authz.engine import CedarAuthorizer
 from kmsgw.authz.load import load_policies
 from kmsgw.errors import ConfigurationError
 from kmsgw.model.access import AccessRequest, Decision, PolicyText
+from kmsgw.telemetry.meters import Lookups
 
 _LOG = logging.getLogger(__name__)
 
@@ -16,14 +17,16 @@ _LOG = logging.getLogger(__name__)
 class CurrentPolicies:
     """Decides by the newest policies that were in order. See the port `Authorizer`.
 
-    Raises `ConfigurationError` where the first policies are broken: a gateway does not start without any.
+    ``lookups`` counts how often a decision was in the cache. Raises `ConfigurationError` where the first policies are
+    broken: a gateway does not start without any.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._reloading = threading.Lock()
         self._fault: ConfigurationError | None = None
-        self._authorizer = CedarAuthorizer(load_policies(folder))
+        self.lookups = Lookups()
+        self._authorizer = CedarAuthorizer(load_policies(folder), self.lookups)
 
     @property
     def digest(self) -> str:
@@ -67,6 +70,6 @@ class CurrentPolicies:
                 return False
             self._fault = None
             if bundle.digest != self._authorizer.digest:
-                self._authorizer = CedarAuthorizer(bundle)
+                self._authorizer = CedarAuthorizer(bundle, self.lookups)
                 _LOG.info("policies in force: %s", bundle.digest)
             return True

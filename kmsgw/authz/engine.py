@@ -18,6 +18,7 @@ from kmsgw.authz.index import Candidates, ScopeIndex
 from kmsgw.authz.load import PolicyBundle
 from kmsgw.authz.schema import Exposure, entity_json, tenant_json
 from kmsgw.model.access import AccessRequest, DecidingPolicy, Decision, PolicyText, PrincipalKind
+from kmsgw.telemetry.meters import Lookups
 
 CACHED_DECISIONS: Final = 8192
 """Decisions in one of the two generations of the cache: at most about 6 MiB each."""
@@ -46,7 +47,9 @@ class _EngineFault(Exception):
 class CedarAuthorizer:
     """The policies of one bundle. Safe to share among threads. See the port `Authorizer`."""
 
-    def __init__(self, bundle: PolicyBundle) -> None:
+    def __init__(self, bundle: PolicyBundle, lookups: Lookups | None = None) -> None:
+        """Decide by a bundle; `lookups` counts how often a decision was in the cache."""
+        self._lookups = lookups or Lookups()
         self._bundle = bundle
         # Enums hash in Python code, which is a third of a hit; a member lives for ever, so its address names it.
         self._exposures = {id(action): exposure for action, exposure in bundle.exposures.items()}
@@ -73,7 +76,9 @@ class CedarAuthorizer:
         view = self._view(request)
         decision = self._decisions.get(view)
         if decision is None:
-            decision = self._decide_anew(view)
+            self._lookups.misses += 1
+            return self._decide_anew(view)
+        self._lookups.hits += 1
         return decision
 
     def explain(self, request: AccessRequest, decision: Decision) -> str:
