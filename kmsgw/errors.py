@@ -75,6 +75,8 @@ class Reason(StrEnum):
     KEY_CHANGED = "KEY_CHANGED"
     ALIAS_EXISTS = "ALIAS_EXISTS"
     LIMIT_REACHED = "LIMIT_REACHED"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
+    OVERLOADED = "OVERLOADED"
     REQUEST_UNKNOWN = "REQUEST_UNKNOWN"
     PROVIDER_UNKNOWN = "PROVIDER_UNKNOWN"
     PROVIDER_UNAVAILABLE = "PROVIDER_UNAVAILABLE"
@@ -213,6 +215,22 @@ class ResourceExhausted(KmsgwError):
 
     status = Status.RESOURCE_EXHAUSTED
     default_reason = Reason.LIMIT_REACHED
+
+
+class Overloaded(ResourceExhausted):
+    """More is asked for than there is room for now: refused before anything was done. Always with ``retry_after``."""
+
+    default_reason = Reason.OVERLOADED
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Reason | None = None,
+        advice: str = "Wait as long as the answer says, and send fewer calls at once.",
+        retry_after: float = 1.0,
+    ) -> None:
+        super().__init__(message, reason=reason, advice=advice, retry_after=retry_after)
 
 
 class Unavailable(KmsgwError):

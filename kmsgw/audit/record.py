@@ -52,7 +52,8 @@ class AuditRecord(NamedTuple):
     from `ContextDigest`. `change` says what a change of state changed, and why. `peer` is the caller's address. `note`
     says what happened to the log itself, in records that no request made, or why a name was refused. `sealed_bytes` is
     plaintext that the gateway sealed; `wraps` are data keys that were wrapped under `key_version`, whatever became of
-    the request: usage is counted from them.
+    the request: usage is counted from them. `refusals` is how many refusals one record stands for
+    (`kmsgw.server.counted_refusals`).
     """
 
     time: datetime
@@ -82,6 +83,7 @@ class AuditRecord(NamedTuple):
     source_context_hmac: str = ""
     sealed_bytes: int = 0
     wraps: int = 0
+    refusals: int = 0
 
     def encode(self) -> bytes:
         """Return the entry: one line without a newline, under 32 KiB whatever the record holds.
@@ -147,6 +149,7 @@ _RARE = (
     "source_key_version",
     "source_context_hmac",
     "change",
+    "refusals",
 )
 
 RECORD_FIELDS = frozenset(AuditRecord._fields) | {"truncated"}

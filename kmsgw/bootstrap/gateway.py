@@ -11,6 +11,7 @@ from kmsgw.authn.files import RevocationFiles
 from kmsgw.authn.rules import PrincipalRules
 from kmsgw.authz import CurrentPolicies
 from kmsgw.bootstrap.principals import Principals
+from kmsgw.bootstrap.protection import limits_of
 from kmsgw.config import (
     Settings,
 )
@@ -18,8 +19,10 @@ from kmsgw.errors import AuditUnavailable, ConfigurationError, KmsgwError
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.upkeep import Upkeep
 from kmsgw.providers.base import KeyProvider
+from kmsgw.server.counted_refusals import CountedRefusals
 from kmsgw.server.grpc_server import GrpcServer
 from kmsgw.server.health import HealthMonitor
+from kmsgw.server.quota import Quotas
 
 _LOG = logging.getLogger(__name__)
 _WATCH_SECONDS = 1.0
@@ -41,6 +44,8 @@ class Gateway:
     authenticator: Authenticator
     rules: PrincipalRules
     revocation: RevocationFiles | None
+    quotas: Quotas
+    refusals: CountedRefusals
     upkeep: Upkeep
     close_store: Callable[[], None]
     stopped: threading.Event
@@ -48,12 +53,13 @@ class Gateway:
     def start(self) -> None:
         """Serve. Raises `StateUnavailable` without database."""
         self.upkeep.begin()
+        self.refusals.start()
         self.health.start()
         threading.Thread(target=self._watch_revocation, name="revocation", daemon=True).start()
         self.server.start()
 
     def reload(self, settings: Settings) -> None:
-        """Take over principals, CRL and policies. Raises `ConfigurationError` and keeps what is in force."""
+        """Take over principals, limits, CRL and policies. Raises `ConfigurationError` and keeps what is in force."""
         rules = PrincipalRules(settings.principals)
         if not self.policies.reload():
             fault = self.policies.fault
@@ -62,6 +68,7 @@ class Gateway:
             self.revocation.refresh(now=True)
         self.rules = rules
         self.principals.replace(settings.principals)
+        self.quotas.replace(limits_of(settings.limits, self.settings.server.workers))
         self.authenticator.replace(rules, self.revocation.current if self.revocation is not None else None)
         _LOG.info("reloaded; policies %s", self.policies.digest[:12])
 
@@ -75,6 +82,7 @@ class Gateway:
         self.keyring.stop()
         # After the last answer, so that the last checkpoint holds all of them.
         try:
+            self.refusals.stop()
             self.audit.close()
         except AuditUnavailable as error:
             # Entries were refused for want of room or by a fault. Their callers were told, each in its call.

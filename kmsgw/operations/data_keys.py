@@ -13,6 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
@@ -20,15 +21,16 @@ from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.envelope.aead import new_data_key
 from kmsgw.envelope.binding import DataKeyHolder, wrap_aad
 from kmsgw.envelope.format import Envelope
-from kmsgw.errors import DecryptionFailed, FailedPrecondition, ProviderUnavailable, Reason
+from kmsgw.errors import DecryptionFailed, FailedPrecondition, Overloaded, ProviderUnavailable, Reason
 from kmsgw.model.context import EncryptionContext
 from kmsgw.model.key import Key, KeyVersion
 from kmsgw.model.lifecycle import Act, opening_version, sealing_version
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.verb import Trail
-from kmsgw.operations.waiting import before_waiting
+from kmsgw.operations.waiting import before_waiting, current_caller
 from kmsgw.operations.wrap_allowance import UNLIMITED, WrapAllowance
 from kmsgw.providers.base import KeyProvider, MaterialRef
+from kmsgw.providers.places import GRACE_SECONDS, Places
 
 EntryT = TypeVar("EntryT")
 _WAIT_SECONDS = 30.0
@@ -57,26 +59,38 @@ class WrappedDataKey:
     bytes_left: int = 0
 
 
+class _Flight(Future[EntryT]):
+    """A call that others wait for as well. ``began`` is by the monotonic clock."""
+
+    began: float = 0.0
+
+
 class _SingleFlight(Generic[EntryT]):
-    """Makes one call for many who want the same thing at the same time."""
+    """Makes one call for many who want the same thing at the same time.
 
-    def __init__(self) -> None:
-        self._flights: dict[Hashable, Future[EntryT]] = {}
+    Who waits for another's call holds a thread as well. For a grace that is free, while the call takes no longer than
+    calls of a lively provider do; after that it wants one of the provider's places.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._flights: dict[Hashable, _Flight[EntryT]] = {}
         self._lock = threading.Lock()
+        self._clock = clock
 
-    def do(self, what: Hashable, make: Callable[[], EntryT]) -> EntryT:
-        """Return what `make` makes, or what another caller's `make` made meanwhile; both fail alike."""
+    def do(self, what: Hashable, make: Callable[[], EntryT], places: Places | None) -> EntryT:
+        """Return what `make` makes, or what another caller's `make` made meanwhile; both fail alike.
+
+        Raises `Overloaded` where another's call takes long, and too many wait for the provider already.
+        """
         before_waiting()
         with self._lock:
             flight = self._flights.get(what)
             leads = flight is None
             if flight is None:
-                flight = self._flights[what] = Future()
+                flight = self._flights[what] = _Flight()
+                flight.began = self._clock.monotonic()
         if not leads:
-            try:
-                return flight.result(timeout=_WAIT_SECONDS)
-            except TimeoutError:
-                raise ProviderUnavailable("The key provider is slow to answer.") from None
+            return self._follow(flight, places)
         try:
             made = make()
         except BaseException as error:
@@ -89,6 +103,16 @@ class _SingleFlight(Generic[EntryT]):
             with self._lock:
                 del self._flights[what]
 
+    def _follow(self, flight: _Flight[EntryT], places: Places | None) -> EntryT:
+        free = max(0.0, flight.began + GRACE_SECONDS - self._clock.monotonic())
+        if wait_for([flight], free).not_done and places is not None:
+            with places.place(current_caller()):
+                wait_for([flight], _WAIT_SECONDS)
+        try:
+            return flight.result(timeout=_WAIT_SECONDS if places is None else 0.0)
+        except TimeoutError:
+            raise ProviderUnavailable("The key provider is slow to answer.") from None
+
 
 class DataKeys:
     """The data keys of one worker. Safe for threads; no lock is held over a provider call."""
@@ -99,17 +123,20 @@ class DataKeys:
         limits: CacheLimits,
         *,
         allowance: WrapAllowance = UNLIMITED,
+        places: Mapping[str, Places] | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        """`places` are those of the providers, by their names: who waits for another's call takes them too."""
         self._providers = providers
+        self._places = places or {}
         self._allowance = allowance
         self._limits = limits
         self._clock = clock
         self._lock = threading.Lock()
         self._sealing: OrderedDict[tuple[str, int, int, bytes], WrappedDataKey] = OrderedDict()
         self._opening: OrderedDict[tuple[str, bytes], tuple[float, bytes]] = OrderedDict()
-        self._sealing_flights: _SingleFlight[WrappedDataKey] = _SingleFlight()
-        self._opening_flights: _SingleFlight[bytes] = _SingleFlight()
+        self._sealing_flights: _SingleFlight[WrappedDataKey] = _SingleFlight(clock)
+        self._opening_flights: _SingleFlight[bytes] = _SingleFlight(clock)
 
     def provider_of(self, key: Key) -> KeyProvider:
         """Return the provider that holds a key. Raises `FailedPrecondition` where it is not configured here."""
@@ -140,7 +167,11 @@ class DataKeys:
         trail.key_version = version.version
         trail.wraps += 1
         aad = wrap_aad(holder, key.tenant, key.key_id, version.version, context)
-        return self.provider_of(key).wrap(_material(key, version), data_key, aad)
+        try:
+            return self.provider_of(key).wrap(_material(key, version), data_key, aad)
+        except Overloaded:
+            trail.wraps -= 1  # of this one it is known: the provider was not asked
+            raise
 
     def for_sealing(self, key: Key, context: EncryptionContext, size: int, trail: Trail) -> WrappedDataKey:
         """Return a data key for one message of `size` bytes: a cached one, or a new one."""
@@ -148,7 +179,7 @@ class DataKeys:
         if found is not None:
             return found
         place = _sealing_place(key, context)
-        self._sealing_flights.do(place, lambda: self._fill_sealing(key, context, trail))
+        self._sealing_flights.do(place, lambda: self._fill_sealing(key, context, trail), self._places.get(key.provider))
         # Another may have used it up at once, where the limit is small; then this message gets one of its own.
         return self.cached_for_sealing(key, context, size) or self.generate(key, context, DataKeyHolder.GATEWAY, trail)
 
@@ -175,7 +206,11 @@ class DataKeys:
         if found is not None:
             return found
         material = _material(key, version)
-        return self._opening_flights.do(place, lambda: self._fill_opening(place, key, material, envelope.wrapped, aad))
+        return self._opening_flights.do(
+            place,
+            lambda: self._fill_opening(place, key, material, envelope.wrapped, aad),
+            self._places.get(key.provider),
+        )
 
     def _cached_for_opening(self, place: tuple[str, bytes]) -> bytes | None:
         with self._lock:

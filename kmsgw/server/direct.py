@@ -22,7 +22,7 @@ from grpc import _server as grpc_internals
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from kmsgw.clock import SYSTEM_CLOCK
-from kmsgw.errors import KmsgwError, ResourceExhausted
+from kmsgw.errors import KmsgwError, Overloaded, Reason
 from kmsgw.operations.waiting import WouldWait, become_impatient
 from kmsgw.server.gates import Proof
 from kmsgw.server.pipeline import Call, Pipeline, Reply
@@ -163,11 +163,14 @@ class DirectLoop:
         try:
             reply = self._pipeline.begin(call)
         except WouldWait:
-            self._threads.submit(self._answer_patiently, rpc, call)
-        else:
-            if not self._answered:
-                self._first_answered = SYSTEM_CLOCK.monotonic()
-            self._answered.append((rpc, reply))
+            place = self._pipeline.queue(call)
+            if isinstance(place, str):
+                self._threads.submit(self._answer_patiently, rpc, call, place)
+                return None, ()
+            reply = place
+        if not self._answered:
+            self._first_answered = SYSTEM_CLOCK.monotonic()
+        self._answered.append((rpc, reply))
         return None, ()
 
     def _is_time(self) -> bool:
@@ -198,8 +201,12 @@ class DirectLoop:
                 except Exception:  # noqa: BLE001  without this thread nobody would be answered any more
                     _LOG.exception("an answer could not be sent")
 
-    def _answer_patiently(self, rpc: _Rpc, call: Call) -> None:
-        self._send(rpc, self._pipeline.handle(call))
+    def _answer_patiently(self, rpc: _Rpc, call: Call, place: str) -> None:
+        try:
+            reply = self._pipeline.handle(call)
+        finally:
+            self._pipeline.leave_queue(place)
+        self._send(rpc, reply)
 
     def _send(self, rpc: _Rpc, reply: Reply) -> None:
         """Send an answer, and forget the call when it has left."""
@@ -241,7 +248,10 @@ class DirectLoop:
         rpc.event.call.start_server_batch((*operations, close), lambda _: (rpc, ()))
 
 
-def _overdue() -> ResourceExhausted:
-    return ResourceExhausted(
-        "The message of the call did not come.", advice="Send the message with the call.", retry_after=1.0
+def _overdue() -> Overloaded:
+    return Overloaded(
+        "The message of the call did not come.",
+        reason=Reason.LIMIT_REACHED,
+        advice="Send the message with the call.",
+        retry_after=1.0,
     )

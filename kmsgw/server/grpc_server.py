@@ -161,6 +161,8 @@ class GrpcServer:
         *,
         threads: int,
         max_connection_age_seconds: int,
+        max_connections: int = 10_000,
+        max_streams: int = 1000,
         inline: frozenset[str] = frozenset(),
         register: tuple[Callable[[grpc.Server], None], ...] = (),
     ) -> None:
@@ -173,7 +175,8 @@ class GrpcServer:
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_concurrent_streams", 1000),
+                ("grpc.max_concurrent_streams", max_streams),
+                ("grpc.max_allowed_incoming_connections", max_connections),
                 ("grpc.max_metadata_size", 16 * 1024),
                 ("grpc.max_connection_age_ms", max_connection_age_seconds * 1000),
                 ("grpc.max_connection_age_grace_ms", 60_000),

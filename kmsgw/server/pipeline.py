@@ -7,6 +7,7 @@ waits for it, so that a transport which serves many calls at once can flush once
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -23,8 +24,10 @@ from kmsgw.errors import (
     InvalidRequest,
     KmsgwError,
     MethodUnknown,
+    Overloaded,
     Reason,
     Status,
+    Unauthenticated,
 )
 from kmsgw.model.access import AccessRequest, Principal, PrincipalKind
 from kmsgw.model.key import Key
@@ -33,8 +36,10 @@ from kmsgw.model.request_id import new_request_id
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import AuditLog, Authorizer
 from kmsgw.operations.verb import NO_SUCH_KEY, Access, Grant, Trail
-from kmsgw.operations.waiting import WouldWait
+from kmsgw.operations.waiting import WouldWait, work_for
+from kmsgw.server.counted_refusals import CountedRefusals, Kind
 from kmsgw.server.gates import Gate, Petition, Proof
+from kmsgw.server.quota import Ceiling, Quotas
 from kmsgw.server.rpcs import MAX_REQUEST_BYTES, Rpc
 
 _LOG = logging.getLogger(__name__)
@@ -43,6 +48,8 @@ KnownT = TypeVar("KnownT")
 
 _FAILED = frozenset({Status.UNAVAILABLE, Status.INTERNAL, Status.DEADLINE_EXCEEDED})
 _MAX_METHOD = 200
+_QUEUED = "calls that wait for a thread"
+_MOST_QUEUED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +65,17 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: a message, or an error. ``index`` is that of its record, which must be durable before it leaves."""
+    """An answer: a message, or an error. ``index`` is that of its record, which must be durable before it leaves.
+
+    ``method`` and ``started``, by the monotonic clock, are those of its call.
+    """
 
     request_id: str
     message: bytes = field(repr=False)
     error: KmsgwError | None
     index: int
+    method: str = ""
+    started: float = 0.0
 
 
 @dataclass(slots=True)
@@ -88,8 +100,12 @@ class _Passage:
     answer: bytes = b""
 
 
+def _uncounted(_method: str, _error: KmsgwError | None, _seconds: float) -> None:
+    """Count nothing."""
+
+
 class Pipeline:
-    """Takes calls to their replies. Safe for threads."""
+    """Takes calls to their replies, and tells `ended` of each: method, error and seconds. Safe for threads."""
 
     def __init__(
         self,
@@ -102,8 +118,16 @@ class Pipeline:
         *,
         before_policy: Sequence[Gate] = (),
         after_policy: Sequence[Gate] = (),
+        quotas: Quotas | None = None,
+        refusals: CountedRefusals | None = None,
+        queue: Ceiling | None = None,
+        ended: Callable[[str, KmsgwError | None, float], None] = _uncounted,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        self._ended = ended
+        self._quotas = quotas or Quotas()
+        self._refusals = refusals or CountedRefusals(audit, clock)
+        self._queue = queue or Ceiling(_QUEUED, _MOST_QUEUED, _MOST_QUEUED // 2)
         self._before_policy = tuple(before_policy)
         self._after_policy = tuple(after_policy)
         self._table = table
@@ -143,6 +167,8 @@ class Pipeline:
         except KmsgwError as refused:
             error = refused
         except WouldWait:
+            # Begun anew elsewhere, and charged for there.
+            self._quotas.charge(_known(passage.principal), -1, -len(call.request))
             raise
         except BaseException:  # noqa: BLE001  a panic of a library too: it is recorded, and the caller answered
             _LOG.exception("request %s failed by a fault of kmsgw", passage.request_id)
@@ -153,28 +179,48 @@ class Pipeline:
 
     def finish(self, reply: Reply) -> Reply:
         """Wait until the record is durable. Where it can't be, the result is dropped and the caller told."""
-        if reply.index < 0:
-            return reply
-        try:
-            self._audit.wait(reply.index)
-        except AuditUnavailable as error:
-            return Reply(reply.request_id, b"", error, -1)
+        if reply.index >= 0:
+            try:
+                self._audit.wait(reply.index)
+            except AuditUnavailable as error:
+                reply = Reply(reply.request_id, b"", error, -1, reply.method, reply.started)
+        self._ended(reply.method, reply.error, self._clock.monotonic() - reply.started)
         return reply
 
     def refuse(self, call: Call, error: KmsgwError) -> Reply:
         """Record a refusal that was decided elsewhere (health and reflection)."""
+        return self.finish(self._refused(call, error))
+
+    def queue(self, call: Call) -> str | Reply:
+        """Count a call that is to wait for a thread, and return whose it is, for `leave_queue`.
+
+        Where too many of its principal or of all wait already, it is refused: the reply is as `begin` returns it.
+        """
+        try:
+            principal_id = self._authenticator.authenticate(call.certificate).principal_id
+            self._queue.enter(principal_id)
+        except KmsgwError as error:
+            return self._refused(call, error)
+        return principal_id
+
+    def leave_queue(self, principal_id: str) -> None:
+        """Count a call no more that `queue` let pass."""
+        self._queue.leave(principal_id)
+
+    def _refused(self, call: Call, error: KmsgwError) -> Reply:
         now = self._clock.now()
         passage = _Passage(call, new_request_id(now), self._clock.monotonic(), now)
-        return self.finish(self._recorded(passage, error))
+        return self._recorded(passage, error)
 
     def _authenticate(self, passage: _Passage) -> None:
-        passage.principal = self._authenticator.authenticate(passage.call.certificate)
+        principal = passage.principal = self._authenticator.authenticate(passage.call.certificate)
+        work_for(principal.principal_id)
 
     def _admit(self, passage: _Passage) -> None:
-        rpc = self._table.get(passage.call.method)
+        rpc = passage.rpc = self._table.get(passage.call.method)
+        self._quotas.take(_known(passage.principal), 1, len(passage.call.request))
         if rpc is None:
             raise MethodUnknown("The gateway has no such method.", advice="Check the method's name and the version.")
-        passage.rpc = rpc
         limit = MAX_REQUEST_BYTES[rpc.plane]
         if len(passage.call.request) > limit:
             raise InvalidRequest(
@@ -267,14 +313,33 @@ class Pipeline:
         passage.answer = rpc.write(result).SerializeToString()
 
     def _recorded(self, passage: _Passage, error: KmsgwError | None) -> Reply:
+        if error is not None and passage.message is None and self._refusals.is_one_of_many(error):
+            return self._counted(passage, error)
         changes_state = passage.rpc is not None and passage.rpc.operation.changes_state
         record = self._record(passage, error, Phase.OUTCOME if changes_state else Phase.WHOLE)
         try:
             # Counted once it is durable, and where it can't be, for its wraps (docs/adr/0012).
             index = self._audit.append(record.encode(), record if record.key_version else None)
         except AuditUnavailable as unavailable:
-            return Reply(passage.request_id, b"", unavailable, -1)
-        return Reply(passage.request_id, b"" if error else passage.answer, error, index)
+            return Reply(passage.request_id, b"", unavailable, -1, passage.call.method, passage.started)
+        answer = b"" if error else passage.answer
+        return Reply(passage.request_id, answer, error, index, passage.call.method, passage.started)
+
+    def _counted(self, passage: _Passage, error: KmsgwError) -> Reply:
+        """Refuse with the request id of the first such refusal within a second; its record stands for all of them."""
+        if passage.principal is None and isinstance(error, Overloaded):
+            with suppress(Unauthenticated):
+                passage.principal = self._authenticator.authenticate(passage.call.certificate)
+        # A method that there is not could be any text: only those of the table make kinds of their own.
+        who, method = passage.principal, passage.call.method
+        kind = Kind(who.principal_id if who else "", method if method in self._table else "", error.reason.value)
+        try:
+            request_id, index = self._refusals.record(
+                kind, len(passage.call.request), lambda: self._record(passage, error, Phase.WHOLE)
+            )
+        except AuditUnavailable as unavailable:
+            return Reply(passage.request_id, b"", unavailable, -1, passage.call.method, passage.started)
+        return Reply(request_id, b"", error, index, passage.call.method, passage.started)
 
     def _record(self, passage: _Passage, error: KmsgwError | None, phase: Phase) -> AuditRecord:
         # Of several accesses the one that was refused is told: whoever probes a key by ReEncrypt is found under it.

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 import grpc
 
 from kmsgw.clock import SYSTEM_CLOCK, Clock
-from kmsgw.errors import InvalidRequest, Reason, ResourceExhausted
+from kmsgw.errors import InvalidRequest, Overloaded, Reason, ResourceExhausted
 
 MessageT = TypeVar("MessageT")
 
@@ -90,8 +90,10 @@ class Reception:
         """Count a stream until it ends. Raises `ResourceExhausted` where a quarter of the threads serve streams."""
         with self._lock:
             if self._streams >= self._share:
-                raise ResourceExhausted(
-                    "Too many streams are open.", advice="Ask again and again instead: Check and List need no stream."
+                raise Overloaded(
+                    "Too many streams are open.",
+                    reason=Reason.LIMIT_REACHED,
+                    advice="Ask again and again instead: Check and List need no stream.",
                 )
             self._streams += 1
         if not context.add_callback(self._close_stream):
@@ -130,8 +132,9 @@ class Reception:
 
 
 def _overdrawn() -> ResourceExhausted:
-    return ResourceExhausted(
+    return Overloaded(
         "Too many calls of this caller wait for their message.",
+        reason=Reason.LIMIT_REACHED,
         advice="Send the message with the call, and finish the calls that were begun.",
         retry_after=_RETRY_SECONDS,
     )
