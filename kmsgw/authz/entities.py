@@ -31,6 +31,7 @@ KEYLESS_ACTIONS: Final = frozenset(
         Action.LIST_APPROVALS,
         Action.DECIDE_APPROVAL,
         Action.GET_STATUS,
+        Action.READ_METRICS,
     }
 )
 """Actions whose resource is a tenant; that of all others is a key."""

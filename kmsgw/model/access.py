@@ -49,6 +49,7 @@ class Action(StrEnum):
     EXPLAIN_POLICY = "explainPolicy"
     LIST_POLICIES = "listPolicies"
     GET_STATUS = "getStatus"
+    READ_METRICS = "readMetrics"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ def test_the_shipped_policies_load_from_any_folder(tmp_path: Path) -> None:
     copied = load_policies(folder_of(tmp_path / "elsewhere", texts))
     assert copied.digest == load_policies(SHIPPED).digest
     assert copied.roles == {
-        "writer", "reader", "data-key-user", "rewrapper", "blind-index-user",
+        "writer", "reader", "data-key-user", "rewrapper", "blind-index-user", "metrics-reader",
         "key-officer", "approver", "auditor", "administrator",
     }  # fmt: skip
 
