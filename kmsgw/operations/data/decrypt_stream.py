@@ -37,6 +37,16 @@ class OpeningStream:
         self._opener = opener
         self._rest = head.payload
 
+    @property
+    def bytes_in(self) -> int:
+        """Bytes of the stream."""
+        return self.stream_bytes
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes of plaintext."""
+        return self.plaintext_bytes
+
     def begin(self) -> Iterator[bytes]:
         """Yield the plaintext of what came with the header."""
         yield from self.update(self._rest)

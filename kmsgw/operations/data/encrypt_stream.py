@@ -37,6 +37,16 @@ class SealingStream:
         self._sealer = sealer
         self._trail = trail
 
+    @property
+    def bytes_in(self) -> int:
+        """Bytes of plaintext."""
+        return self.plaintext_bytes
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes of the stream."""
+        return self.stream_bytes
+
     def begin(self) -> Iterator[bytes]:
         """Yield the header."""
         yield self._passed(self._sealer.header)

@@ -1,0 +1,40 @@
+"""A stream that the pipeline has let pass: its begin is recorded, its end is not yet."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from kmsgw.errors import KmsgwError, Reason, Status
+from kmsgw.operations.data.stream_work import StreamWork
+from kmsgw.server.wire_streams import Conversation
+
+ReplyT = TypeVar("ReplyT")
+
+
+class CallerGone(KmsgwError):
+    """The caller ended a stream before its end, or its connection was lost. It is recorded and answered to nobody."""
+
+    status = Status.CANCELLED
+    default_reason = Reason.CALLER_GONE
+
+
+@dataclass(slots=True)
+class OpenStream(Generic[ReplyT]):
+    """One stream between its two records. For one thread.
+
+    ``check`` raises what forbids to go on: caller, policy and key are looked at again. ``charge`` counts bytes to the
+    caller's quota and returns the seconds to pause. ``record`` makes the outcome durable and returns the reply.
+    """
+
+    work: StreamWork
+    wire: Conversation
+    check: Callable[[], None]
+    charge: Callable[[int], float]
+    record: Callable[[KmsgwError | None], ReplyT]
+    ended: ReplyT | None = field(default=None)
+
+    def end(self, error: KmsgwError | None) -> ReplyT:
+        """Record how it ended. Only the first end counts."""
+        if self.ended is None:
+            self.ended = self.record(error)
+        return self.ended
