@@ -5,8 +5,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from kmsgw.authz.checked import pack_policies, unpack_policies
 from kmsgw.authz.engine import CedarAuthorizer
-from kmsgw.authz.load import load_policies
+from kmsgw.authz.load import PolicyBundle, load_policies
 from kmsgw.errors import ConfigurationError
 from kmsgw.model.access import AccessRequest, Decision, PolicyText
 from kmsgw.telemetry.meters import Lookups
@@ -21,12 +22,13 @@ class CurrentPolicies:
     broken: a gateway does not start without any.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, checked: bytes = b"") -> None:
+        """Load a folder. `checked` is what `pack` returned for it in a process that has checked it, or nothing."""
         self._folder = folder
         self._reloading = threading.Lock()
         self._fault: ConfigurationError | None = None
         self.lookups = Lookups()
-        self._authorizer = CedarAuthorizer(load_policies(folder), self.lookups)
+        self._authorizer = CedarAuthorizer(_bundle_of(folder, checked), self.lookups)
 
     @property
     def digest(self) -> str:
@@ -55,15 +57,19 @@ class CurrentPolicies:
         """Return a decision in words."""
         return self._authorizer.explain(request, decision)
 
-    def reload(self) -> bool:
-        """Read the folder again and tell whether what it holds is now in force.
+    def pack(self) -> bytes:
+        """Return the policies in force for another process, which then need not check them."""
+        return pack_policies(self._authorizer.bundle)
+
+    def reload(self, checked: bytes = b"") -> bool:
+        """Read the folder again and tell whether what it holds is now in force. `checked` is as at the start.
 
         Broken policies change nothing but `fault`. A call sees the old policies or the new ones, never a mixture:
         policies, index and caches are replaced by one assignment.
         """
         with self._reloading:
             try:
-                bundle = load_policies(self._folder)
+                bundle = _bundle_of(self._folder, checked)
             except ConfigurationError as fault:
                 self._fault = fault
                 _LOG.warning("policies refused, the old ones stay in force: %s", fault.message)
@@ -73,3 +79,8 @@ class CurrentPolicies:
                 self._authorizer = CedarAuthorizer(bundle, self.lookups)
                 _LOG.info("policies in force: %s", bundle.digest)
             return True
+
+
+def _bundle_of(folder: Path, checked: bytes) -> PolicyBundle:
+    found = unpack_policies(checked, folder) if checked else None
+    return load_policies(folder) if found is None else found

@@ -67,6 +67,11 @@ class CedarAuthorizer:
         """SHA-256 over schema and policies, hexadecimal."""
         return self._bundle.digest
 
+    @property
+    def bundle(self) -> PolicyBundle:
+        """What is decided by."""
+        return self._bundle
+
     def policies(self) -> Sequence[PolicyText]:
         """Return the policies in force, by id."""
         return self._texts

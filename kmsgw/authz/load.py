@@ -75,7 +75,7 @@ def digest_of(files: Mapping[str, bytes]) -> str:
 def load_policies(folder: Path) -> PolicyBundle:
     """Return the policies of a folder. Raises `ConfigurationError` (POLICY_INVALID) with every fault at once."""
     faults: list[str] = []
-    files = _read(folder, faults)
+    files = read_files(folder, faults)
     texts = _decoded(folder, files, faults)
     schema, exposures = _read_schema(folder, texts, faults)
     parsed = list(_parse(folder, texts, faults))
@@ -102,7 +102,8 @@ class _Parsed:
         return self.node.annotations.get("id", "")
 
 
-def _read(folder: Path, faults: list[str]) -> dict[str, bytes]:
+def read_files(folder: Path, faults: list[str]) -> dict[str, bytes]:
+    """Return the files of a folder that count, by name; add a fault for each that can't be read."""
     try:
         names = sorted(path.name for path in folder.iterdir() if path.suffix == ".cedar" and path.name[0] != ".")
     except OSError as error:

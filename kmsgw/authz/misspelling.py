@@ -13,27 +13,43 @@ from cedarpy import pst
 
 from kmsgw.authz.schema import validation_faults
 
+_FIELDS: dict[type, tuple[str, ...]] = {}
+"""Names of the fields of nodes: some thousand nodes are of a dozen kinds."""
+
 _OBJECTIONABLE = pst.GetAttr(pst.Var("principal"), "declared nowhere")
 
 
 def undeclared_names(policies: Sequence[pst.Template], schema: cedarpy.Schema) -> list[list[str]]:
     """Return for each policy the attributes that it tests with `has` and the schema does not declare."""
-    names: list[list[str]] = [[] for _ in policies]
+    asked: list[dict[str, str]] = []
     probes: dict[str, pst.Template] = {}
-    origin: dict[str, tuple[int, str]] = {}
-    for number, policy in enumerate(policies):
+    known: dict[object, str] = {}
+    for policy in policies:
+        paths: dict[str, str] = {}
         for test in _tests(policy.clauses):
-            probe_id = f"policy{len(probes)}"
-            condition = pst.When(pst.BinaryOp("and", test, _OBJECTIONABLE))
-            probes[probe_id] = replace(policy, id=probe_id, clauses=(condition,), annotations={})
-            origin[probe_id] = number, _path(test)
-    if not probes:
-        return names
-    objections = _objections(probes, schema)
-    for probe_id, (number, name) in origin.items():
-        if probe_id not in objections and name not in names[number]:
-            names[number].append(name)
-    return names
+            # Attributes are declared for types: policies on other roles and other keys ask the same.
+            kind = _type_of(policy.principal), policy.action, _type_of(policy.resource), repr(test)
+            probe_id = known.setdefault(kind, f"policy{len(probes)}")
+            if probe_id not in probes:
+                condition = pst.When(pst.BinaryOp("and", test, _OBJECTIONABLE))
+                probes[probe_id] = replace(policy, id=probe_id, clauses=(condition,), annotations={})
+            paths[probe_id] = _path(test)
+        asked.append(paths)
+    objections = _objections(probes, schema) if probes else set()
+    return [
+        list(dict.fromkeys(path for probe_id, path in paths.items() if probe_id not in objections)) for paths in asked
+    ]
+
+
+def _type_of(constraint: pst.PrincipalOrResourceConstraint) -> object:
+    """Return a constraint of a scope without the id of the entity that it names."""
+    match constraint:
+        case pst.ScopeEq(pst.EntityUid() as entity) | pst.ScopeIn(pst.EntityUid() as entity):
+            return type(constraint), entity.type
+        case pst.ScopeIsIn(entity_type, pst.EntityUid() as entity):
+            return type(constraint), entity_type, entity.type
+        case _:
+            return constraint
 
 
 def _objections(probes: dict[str, pst.Template], schema: cedarpy.Schema) -> set[str]:
@@ -51,7 +67,10 @@ def _tests(root: object) -> Iterator[pst.HasAttr]:
     elif isinstance(root, dict):
         parts = list(root.values())
     elif is_dataclass(root):
-        parts = [getattr(root, each.name) for each in fields(root)]
+        names = _FIELDS.get(type(root))
+        if names is None:
+            names = _FIELDS[type(root)] = tuple(each.name for each in fields(root))
+        parts = [getattr(root, name) for name in names]
     else:
         return
     for part in parts:

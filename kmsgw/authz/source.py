@@ -7,7 +7,7 @@ split can't change a meaning: every piece must parse as exactly one policy, or l
 import re
 from dataclasses import dataclass
 
-_TOKEN = re.compile(r'(?P<skip>\s+|//[^\n]*)|"(?:[^"\\]|\\.)*"|(?P<end>;)|.', re.DOTALL)
+_TOKEN = re.compile(r'(?P<skip>\s+|//[^\n]*)|"(?:[^"\\]|\\.)*"|(?P<end>;)|[^\s/";]+|.', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from kmsgw.storage.access import Access
 from kmsgw.storage.connections import Connections
 from kmsgw.storage.database import SERVING, Database, Timeouts
 from kmsgw.storage.faults import damaged, database_faults
-from kmsgw.storage.keys import load_changed
+from kmsgw.storage.key_reading import load_changed
 from kmsgw.storage.tables import state_epoch
 from kmsgw.storage.unit import SqlUnitOfWork
 

@@ -27,6 +27,11 @@ _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
+def moment_of(microseconds: int) -> datetime:
+    """Return the moment so many microseconds after the begin of 1970, in UTC."""
+    return _UNIX_EPOCH + timedelta(0, 0, microseconds)
+
+
 class UtcTime(TypeDecorator[datetime]):
     """A moment, stored as whole microseconds since 1970 in UTC; always read as an aware datetime in UTC.
 
@@ -46,7 +51,7 @@ class UtcTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Return the moment of a stored number."""
-        return None if value is None else _UNIX_EPOCH + timedelta(microseconds=value)
+        return None if value is None else moment_of(value)
 
 
 NAME_TEXT: Final = String(64).with_variant(String(64, collation="C"), "postgresql")

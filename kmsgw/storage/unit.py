@@ -7,7 +7,8 @@ from sqlalchemy import Connection, update
 from kmsgw.errors import AlreadyExists, Conflict, Reason
 from kmsgw.model.key import Key
 from kmsgw.storage.faults import damaged, database_faults
-from kmsgw.storage.keys import find_taken_alias, insert_key, load_key, stored_revision, update_key
+from kmsgw.storage.key_reading import load_key
+from kmsgw.storage.keys import find_taken_alias, insert_key, stored_revision, update_key
 from kmsgw.storage.tables import state_epoch
 
 _READ_ATTEMPTS = 5

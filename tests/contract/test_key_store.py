@@ -19,8 +19,7 @@ from kmsgw.model.key import Key, KeyState
 from kmsgw.model.lifecycle import Act
 from kmsgw.model.transitions import with_version_act
 from kmsgw.operations.ports import KeyStore
-from kmsgw.storage import examine, migrate
-from kmsgw.storage import keys as stored_keys
+from kmsgw.storage import examine, key_reading, migrate
 from kmsgw.storage.connections import single_use_engine
 from kmsgw.storage.database import SERVING, SqliteFile
 from kmsgw.storage.tables import metadata
@@ -120,11 +119,13 @@ def test_an_unknown_key_is_none(store: KeyStore) -> None:
         assert work.get("nothing") is None
 
 
+@pytest.mark.parametrize("named_at_most", [0, 500], ids=["chosen by the database", "named"])
 def test_keys_beyond_one_chunk_are_neither_dropped_nor_repeated(
-    store: KeyStore, monkeypatch: pytest.MonkeyPatch
+    store: KeyStore, monkeypatch: pytest.MonkeyPatch, named_at_most: int
 ) -> None:
-    monkeypatch.setattr(stored_keys, "_KEYS_AT_ONCE", 3)
-    monkeypatch.setattr(stored_keys, "_VERSIONS_AT_ONCE", 2)
+    monkeypatch.setattr(key_reading, "_KEYS_AT_ONCE", 3)
+    monkeypatch.setattr(key_reading, "_VERSIONS_AT_ONCE", 2)
+    monkeypatch.setattr(key_reading, "_NAMED_AT_MOST", named_at_most)
     with store.unit_of_work() as work:
         # One revision for seven keys: chunks end in the middle of a revision.
         together = [work.add(plain_key(f"key-{number}", f"alias/key-{number}")) for number in range(7)]
