@@ -1,8 +1,10 @@
-"""The SDK of kmsgw: `Client` and `AsyncClient`. Guide: docs/python-sdk.md."""
+"""The SDK of kmsgw: `Client`, `LocalEncryption`, and the same for asyncio. Guide: docs/python-sdk.md."""
 
 from kmsgw.client.aio import AsyncApprovals, AsyncClient, AsyncKeys, AsyncOfficers, AsyncPolicy
 from kmsgw.client.client import Approvals, Client, Keys, Officers, Policy
 from kmsgw.client.credentials import Credentials
+from kmsgw.client.local.blocking import LocalEncryption
+from kmsgw.client.local.tasks import AsyncLocalEncryption
 from kmsgw.client.proving import ApprovalSource, CodeSource
 from kmsgw.client.results import (
     ApprovalInfo,
@@ -57,6 +59,7 @@ from kmsgw.errors import (
 )
 from kmsgw.model.access import Action, DecidingPolicy, PrincipalKind
 from kmsgw.model.approval import ApprovalState
+from kmsgw.model.data_key_limits import DataKeyLimits
 from kmsgw.model.key import KeyState, Origin, RotationPolicy
 from kmsgw.model.officer import OfficerState
 from kmsgw.model.usage import Usage, VersionUsage
@@ -74,6 +77,7 @@ __all__ = [
     "AsyncApprovals",
     "AsyncClient",
     "AsyncKeys",
+    "AsyncLocalEncryption",
     "AsyncOfficers",
     "AsyncPolicy",
     "AuditUnavailable",
@@ -83,6 +87,7 @@ __all__ = [
     "Conflict",
     "Credentials",
     "DataKey",
+    "DataKeyLimits",
     "DeadlineExceeded",
     "DecidingPolicy",
     "Decrypted",
@@ -105,6 +110,7 @@ __all__ = [
     "KeyVersionInfo",
     "Keys",
     "KmsgwError",
+    "LocalEncryption",
     "LoginSession",
     "Mac",
     "MethodUnknown",

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from kmsgw.model.access import DecidingPolicy, PrincipalKind
 from kmsgw.model.approval import ApprovalState
+from kmsgw.model.data_key_limits import KEEP_NOTHING, DataKeyLimits
 from kmsgw.model.key import NO_ROTATION_POLICY, KeyState, Origin, RotationPolicy
 from kmsgw.model.officer import OfficerState
 from kmsgw.model.usage import UNUSED, Usage, VersionUsage
@@ -24,12 +25,16 @@ class Encrypted:
 
 @dataclass(frozen=True, slots=True)
 class Decrypted:
-    """An opened value, or the 32 bytes of a data key where a wrapped data key was given. Never printed."""
+    """An opened value, or the 32 bytes of a data key where a wrapped data key was given. Never printed.
+
+    ``limits`` say what may be done with a data key; they say nothing of a value.
+    """
 
     plaintext: bytes = field(repr=False)
     key_id: str
     key_version: int
     request_id: str = field(default="", compare=False)
+    limits: DataKeyLimits = field(default=KEEP_NOTHING, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +67,17 @@ class Rewrapped:
 
 @dataclass(frozen=True, slots=True)
 class DataKey:
-    """A data key: 32 bytes to use and forget, never printed, and the same wrapped, to store."""
+    """A data key: 32 bytes to use and forget, never printed, and the same wrapped, to store.
+
+    ``limits`` are what the gateway lets be done with it. Who keeps it honours them; local encryption does.
+    """
 
     plaintext: bytes = field(repr=False)
     wrapped: bytes = field(repr=False)
     key_id: str
     key_version: int
     request_id: str = field(default="", compare=False)
+    limits: DataKeyLimits = field(default=KEEP_NOTHING, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

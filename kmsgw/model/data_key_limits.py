@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from kmsgw.errors import InvalidRequest
+
 
 @dataclass(frozen=True, slots=True)
 class DataKeyLimits:
@@ -9,13 +11,22 @@ class DataKeyLimits:
 
     ``max_messages`` values and ``max_bytes`` bytes of plaintext may be sealed or opened under it, each at least 1. It
     may be kept for ``max_age_seconds``, and used for ``lease_seconds`` unless the gateway renews that. Where one of
-    the two times is 0 it is for one use, and not to be kept.
+    the two times is 0 it is for one use, and not to be kept. The defaults are the widest that a gateway gives.
+
+    Raises `InvalidRequest` where a limit is out of range.
     """
 
-    max_messages: int
-    max_bytes: int
-    max_age_seconds: float
-    lease_seconds: float
+    max_messages: int = 2**31
+    max_bytes: int = 2**62
+    max_age_seconds: float = 86_400.0
+    lease_seconds: float = 3600.0
+
+    def __post_init__(self) -> None:
+        if self.max_messages < 1 or self.max_bytes < 1 or self.max_age_seconds < 0 or self.lease_seconds < 0:
+            raise InvalidRequest(
+                "A limit of data keys is out of range.",
+                advice="Use one message and one byte at least, and no time below 0.",
+            )
 
     @property
     def may_keep(self) -> bool:
@@ -43,5 +54,5 @@ class DataKeyLimits:
         )
 
 
-KEEP_NOTHING = DataKeyLimits(1, 1, 0.0, 0.0)
+KEEP_NOTHING = DataKeyLimits(max_messages=1, max_age_seconds=0.0, lease_seconds=0.0)
 """Limits of a data key of which the gateway says nothing: one older than this has no leases."""

@@ -17,6 +17,7 @@ from kmsgw.client.calls.call import (
 from kmsgw.client.results import DataKey, Decrypted, Encrypted, Mac, ReEncrypted, WrappedDataKey
 from kmsgw.errors import InvalidRequest, Reason
 from kmsgw.model.context import AccessDeclaration
+from kmsgw.model.data_key_limits import KEEP_NOTHING, DataKeyLimits
 from kmsgw.v1 import crypto_service_pb2 as wire
 
 MAX_PLAINTEXT_BYTES = 65_536
@@ -105,7 +106,9 @@ def decrypt(
 
     def read(answer: Answer) -> Decrypted:
         response = wire.DecryptResponse.FromString(answer.payload)
-        return Decrypted(response.plaintext, response.key_id, response.key_version, answer.request_id)
+        return Decrypted(
+            response.plaintext, response.key_id, response.key_version, answer.request_id, data_key_limits(response)
+        )
 
     return Call(_DECRYPT, request.SerializeToString(), read, timeout=timeout)
 
@@ -173,6 +176,7 @@ def generate_data_key(
             response.key_id,
             response.key_version,
             answer.request_id,
+            data_key_limits(response),
         )
 
     return Call(_GENERATE_DATA_KEY, request.SerializeToString(), read, timeout=timeout)
@@ -201,6 +205,19 @@ def generate_data_key_without_plaintext(
         return WrappedDataKey(response.wrapped_data_key, response.key_id, response.key_version, answer.request_id)
 
     return Call(_GENERATE_DATA_KEY_WITHOUT_PLAINTEXT, request.SerializeToString(), read, timeout=timeout)
+
+
+def data_key_limits(response: wire.GenerateDataKeyResponse | wire.DecryptResponse) -> DataKeyLimits:
+    """Return what may be done with the data key of a response. A gateway that says nothing lets none be kept."""
+    if not response.HasField("limits"):
+        return KEEP_NOTHING
+    given = response.limits
+    return DataKeyLimits(
+        max(1, given.max_messages),
+        max(1, given.max_bytes),
+        max(0.0, given.max_age.ToNanoseconds() / 1e9),
+        max(0.0, given.lease.ToNanoseconds() / 1e9),
+    )
 
 
 def random_bytes(length: int, *, timeout: float | None = None) -> Call[bytes]:

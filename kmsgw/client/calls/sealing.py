@@ -25,7 +25,8 @@ from kmsgw.v1 import crypto_service_pb2 as wire
 MAX_SEALED_BYTES = 1 << 30
 """Longest value that `seal` takes. It is held in memory, about three times over."""
 
-_MAX_SEALED_ENVELOPE = MAX_SEALED_BYTES + WRAPPED_MAX + 256
+MAX_SEALED_ENVELOPE = MAX_SEALED_BYTES + WRAPPED_MAX + 256
+"""Longest envelope that `open` takes."""
 _HEAVY_BYTES = 1 << 16
 _TOO_LONG = "Split it, and put the part's number into the context."
 
@@ -84,7 +85,7 @@ def open_sealed(
     `EnvelopeMalformed` where the bytes are no envelope with a payload.
     """
     bound = bound_context(context)
-    parsed = parse_envelope(require_bytes(envelope, "envelope", _MAX_SEALED_ENVELOPE, _TOO_LONG))
+    parsed = parse_envelope(require_bytes(envelope, "envelope", MAX_SEALED_ENVELOPE, _TOO_LONG))
     if parsed.suite is Suite.WRAPPED_DATA_KEY:
         raise EnvelopeMalformed("This is a wrapped data key; it has no payload.", advice="Use decrypt().")
     sealed_here = parsed.suite is Suite.CLIENT_SEALED
@@ -125,7 +126,7 @@ def rewrap(
 
     Only the header travels: the payload stays as it is. Store the new envelope where ``changed`` says so.
     """
-    parsed = parse_envelope(require_bytes(envelope, "envelope", _MAX_SEALED_ENVELOPE, _TOO_LONG), payload_optional=True)
+    parsed = parse_envelope(require_bytes(envelope, "envelope", MAX_SEALED_ENVELOPE, _TOO_LONG), payload_optional=True)
     header = envelope[: len(envelope) - len(parsed.payload)]
     request = wire.RewrapRequest(
         envelope=header,

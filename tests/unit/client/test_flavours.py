@@ -12,9 +12,11 @@ from kmsgw.client import (
     AsyncApprovals,
     AsyncClient,
     AsyncKeys,
+    AsyncLocalEncryption,
     AsyncPolicy,
     Client,
     Keys,
+    LocalEncryption,
     Policy,
     calls,
 )
@@ -35,7 +37,13 @@ CONTRACT = (
     policy_service_pb2,
     system_service_pb2,
 )
-PAIRS = [(Client, AsyncClient), (Keys, AsyncKeys), (Approvals, AsyncApprovals), (Policy, AsyncPolicy)]
+PAIRS = [
+    (Client, AsyncClient),
+    (Keys, AsyncKeys),
+    (Approvals, AsyncApprovals),
+    (Policy, AsyncPolicy),
+    (LocalEncryption, AsyncLocalEncryption),
+]
 
 
 def verbs(kind: type) -> set[str]:

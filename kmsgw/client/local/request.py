@@ -1,0 +1,107 @@
+"""What a value to seal or an envelope to open asks for, checked. No I/O; shared by threads and asyncio."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from kmsgw.client.calls.call import GivenContext, bound_context, require_bytes
+from kmsgw.client.calls.sealing import MAX_SEALED_BYTES, MAX_SEALED_ENVELOPE
+from kmsgw.client.local.origin import Opening, Pairs, Place, Sealing, find_wrapping
+from kmsgw.envelope.format import Suite, parse_envelope
+from kmsgw.errors import EnvelopeMalformed, InvalidRequest, Reason
+from kmsgw.model.context import AccessDeclaration, EncryptionContext
+
+_TOO_LONG: Final = "Split it, and put the part's number into the context."
+
+
+def pairs_of(context: GivenContext) -> Pairs:
+    """Return the pairs of a context as a place has them: sorted, and not checked."""
+    if context is None:
+        return ()
+    if isinstance(context, EncryptionContext):
+        return context.pairs
+    return tuple(context.items()) if len(context) < 2 else tuple(sorted(context.items()))
+
+
+def sealing_place(key: str, context: GivenContext, purpose: str | None, end_user: str | None) -> Place:
+    """Return where a data key to seal with is found. Raises `TypeError` where an argument can't be."""
+    return key, pairs_of(context), purpose, end_user
+
+
+def opening_place(
+    envelope: bytes,
+    bound_end: int,
+    wrapping_end: int,
+    context: GivenContext,
+    expected_key: str,
+    purpose: str | None,
+    end_user: str | None,
+) -> Place:
+    """Return where the data key of an envelope is found: by id, version, wrapped data key and context, each whole.
+
+    What is kept there was unwrapped with all of them (threat 10). They are compared byte for byte, which is more than
+    a hash. Raises `TypeError` where an argument can't be.
+    """
+    wrapping = envelope[bound_end:wrapping_end]
+    return envelope[7 : bound_end - 64], wrapping, pairs_of(context), expected_key, purpose, end_user
+
+
+def declared(defaults: AccessDeclaration, purpose: str | None, end_user: str | None) -> AccessDeclaration:
+    """Return what is declared of an access: the call's own, else the client's. Raises `InvalidRequest`."""
+    return AccessDeclaration(
+        defaults.purpose if purpose is None else purpose, defaults.end_user if end_user is None else end_user
+    )
+
+
+def sealing_request(
+    defaults: AccessDeclaration,
+    key: str,
+    data: bytes,
+    context: GivenContext,
+    purpose: str | None,
+    end_user: str | None,
+) -> Sealing:
+    """Return what to ask for to seal a value. Raises `InvalidRequest`."""
+    require_bytes(data, "data", MAX_SEALED_BYTES, _TOO_LONG)
+    bound = _checked(context)
+    place = sealing_place(key, bound, purpose, end_user)
+    return Sealing(key, bound, declared(defaults, purpose, end_user), place)
+
+
+def opening_request(
+    defaults: AccessDeclaration,
+    envelope: bytes,
+    context: GivenContext,
+    expected_key: str,
+    purpose: str | None,
+    end_user: str | None,
+) -> Opening | None:
+    """Return what to ask for to open an envelope; None where the gateway sealed it and opens it itself.
+
+    Raises `EnvelopeMalformed` and `InvalidRequest`.
+    """
+    parsed = parse_envelope(require_bytes(envelope, "envelope", MAX_SEALED_ENVELOPE, _TOO_LONG))
+    if parsed.suite is Suite.WRAPPED_DATA_KEY:
+        raise EnvelopeMalformed("This is a wrapped data key; it has no payload.", advice="Use decrypt() of the client.")
+    found = find_wrapping(envelope)
+    if found is None:
+        return None
+    bound = _checked(context)
+    place = opening_place(envelope, *found, bound, expected_key, purpose, end_user)
+    return Opening(parsed.wrapped_data_key(), bound, expected_key, declared(defaults, purpose, end_user), place)
+
+
+def too_much() -> InvalidRequest:
+    """Return the error of a value that is longer than a data key may be used for."""
+    return InvalidRequest(
+        "The value is longer than what may be under one data key.",
+        reason=Reason.PLAINTEXT_TOO_LARGE,
+        advice="Split it, or have max_bytes raised: data_keys.max_bytes of the gateway, or your own limit.",
+    )
+
+
+def _checked(context: GivenContext) -> EncryptionContext:
+    if context is not None and not isinstance(context, Mapping | EncryptionContext):
+        raise InvalidRequest(
+            "The context is no mapping.", reason=Reason.CONTEXT_INVALID, advice="Give a dict of str to str."
+        )
+    return bound_context(context)
