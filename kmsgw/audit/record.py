@@ -13,6 +13,7 @@ import orjson
 
 from kmsgw.model.access import Action, Principal
 from kmsgw.model.context import EncryptionContext
+from kmsgw.model.generation_cache import GenerationCache
 
 DIGEST_KEY_BYTES = 32
 """Length of the key that contexts are digested under."""
@@ -23,6 +24,8 @@ RECORD_LIMIT = 16_384
 _TEXT_LIMIT = 128
 _LIST_LIMIT = 16
 _INTEGER_LIMIT = (1 << 53) - 1
+_KNOWN_CONTEXTS = 4096
+_KNOWN_BYTES = 256
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z
 
 
@@ -188,12 +191,13 @@ def _cut(value: object) -> object:
 class ContextDigest:
     """HMAC-SHA-256 over canonical contexts under a log key, so that equal contexts can be found and none read."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_key", "_known")
 
     def __init__(self, key: bytes) -> None:
         """Take the 32-byte key; it stays out of logs and reprs."""
         assert len(key) == DIGEST_KEY_BYTES
         self._key = key
+        self._known: GenerationCache[bytes, str] = GenerationCache(_KNOWN_CONTEXTS)
 
     def __repr__(self) -> str:
         return "ContextDigest(<redacted>)"
@@ -201,4 +205,11 @@ class ContextDigest:
     def of(self, context: EncryptionContext) -> str:
         """Return the digest in hexadecimal; empty for the empty context."""
         canonical = context.canonical
-        return hmac.digest(self._key, canonical, "sha256").hex() if canonical else ""
+        if not canonical:
+            return ""
+        digest = self._known.get(canonical)
+        if digest is None:
+            digest = hmac.digest(self._key, canonical, "sha256").hex()
+            if len(canonical) <= _KNOWN_BYTES:
+                self._known.put(canonical, digest)
+        return digest

@@ -11,13 +11,13 @@ from typing import Final
 
 import cedarpy
 
-from kmsgw.authz.cache import GenerationCache
 from kmsgw.authz.entities import ACTION, KEY, OFFICER, ROLE, SERVICE, TENANT, Uid, uid_json
 from kmsgw.authz.explanation import ENGINE_FAULT, explain
 from kmsgw.authz.index import Candidates, ScopeIndex
 from kmsgw.authz.load import PolicyBundle
 from kmsgw.authz.schema import Exposure, entity_json, tenant_json
 from kmsgw.model.access import AccessRequest, DecidingPolicy, Decision, PolicyText, PrincipalKind
+from kmsgw.model.generation_cache import GenerationCache
 from kmsgw.telemetry.meters import Lookups
 
 CACHED_DECISIONS: Final = 8192

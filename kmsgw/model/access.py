@@ -1,6 +1,6 @@
 """Who asks, for what, and what was decided."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -87,15 +87,18 @@ class DecidingPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the policies say. No policies on a refusal: nothing permits it, and what nothing permits is denied."""
+    """What the policies say. No policies on a refusal: nothing permits it, and what nothing permits is denied.
+
+    ``policy_ids`` are the ids of the deciding policies, sorted.
+    """
 
     allowed: bool
     policies: tuple[DecidingPolicy, ...] = ()
+    policy_ids: tuple[str, ...] = field(init=False, compare=False, repr=False)
 
-    @property
-    def policy_ids(self) -> tuple[str, ...]:
-        """Ids of the deciding policies, sorted."""
-        return tuple(sorted(policy.policy_id for policy in self.policies))
+    def __post_init__(self) -> None:
+        # Once a decision, and not once a call: a decision is kept and answers for many.
+        object.__setattr__(self, "policy_ids", tuple(sorted(policy.policy_id for policy in self.policies)))
 
 
 @dataclass(frozen=True, slots=True)

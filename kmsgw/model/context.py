@@ -5,7 +5,6 @@ big-endian u32 before it. With lengths, no two contexts share a form (threat 7).
 """
 
 import re
-import struct
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -77,11 +76,11 @@ class EncryptionContext:
                 raise _refuse("The context has a key twice.", "Give each key once.")
         parts: list[bytes] = []
         for raw_key, raw_value, _, _ in encoded:
-            parts += (struct.pack(">I", len(raw_key)), raw_key, struct.pack(">I", len(raw_value)), raw_value)
+            parts += (len(raw_key).to_bytes(4, "big"), raw_key, len(raw_value).to_bytes(4, "big"), raw_value)
         canonical = b"".join(parts)
         if len(canonical) > MAX_BYTES:
             raise _refuse(f"The context is longer than {MAX_BYTES} bytes.", "Use fewer or shorter pairs.")
-        return cls(tuple((key, value) for _, _, key, value in encoded), canonical)
+        return cls(tuple([each[2:] for each in encoded]), canonical)
 
 
 EMPTY_CONTEXT = EncryptionContext()

@@ -1,5 +1,6 @@
 """Keys as values: what may follow what."""
 
+import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -77,3 +78,10 @@ def test_request_ids_are_uuids_of_version_7_in_order_of_time() -> None:
     assert early[14] == late[14] == "7"
     assert early[19] in "89ab"
     assert new_request_id(NOW) != early
+
+
+def test_request_ids_differ_though_their_random_bits_are_made_many_at_once() -> None:
+    made = [new_request_id(NOW) for _ in range(1000)]
+    assert len(set(made)) == len(made)
+    assert {(each.version, each.variant) for each in map(uuid.UUID, made)} == {(7, uuid.RFC_4122)}
+    assert {str(uuid.UUID(each)) for each in made} == set(made)

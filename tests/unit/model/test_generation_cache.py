@@ -1,6 +1,6 @@
 """Rules of the cache: bounded, and what is asked for again outlives a flood."""
 
-from kmsgw.authz.cache import GenerationCache
+from kmsgw.model.generation_cache import GenerationCache
 
 
 def test_what_is_put_is_found() -> None:
