@@ -21,6 +21,9 @@ DIGEST_KEY_BYTES = 32
 RECORD_LIMIT = 16_384
 """Longest encoded record that is written as it is, in bytes. A longer one is written with its texts cut."""
 
+BATCH_RECORD_LIMIT = RECORD_LIMIT + 29_696
+"""The same for the record of a batch: so much more do the places and digests of its items take."""
+
 _TEXT_LIMIT = 128
 _LIST_LIMIT = 16
 _INTEGER_LIMIT = (1 << 53) - 1
@@ -56,7 +59,8 @@ class AuditRecord(NamedTuple):
     says what happened to the log itself, in records that no request made, or why a name was refused. `sealed_bytes` is
     plaintext that the gateway sealed; `wraps` are data keys that were wrapped under `key_version`, whatever became of
     the request: usage is counted from them. `refusals` is how many refusals one record stands for
-    (`kmsgw.server.counted_refusals`).
+    (`kmsgw.server.counted_refusals`). `batch` says of which items of a batch everything else is told
+    (`kmsgw.server.batch_records`).
     """
 
     time: datetime
@@ -87,9 +91,16 @@ class AuditRecord(NamedTuple):
     sealed_bytes: int = 0
     wraps: int = 0
     refusals: int = 0
+    batch: Mapping[str, object] | None = None
+
+    @property
+    def items(self) -> int:
+        """How many single calls it stands for."""
+        count = 1 if self.batch is None else self.batch.get("count")
+        return count if isinstance(count, int) else 0
 
     def encode(self) -> bytes:
-        """Return the entry: one line without a newline, under 32 KiB whatever the record holds.
+        """Return the entry: one line without a newline, under 32 KiB whatever the record holds, 64 KiB with a batch.
 
         Empty optional fields are left out. Where a text is so long that the record passes `RECORD_LIMIT`, or is not
         Unicode, texts and lists are cut and ``"truncated": true`` says so.
@@ -99,8 +110,9 @@ class AuditRecord(NamedTuple):
             raw = orjson.dumps(record, option=_OPTIONS)
         except orjson.JSONEncodeError:
             raw = b""
-        if not raw or len(raw) > RECORD_LIMIT:
-            raw = orjson.dumps({**_cut_fields(record), "truncated": True}, option=_OPTIONS)
+        if not raw or len(raw) > (RECORD_LIMIT if self.batch is None else BATCH_RECORD_LIMIT):
+            batch = {"batch": record.pop("batch")} if self.batch else {}
+            raw = orjson.dumps({**_cut_fields(record), **batch, "truncated": True}, option=_OPTIONS)
         return raw
 
     def _document(self) -> dict[str, object]:  # noqa: C901  a line a field
@@ -134,6 +146,8 @@ class AuditRecord(NamedTuple):
             record["sealed_bytes"] = self.sealed_bytes
         if self.wraps:
             record["wraps"] = self.wraps
+        if self.batch:
+            record["batch"] = self.batch
         if self.phase or self.alias or self.reason or self.end_user or self.note or self.source_key_id or self.change:
             for name in _RARE:
                 record[name] = getattr(self, name)

@@ -84,7 +84,9 @@ def _read(log: Path, path: str) -> bytes:
 
 def _recorded(entries: list[LoggedEntry]) -> RecordedRequest:
     """Return what the entries of one request say: its intent, if any, and its outcome."""
-    last = next((each for each in reversed(entries) if each.text("phase") != Phase.INTENT), entries[-1])
+    ends = [each for each in entries if each.text("phase") != Phase.INTENT] or entries[-1:]
+    # Of a batch several entries may tell: whoever asks wants to know of what was refused.
+    last = next((each for each in ends if each.text("outcome") == Outcome.REFUSED), ends[-1])
     principal = last.record.get("principal")
     who = principal if isinstance(principal, dict) else {}
     return RecordedRequest(

@@ -58,19 +58,20 @@ def tally_record(tally: UsageTally, record: AuditRecord) -> None:
     counts[WRAPS] += record.wraps
     if not done:
         return
+    items = record.items
     source = record.source_key_id, record.source_key_version
     moved = source[1] and source != (key_id, version)
     if record.action is Action.ENCRYPT:
-        counts[ENVELOPES] += 1
+        counts[ENVELOPES] += items
         counts[SEALED_BYTES] += record.sealed_bytes
     elif record.action is Action.DECRYPT:
-        counts[DECRYPTS] += 1
+        counts[DECRYPTS] += items
     elif record.action is Action.REWRAP:
-        counts[REWRAPS_HERE] += bool(moved)
+        counts[REWRAPS_HERE] += items if moved else 0
     elif record.action in (Action.GENERATE_DATA_KEY, Action.GENERATE_DATA_KEY_WITHOUT_PLAINTEXT):
-        counts[DATA_KEYS] += 1
+        counts[DATA_KEYS] += items
     if moved:
-        tally.at((*source, tenant), time)[REWRAPS_AWAY] += 1
+        tally.at((*source, tenant), time)[REWRAPS_AWAY] += items
 
 
 def tally_entry(tally: UsageTally, entry: LoggedEntry) -> None:
@@ -95,6 +96,7 @@ def tally_entry(tally: UsageTally, entry: LoggedEntry) -> None:
             source_key_version=entry.number("source_key_version"),
             sealed_bytes=entry.number("sealed_bytes"),
             wraps=entry.number("wraps"),
+            batch=entry.fields("batch") or None,
         ),
     )
 

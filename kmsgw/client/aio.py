@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 
 import grpc
 
-from kmsgw.client.calls import approvals, crypto, imports, keys, officers, policy, sealing, system
+from kmsgw.client.calls import approvals, batches, crypto, imports, keys, officers, policy, sealing, system
 from kmsgw.client.calls.call import Answer, Call, Page
 from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.channel import channel_credentials, channel_options
@@ -258,6 +258,12 @@ class AsyncClient(_AsyncCaller):
     random_bytes = _awaitable(crypto.random_bytes)
     compute_mac = _declaring(crypto.compute_mac)
     verify_mac = _declaring(crypto.verify_mac)
+    batch_encrypt = _declaring(batches.batch_encrypt)
+    batch_decrypt = _declaring(batches.batch_decrypt)
+    batch_re_encrypt = _declaring(batches.batch_re_encrypt)
+    batch_rewrap = _declaring(batches.batch_rewrap)
+    batch_generate_data_key = _declaring(batches.batch_generate_data_key)
+    batch_generate_data_key_without_plaintext = _declaring(batches.batch_generate_data_key_without_plaintext)
     seal = _declaring(sealing.seal)
     open = _declaring(sealing.open_sealed)
     login = _awaitable(officers.login)

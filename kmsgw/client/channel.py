@@ -8,8 +8,8 @@ from kmsgw import __version__
 from kmsgw.client.credentials import Credentials
 from kmsgw.errors import ConfigurationError
 
-MAX_MESSAGE_BYTES = 1 << 20
-"""Largest message either way; the largest that the contract knows is below 70 KiB."""
+MAX_MESSAGE_BYTES = 8 << 20
+"""Largest message either way; the largest that the contract knows is the answer to a batch, below 5 MiB."""
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]):([0-9]{1,5})\Z")
 

@@ -114,6 +114,11 @@ def explain_failure(
     return _finished(_of_class(_BY_STATUS[failure.status], failure.message, None), failure)
 
 
+def explain_item(failure: Failure) -> KmsgwError:
+    """Return the error of an item of a batch."""
+    return _described(failure)
+
+
 def _described(failure: Failure) -> KmsgwError:
     """Return the error as the gateway described it. The reason of a newer gateway goes into the text, not lost."""
     try:

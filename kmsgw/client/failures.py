@@ -32,6 +32,8 @@ _STATUSES: Mapping[grpc.StatusCode, Status] = {
     grpc.StatusCode.CANCELLED: Status.UNAVAILABLE,
 }
 
+_BY_NUMBER: Mapping[int, Status] = {code.value[0]: status for code, status in _STATUSES.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -79,6 +81,22 @@ def read_failure(code: grpc.StatusCode, details: str, initial: Metadata, trailin
         request_id=find_request_id(trailing, tuple(initial)) or (request.request_id if request is not None else ""),
         never_sent=code is grpc.StatusCode.UNAVAILABLE and info is None and details.startswith(_NEVER_SENT),
         approval_id=info.metadata.get("approval", "") if info is not None else "",
+    )
+
+
+def read_item_failure(rich: RpcStatus) -> Failure:
+    """Return what the status of an item of a batch says. Never fails: what can't be read counts as absent."""
+    info = next((each for each in _unpacked(rich, ErrorInfo) if each.domain == ERROR_DOMAIN), None)
+    retry = next(_unpacked(rich, RetryInfo), None)
+    request = next(_unpacked(rich, RequestInfo), None)
+    return Failure(
+        status=_BY_NUMBER.get(rich.code, Status.INTERNAL),
+        message=rich.message,
+        described=True,
+        reason=info.reason if info is not None else "",
+        advice=info.metadata.get("advice", "") if info is not None else "",
+        retry_after=max(0.0, retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9) if retry is not None else None,
+        request_id=request.request_id if request is not None else "",
     )
 
 

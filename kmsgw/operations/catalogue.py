@@ -22,6 +22,11 @@ from kmsgw.operations.control.policies import Explain, ListPolicies, PrincipalDi
 from kmsgw.operations.control.rotate_key import RotateKey
 from kmsgw.operations.control.schedule_destruction import CancelKeyDestruction, ScheduleKeyDestruction
 from kmsgw.operations.control.update_key import SetVersionState, UpdateKey
+from kmsgw.operations.data.batch_decrypt import BatchDecrypt
+from kmsgw.operations.data.batch_encrypt import BatchEncrypt
+from kmsgw.operations.data.batch_generate_data_key import BatchGenerateDataKey
+from kmsgw.operations.data.batch_re_encrypt import BatchReEncrypt
+from kmsgw.operations.data.batch_rewrap import BatchRewrap
 from kmsgw.operations.data.compute_mac import ComputeMac
 from kmsgw.operations.data.decrypt import Decrypt, EnvelopeOpener
 from kmsgw.operations.data.encrypt import Encrypt
@@ -78,6 +83,11 @@ class Operations:
         )
         self.generate_data_key_without_plaintext = GenerateDataKey(world.data_keys, world.keyring, with_plaintext=False)
         self.renew_data_key_leases = RenewDataKeyLeases(world.keyring, world.authorizer, world.data_key_limits)
+        self.batch_encrypt = BatchEncrypt(world.data_keys, world.keyring, world.authorizer)
+        self.batch_decrypt = BatchDecrypt(world.data_keys, world.keyring, world.authorizer)
+        self.batch_re_encrypt = BatchReEncrypt(world.data_keys, world.keyring, world.authorizer)
+        self.batch_rewrap = BatchRewrap(world.data_keys, world.keyring, world.authorizer)
+        self.batch_generate_data_key = BatchGenerateDataKey(world.data_keys, world.keyring, world.authorizer)
         self.generate_random_bytes = GenerateRandomBytes()
         self.compute_mac = ComputeMac(world.index_keys)
         self.verify_mac = VerifyMac(world.index_keys)

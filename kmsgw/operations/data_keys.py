@@ -11,7 +11,7 @@ Cached data keys are `bytes`, which Python can't overwrite: they leave memory wh
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field, replace
@@ -25,7 +25,7 @@ from kmsgw.errors import DecryptionFailed, FailedPrecondition, Overloaded, Provi
 from kmsgw.model.context import EncryptionContext
 from kmsgw.model.key import Key, KeyVersion
 from kmsgw.model.lifecycle import Act, opening_version, sealing_version
-from kmsgw.operations.keyring import Keyring
+from kmsgw.operations.keyring import Versions
 from kmsgw.operations.verb import Trail
 from kmsgw.operations.waiting import before_waiting, current_caller
 from kmsgw.operations.wrap_allowance import UNLIMITED, WrapAllowance
@@ -183,6 +183,25 @@ class DataKeys:
         # Another may have used it up at once, where the limit is small; then this message gets one of its own.
         return self.cached_for_sealing(key, context, size) or self.generate(key, context, DataKeyHolder.GATEWAY, trail)
 
+    def for_sealing_many(
+        self, key: Key, context: EncryptionContext, sizes: Sequence[int], trail: Trail
+    ) -> Iterator[tuple[WrappedDataKey, int]]:
+        """Yield data keys for messages of these sizes, each with how many of the next messages it is for."""
+        at = 0
+        while at < len(sizes):
+            data_key = self.for_sealing(key, context, sizes[at], trail)
+            count = 1
+            with self._lock:
+                # A data key of its own for one message has none left.
+                for size in sizes[at + 1 : at + 1 + data_key.messages_left]:
+                    if data_key.bytes_left < size:
+                        break
+                    data_key.bytes_left -= size
+                    count += 1
+                data_key.messages_left -= count - 1
+            yield data_key, count
+            at += count
+
     def cached_for_sealing(self, key: Key, context: EncryptionContext, size: int) -> WrappedDataKey | None:
         """Return a cached data key for one message of `size` bytes and count it, or None. Never waits."""
         place = _sealing_place(key, context)
@@ -262,7 +281,7 @@ def open_version(key: Key, version: int, act: Act) -> KeyVersion:
     return found
 
 
-def sealing_key(keyring: Keyring, key: Key, version: int, act: Act) -> Key:
+def sealing_key(keyring: Versions, key: Key, version: int, act: Act) -> Key:
     """Return the key as it is to wrap: with the version asked for as its newest; 0 asks for the newest.
 
     Raises `FailedPrecondition` where the states or the minimum for encryption refuse it.

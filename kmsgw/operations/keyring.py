@@ -8,7 +8,7 @@ was disabled elsewhere must be refused here within a second.
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import KmsgwError, StateUnavailable
@@ -23,6 +23,13 @@ _RETRY_SECONDS: Final = 0.2
 _LOCK_SECONDS: Final = 0.5
 
 _LOG = logging.getLogger(__name__)
+
+
+class Versions(Protocol):
+    """What knows the versions of keys."""
+
+    def resolve_version(self, key: Key, version: int) -> Key:
+        """Return the key, read again where it is not known to have `version`."""
 
 
 class Keyring:
@@ -69,6 +76,16 @@ class Keyring:
             self.refresh(unless_since=asked)
             key = self._find(name)
         return key
+
+    def begin_look(self) -> float:
+        """Return the time that `refresh` takes, with the state at most one second old. Raises `StateUnavailable`."""
+        now = self._clock.monotonic()
+        self.require_fresh()
+        return now
+
+    def known(self, name: str) -> Key | None:
+        """Return the key of an id or an ``alias/NAME`` as of the last look, or None: `resolve` without a look."""
+        return self._find(name)
 
     def last_seen(self, key_id: str) -> Key | None:
         """Return a key as of the last look, however long ago that was, or None. For `UnitOfWork.get`."""

@@ -9,6 +9,7 @@ from kmsgw.errors import AccessDenied
 from kmsgw.model.access import Action, Principal
 from kmsgw.model.context import EMPTY_CONTEXT, NO_DECLARATION, AccessDeclaration, EncryptionContext
 from kmsgw.model.key import Key
+from kmsgw.operations.batch_account import BatchAccount
 
 CommandT_contra = TypeVar("CommandT_contra", contravariant=True)
 ResultT_co = TypeVar("ResultT_co", covariant=True)
@@ -56,7 +57,8 @@ class Trail:
     ``sealed_bytes`` is plaintext that the gateway sealed, and ``wraps`` are data keys wrapped under ``key_version``,
     also by an operation that failed after that: usage is counted from them (docs/adr/0012). ``facts`` go beside what
     the access says of the change, also where the call is refused; never a code, a session or another secret.
-    ``refused`` is told in place of the access that policy had allowed before.
+    ``refused`` is told in place of the access that policy had allowed before. ``batch`` is what became of the items of
+    a batch: then the rest is told by its groups.
     """
 
     key_id: str = ""
@@ -67,6 +69,7 @@ class Trail:
     wraps: int = 0
     facts: dict[str, object] = field(default_factory=dict)
     refused: Refused | None = None
+    batch: BatchAccount | None = None
 
 
 @dataclass(frozen=True, slots=True)

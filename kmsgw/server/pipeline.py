@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from kmsgw.audit.record import AuditRecord, ContextDigest, Outcome, Phase
+from kmsgw.audit.record import AuditRecord, ContextDigest, Phase
 from kmsgw.authn.authenticator import Authenticator
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import (
@@ -26,7 +26,6 @@ from kmsgw.errors import (
     MethodUnknown,
     Overloaded,
     Reason,
-    Status,
     Unauthenticated,
 )
 from kmsgw.model.access import AccessRequest, Principal, PrincipalKind
@@ -37,16 +36,16 @@ from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import AuditLog, Authorizer
 from kmsgw.operations.verb import NO_SUCH_KEY, Access, Grant, Trail
 from kmsgw.operations.waiting import WouldWait, work_for
+from kmsgw.server.batch_records import append_all, batch_records, outcome_of
 from kmsgw.server.counted_refusals import CountedRefusals, Kind
 from kmsgw.server.gates import Gate, Petition, Proof
 from kmsgw.server.quota import Ceiling, Quotas
-from kmsgw.server.rpcs import MAX_REQUEST_BYTES, Rpc
+from kmsgw.server.rpcs import Rpc
 
 _LOG = logging.getLogger(__name__)
 
 KnownT = TypeVar("KnownT")
 
-_FAILED = frozenset({Status.UNAVAILABLE, Status.INTERNAL, Status.DEADLINE_EXCEEDED})
 _MAX_METHOD = 200
 _QUEUED = "calls that wait for a thread"
 _MOST_QUEUED = 1024
@@ -67,7 +66,8 @@ class Call:
 class Reply:
     """An answer: a message, or an error. ``index`` is that of its record, which must be durable before it leaves.
 
-    ``method`` and ``started``, by the monotonic clock, are those of its call.
+    ``method`` and ``started``, by the monotonic clock, are those of its call. ``earlier`` are the indexes of the other
+    records of a batch.
     """
 
     request_id: str
@@ -76,6 +76,7 @@ class Reply:
     index: int
     method: str = ""
     started: float = 0.0
+    earlier: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -181,6 +182,8 @@ class Pipeline:
         """Wait until the record is durable. Where it can't be, the result is dropped and the caller told."""
         if reply.index >= 0:
             try:
+                for earlier in reply.earlier:
+                    self._audit.wait(earlier)
                 self._audit.wait(reply.index)
             except AuditUnavailable as error:
                 reply = Reply(reply.request_id, b"", error, -1, reply.method, reply.started)
@@ -221,7 +224,7 @@ class Pipeline:
         self._quotas.take(_known(passage.principal), 1, len(passage.call.request))
         if rpc is None:
             raise MethodUnknown("The gateway has no such method.", advice="Check the method's name and the version.")
-        limit = MAX_REQUEST_BYTES[rpc.plane]
+        limit = rpc.max_request_bytes
         if len(passage.call.request) > limit:
             raise InvalidRequest(
                 f"The request has {len(passage.call.request)} bytes; this method takes {limit}.",
@@ -317,13 +320,14 @@ class Pipeline:
             return self._counted(passage, error)
         changes_state = passage.rpc is not None and passage.rpc.operation.changes_state
         record = self._record(passage, error, Phase.OUTCOME if changes_state else Phase.WHOLE)
+        batch = passage.trail.batch
+        records = (record,) if batch is None else batch_records(record, batch, error, self._context_digest)
         try:
-            # Counted once it is durable, and where it can't be, for its wraps (docs/adr/0012).
-            index = self._audit.append(record.encode(), record if record.key_version else None)
+            indexes = append_all(self._audit, records)
         except AuditUnavailable as unavailable:
             return Reply(passage.request_id, b"", unavailable, -1, passage.call.method, passage.started)
         answer = b"" if error else passage.answer
-        return Reply(passage.request_id, answer, error, index, passage.call.method, passage.started)
+        return Reply(passage.request_id, answer, error, indexes[-1], passage.call.method, passage.started, indexes[:-1])
 
     def _counted(self, passage: _Passage, error: KmsgwError) -> Reply:
         """Refuse with the request id of the first such refusal within a second; its record stands for all of them."""
@@ -362,7 +366,7 @@ class Pipeline:
             alias=name[:64] if name.startswith(ALIAS_PREFIX) else "",
             source_key_id=trail.source_key_id or (second.key if second is not None else None) or "",
             source_key_version=trail.source_key_version,
-            outcome=_outcome(error),
+            outcome=outcome_of(error),
             status=error.status.value if error is not None else "OK",
             reason=error.reason.value if error is not None else "",
             policies=tuple(sorted(refused.policies if refused is not None else passage.policies)),
@@ -391,12 +395,6 @@ def _merged(
 ) -> Mapping[str, object] | None:
     """Return what a record says of a change, with what gates and verb saw. On the hot path there is neither."""
     return {**(change or {}), **shown, **facts} if shown or facts else change
-
-
-def _outcome(error: KmsgwError | None) -> Outcome:
-    if error is None:
-        return Outcome.OK
-    return Outcome.FAILED if error.status in _FAILED else Outcome.REFUSED
 
 
 def _known(value: KnownT | None) -> KnownT:

@@ -1,6 +1,6 @@
 """The table of RPCs. What is not in it is refused (`kmsgw.server.pipeline`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -12,6 +12,7 @@ from kmsgw.operations.catalogue import Operations
 from kmsgw.operations.verb import Operation
 from kmsgw.server import (
     wire_approvals,
+    wire_batch,
     wire_crypto,
     wire_import,
     wire_keys,
@@ -22,6 +23,7 @@ from kmsgw.server import (
 )
 from kmsgw.v1 import (
     approval_service_pb2,
+    crypto_batch_pb2,
     crypto_service_pb2,
     key_service_pb2,
     officer_service_pb2,
@@ -40,12 +42,20 @@ class Plane(StrEnum):
 MAX_REQUEST_BYTES = {Plane.DATA: 256 * 1024, Plane.CONTROL: 64 * 1024}
 """Longest request of a plane, in bytes on the wire."""
 
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+"""Longest request of a batch."""
+
 
 INLINE = frozenset(
     f"/kmsgw.v1.CryptoService/{name}"
-    for name in ("Encrypt", "Decrypt", "ReEncrypt", "Rewrap", "GenerateRandomBytes", "ComputeMac", "VerifyMac")
+    for name in (
+        *("Encrypt", "Decrypt", "ReEncrypt", "Rewrap", "GenerateRandomBytes", "ComputeMac", "VerifyMac"),
+        *("BatchEncrypt", "BatchDecrypt", "BatchReEncrypt", "BatchRewrap"),
+    )
 )
-"""Methods that memory can answer most of the time: of these the direct loop takes care."""
+"""Methods that memory can answer most of the time: of these the direct loop takes care, but for long batches."""
+
+_BATCHES = "/kmsgw.v1.CryptoService/Batch"
 
 SERVICES = (
     "kmsgw.v1.ApprovalService",
@@ -68,6 +78,11 @@ class Rpc:
     read: Callable[[Any], Any]
     operation: Operation[Any, Any]
     write: Callable[[Any], Message]
+
+    @property
+    def max_request_bytes(self) -> int:
+        """Longest request, in bytes on the wire."""
+        return MAX_BATCH_BYTES if self.method.startswith(_BATCHES) else MAX_REQUEST_BYTES[self.plane]
 
 
 def _key_response(response: Callable[..., Message]) -> Callable[[Key], Message]:
@@ -255,4 +270,50 @@ def rpc_table(operations: Operations) -> dict[str, Rpc]:
         for name, read, operation, write in verbs:
             method = f"/kmsgw.v1.{service}/{name}"
             table[method] = Rpc(method, plane, getattr(modules[service], f"{name}Request"), read, operation, write)
-    return table
+    return table | {rpc.method: rpc for rpc in _batches(operations)}
+
+
+def _batches(operations: Operations) -> Sequence[Rpc]:
+    wire = crypto_batch_pb2
+    return (
+        Rpc(
+            f"{_BATCHES}Encrypt",
+            Plane.DATA,
+            wire.BatchEncryptRequest,
+            wire_batch.batch_encrypt_command,
+            operations.batch_encrypt,
+            wire_batch.batch_encrypt_response,
+        ),
+        Rpc(
+            f"{_BATCHES}Decrypt",
+            Plane.DATA,
+            wire.BatchDecryptRequest,
+            wire_batch.batch_decrypt_command,
+            operations.batch_decrypt,
+            wire_batch.batch_decrypt_response,
+        ),
+        Rpc(
+            f"{_BATCHES}ReEncrypt",
+            Plane.DATA,
+            wire.BatchReEncryptRequest,
+            wire_batch.batch_re_encrypt_command,
+            operations.batch_re_encrypt,
+            wire_batch.batch_re_encrypt_response,
+        ),
+        Rpc(
+            f"{_BATCHES}Rewrap",
+            Plane.DATA,
+            wire.BatchRewrapRequest,
+            wire_batch.batch_rewrap_command,
+            operations.batch_rewrap,
+            wire_batch.batch_rewrap_response,
+        ),
+        Rpc(
+            f"{_BATCHES}GenerateDataKey",
+            Plane.DATA,
+            wire.BatchGenerateDataKeyRequest,
+            wire_batch.batch_generate_data_key_command,
+            operations.batch_generate_data_key,
+            wire_batch.batch_generate_data_key_response,
+        ),
+    )

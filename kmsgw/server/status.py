@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from kmsgw.errors import KmsgwError, Reason, Unavailable
-from kmsgw.server.gates import APPROVAL_METADATA, CODE_METADATA, SESSION_METADATA, Proof
+from kmsgw.model.proof import APPROVAL_METADATA, CODE_METADATA, SESSION_METADATA, Proof
 
 DOMAIN = "kmsgw"
 REQUEST_ID_METADATA = "kmsgw-request-id"

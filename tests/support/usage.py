@@ -56,13 +56,16 @@ def _count(found: Counter[tuple[str, int, str, str]], entry: Mapping[str, object
     if entry["outcome"] != "ok":
         return
     source = str(entry.get("source_key_id")), int(str(entry.get("source_key_version", 0)))
+    batch = entry.get("batch")
+    times = int(str(batch["count"])) if isinstance(batch, dict) else 1
+    verb = verb.removeprefix("Batch")
     if verb in ("Encrypt", "ReEncrypt"):
-        found[key, version, tenant, "envelopes"] += 1
+        found[key, version, tenant, "envelopes"] += times
         found[key, version, tenant, "sealed_bytes"] += int(str(entry.get("sealed_bytes", 0)))
     elif verb.startswith("GenerateDataKey"):
-        found[key, version, tenant, "data_keys"] += 1
+        found[key, version, tenant, "data_keys"] += times
     elif verb == "Decrypt":
-        found[key, version, tenant, "decrypts"] += 1
+        found[key, version, tenant, "decrypts"] += times
     if verb in ("Rewrap", "ReEncrypt") and source != (key, version):
-        found[*source, tenant, "rewraps_away"] += 1
-        found[key, version, tenant, "rewraps_here"] += verb == "Rewrap"
+        found[*source, tenant, "rewraps_away"] += times
+        found[key, version, tenant, "rewraps_here"] += times if verb == "Rewrap" else 0

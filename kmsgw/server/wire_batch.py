@@ -1,0 +1,164 @@
+"""Batches of CryptoService: from the wire to commands, and from results to the wire.
+
+What is wrong with one item is kept in its place, as an error; what is wrong with the batch is raised.
+"""
+
+from collections.abc import Iterable
+from typing import TypedDict
+
+from google.rpc.status_pb2 import Status
+
+from kmsgw.errors import KmsgwError
+from kmsgw.operations.batch import BatchDone, Binding, GivenContext
+from kmsgw.operations.data.batch_decrypt import BatchDecryptCommand
+from kmsgw.operations.data.batch_encrypt import BatchEncryptCommand
+from kmsgw.operations.data.batch_generate_data_key import BatchGenerateDataKeyCommand
+from kmsgw.operations.data.batch_re_encrypt import BatchReEncryptCommand, ReEncryptBinding
+from kmsgw.operations.data.batch_rewrap import BatchRewrapCommand
+from kmsgw.server.status import status_details
+from kmsgw.server.wire_crypto import context_of, declaration_of
+from kmsgw.v1 import common_pb2
+from kmsgw.v1 import crypto_batch_pb2 as wire
+
+
+def batch_encrypt_command(request: wire.BatchEncryptRequest) -> BatchEncryptCommand:
+    """Read a BatchEncrypt request."""
+    return BatchEncryptCommand(
+        list(request.plaintexts),
+        declaration_of(request.declaration),
+        request.key,
+        context_of(request.encryption_context),
+        request.key_version,
+        [_binding(each) for each in request.bindings],
+        tuple(request.references),
+    )
+
+
+def batch_encrypt_response(result: BatchDone) -> wire.BatchEncryptResponse:
+    """Write a BatchEncrypt response."""
+    return wire.BatchEncryptResponse(envelopes=result.values, **_common(result))
+
+
+def batch_decrypt_command(request: wire.BatchDecryptRequest) -> BatchDecryptCommand:
+    """Read a BatchDecrypt request."""
+    return BatchDecryptCommand(
+        list(request.envelopes),
+        declaration_of(request.declaration),
+        context_of(request.encryption_context),
+        request.expected_key,
+        [_given(each.encryption_context) for each in request.contexts],
+        tuple(request.references),
+    )
+
+
+def batch_decrypt_response(result: BatchDone) -> wire.BatchDecryptResponse:
+    """Write a BatchDecrypt response."""
+    return wire.BatchDecryptResponse(plaintexts=result.values, **_common(result))
+
+
+def batch_re_encrypt_command(request: wire.BatchReEncryptRequest) -> BatchReEncryptCommand:
+    """Read a BatchReEncrypt request."""
+    return BatchReEncryptCommand(
+        list(request.envelopes),
+        declaration_of(request.declaration),
+        context_of(request.source_encryption_context),
+        request.destination_key,
+        context_of(request.destination_encryption_context),
+        [
+            ReEncryptBinding(
+                _given(each.source_encryption_context),
+                each.destination_key,
+                _given(each.destination_encryption_context),
+            )
+            for each in request.bindings
+        ],
+        tuple(request.references),
+    )
+
+
+def batch_re_encrypt_response(result: BatchDone) -> wire.BatchReEncryptResponse:
+    """Write a BatchReEncrypt response."""
+    return wire.BatchReEncryptResponse(
+        envelopes=result.values, source_key_indexes=result.source_key_indexes, **_common(result)
+    )
+
+
+def batch_rewrap_command(request: wire.BatchRewrapRequest) -> BatchRewrapCommand:
+    """Read a BatchRewrap request."""
+    return BatchRewrapCommand(
+        list(request.envelopes),
+        declaration_of(request.declaration),
+        context_of(request.encryption_context),
+        [_given(each.encryption_context) for each in request.contexts],
+        tuple(request.references),
+    )
+
+
+def batch_rewrap_response(result: BatchDone) -> wire.BatchRewrapResponse:
+    """Write a BatchRewrap response."""
+    return wire.BatchRewrapResponse(
+        envelopes=result.values, source_key_indexes=result.source_key_indexes, **_common(result)
+    )
+
+
+def batch_generate_data_key_command(request: wire.BatchGenerateDataKeyRequest) -> BatchGenerateDataKeyCommand:
+    """Read a BatchGenerateDataKey request."""
+    return BatchGenerateDataKeyCommand(
+        request.count or len(request.bindings),
+        declaration_of(request.declaration),
+        request.key,
+        context_of(request.encryption_context),
+        request.key_version,
+        [_binding(each) for each in request.bindings],
+        tuple(request.references),
+        not request.without_plaintext,
+    )
+
+
+def batch_generate_data_key_response(result: BatchDone) -> wire.BatchGenerateDataKeyResponse:
+    """Write a BatchGenerateDataKey response."""
+    return wire.BatchGenerateDataKeyResponse(
+        plaintext_data_keys=result.plaintexts, wrapped_data_keys=result.values, **_common(result)
+    )
+
+
+class _Common(TypedDict):
+    """What all responses have, by the names of their fields."""
+
+    failures: list[wire.BatchFailure]
+    keys: list[wire.BatchKey]
+    key_indexes: Iterable[int]
+    references: Iterable[str]
+
+
+def _common(result: BatchDone) -> _Common:
+    return {
+        "failures": _failures(result),
+        "keys": [wire.BatchKey(key_id=key_id, key_version=version) for key_id, version in result.keys],
+        "key_indexes": result.key_indexes,
+        "references": result.references,
+    }
+
+
+def _failures(result: BatchDone) -> list[wire.BatchFailure]:
+    # Items that fail for one cause share its error, and so its details are written once.
+    statuses: dict[int, Status] = {}
+    failures: list[wire.BatchFailure] = []
+    for index, error in sorted(result.failures.items()):
+        status = statuses.get(id(error))
+        if status is None:
+            status = statuses[id(error)] = Status.FromString(status_details(error, result.request_id))
+        reference = result.references[index] if result.references else ""
+        failures.append(wire.BatchFailure(index=index, reference=reference, status=status))
+    return failures
+
+
+def _binding(binding: wire.BatchBinding) -> Binding:
+    return Binding(binding.key, _given(binding.encryption_context), binding.key_version)
+
+
+def _given(pairs: Iterable[common_pb2.ContextPair]) -> GivenContext:
+    try:
+        return context_of(pairs)
+    except KmsgwError as error:
+        return error
