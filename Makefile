@@ -25,7 +25,8 @@ WIRE_TESTS := tests/integration/test_client.py tests/integration/test_attacks.py
 
 test: services $(VENV)/.develops ## install what the tests need, and run every check and test
 	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/faults
+	$(BIN)/python -m pytest tests/faults
 	KMSGW_TEST_LOOP=direct $(BIN)/python -m pytest $(WIRE_TESTS) -k "not programs_of_the_guide and not restart"
 
 check: $(VENV)/.develops lint types imports proto-check policies ## run every static check

@@ -355,7 +355,8 @@ def test_a_state_that_no_version_writes_is_noticed(backend: Backend, store: KeyS
 # Many at once
 
 
-def test_concurrent_writers_get_epochs_of_their_own_in_the_order_of_commits(store: KeyStore) -> None:
+def test_concurrent_writers_get_epochs_of_their_own_in_the_order_of_commits(backend: Backend) -> None:
+    store = backend.open(PATIENT)
     each = 10
     seen: list[tuple[int, int]] = []
 
@@ -373,10 +374,11 @@ def test_concurrent_writers_get_epochs_of_their_own_in_the_order_of_commits(stor
     revisions = [revision for revision, _ in seen]
     assert len(set(revisions)) == WRITERS * (each - 1)
     assert all(revision <= epoch for revision, epoch in seen)
+    store.close()
 
 
-def test_a_poller_misses_no_change(backend: Backend, store: KeyStore) -> None:
-    poller = backend.open()
+def test_a_poller_misses_no_change(backend: Backend) -> None:
+    store, poller = backend.open(PATIENT), backend.open(PATIENT)
     each = 10
     done = threading.Event()
     known: dict[str, Key] = {}
@@ -402,14 +404,17 @@ def test_a_poller_misses_no_change(backend: Backend, store: KeyStore) -> None:
 
     with ThreadPoolExecutor(WRITERS + 1) as pool:
         polling = pool.submit(poll)
-        written = list(pool.map(write, range(WRITERS)))
-        done.set()
+        try:
+            written = list(pool.map(write, range(WRITERS)))
+        finally:
+            done.set()
         polling.result()
 
     assert steps == sorted(steps)
     assert len(set(steps)) > 2, "the poller must have looked while the writers wrote"
     assert known == {key.key_id: key for key in written}
     poller.close()
+    store.close()
 
 
 def test_writers_of_one_key_lose_no_change_and_readers_see_it_whole(backend: Backend) -> None:

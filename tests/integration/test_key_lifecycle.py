@@ -292,7 +292,8 @@ class TestLists:
         before = {key.key_id for key in officer.keys.list()}
         with Caller(running, "clinic-officer") as caller:
             requests = [key_service_pb2.CreateKeyRequest(key_id=f"page-{number:03}") for number in range(250)]
-            assert all(answer.ok for answer in caller.calls("CreateKey", requests))
+            for start in range(0, len(requests), 25):  # the database takes one writer at a time
+                assert all(answer.ok for answer in caller.calls("CreateKey", requests[start : start + 25]))
             found, sizes, token = [], [], ""
             while True:
                 request = key_service_pb2.ListKeysRequest(page_size=60, page_token=token)
