@@ -16,10 +16,13 @@ from kmsgw.errors import KmsgwError, Unavailable
 from kmsgw.server.direct import DirectLoop
 from kmsgw.server.pipeline import Call, Pipeline, Reply
 from kmsgw.server.reception import Reception
+from kmsgw.server.rpcs import MAX_BATCH_BYTES
 from kmsgw.server.status import REQUEST_ID_METADATA, failure_metadata, grpc_code, read_proof, stopping
 
-MAX_MESSAGE_BYTES = 1024 * 1024
+MAX_MESSAGE_BYTES = MAX_BATCH_BYTES + 1024 * 1024
 """What is longer is refused by the transport itself, before the gateway sees it."""
+
+_MAX_ANSWER_BYTES = 2 * MAX_BATCH_BYTES
 
 _QUIET_SECONDS = 0.25
 """So long no call may have come before a stop goes on."""
@@ -174,7 +177,7 @@ class GrpcServer:
             options=(
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", _MAX_ANSWER_BYTES),
                 ("grpc.max_concurrent_streams", max_streams),
                 ("grpc.max_allowed_incoming_connections", max_connections),
                 ("grpc.max_metadata_size", 16 * 1024),

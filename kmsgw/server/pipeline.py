@@ -321,6 +321,8 @@ class Pipeline:
         changes_state = passage.rpc is not None and passage.rpc.operation.changes_state
         record = self._record(passage, error, Phase.OUTCOME if changes_state else Phase.WHOLE)
         batch = passage.trail.batch
+        if batch is not None:
+            self._quotas.charge(_known(passage.principal), batch.size - 1, 0)
         records = (record,) if batch is None else batch_records(record, batch, error, self._context_digest)
         try:
             indexes = append_all(self._audit, records)
