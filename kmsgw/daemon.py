@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kmsgw import __version__
-from kmsgw.config import Settings, load_settings
+from kmsgw.config import MetricsSettings, Settings, load_settings
 from kmsgw.errors import ConfigurationError, KmsgwError
 from kmsgw.launch import START_SECONDS, HeldSettings, Launched, launch, read_secrets, slow_start
 from kmsgw.processes import forbid_dumps
 from kmsgw.refusal import FoundFaults
 from kmsgw.reload import Reload, check_start
 from kmsgw.telemetry import start_logging
+from kmsgw.telemetry.supervision import SupervisedMetrics
 
 _LOG = logging.getLogger("kmsgw.daemon")
 
@@ -50,6 +51,8 @@ _FIXED = (
     "officers",
     "approvals",
     "usage",
+    "metrics",
+    "tracing",
     "providers",
     "default_provider",
 )
@@ -87,6 +90,7 @@ class Supervisor:
     config: Path
     secrets: Mapping[int, bytes] = field(repr=False)
     reservation: socket.socket
+    metrics: SupervisedMetrics | None = None
     slots: list[_Slot] = field(default_factory=list)
     reload: Reload | None = None
 
@@ -137,7 +141,14 @@ class Supervisor:
         return received.si_signo if received is not None else 0
 
     def _start(self, slot: _Slot) -> None:
-        slot.launched = launch(self.held, self.secrets, "--name", slot.name, "--listen", self.address)
+        arguments = ["--name", slot.name, "--listen", self.address]
+        if self.metrics is None:
+            slot.launched = launch(self.held, self.secrets, *arguments)
+        else:
+            self.metrics.started(slot.name)
+            board = self.metrics.board.descriptor
+            arguments += ["--metrics", self.metrics.address, "--board-fd", str(board)]
+            slot.launched = launch(self.held, self.secrets, *arguments, lend=[board])
         slot.process = slot.launched.process
         slot.started = time.monotonic()
 
@@ -216,6 +227,8 @@ class Supervisor:
         if self.reload is not None:
             self.reload.close()
         self.reservation.close()
+        if self.metrics is not None:
+            self.metrics.close()
         self.held.close()
         return 0 if clean else 1
 
@@ -230,7 +243,7 @@ def _end(process: subprocess.Popen[bytes], seconds: float) -> int:
         return process.wait()
 
 
-def _reserve(listen: str) -> socket.socket:
+def _reserve(listen: str, field_name: str = "server.listen") -> socket.socket:
     """Return a socket that holds the address for the workers, who share it with SO_REUSEPORT.
 
     It is bound alone at first: two gateways of one user would otherwise share a port without a word.
@@ -249,10 +262,15 @@ def _reserve(listen: str) -> socket.socket:
         held.bind(address)
     except OSError as error:
         raise ConfigurationError(
-            [f"server.listen: {listen}: {error.strerror}"],
-            advice="See which program has the port, or give another in server.listen.",
+            [f"{field_name}: {listen}: {error.strerror}"],
+            advice=f"See which program has the port, or give another in {field_name}.",
         ) from None
     return held
+
+
+def _reserve_metrics(settings: MetricsSettings) -> socket.socket:
+    assert settings.listen is not None
+    return _reserve(settings.listen, "metrics.listen")
 
 
 def _refuse_reload(error: ConfigurationError) -> None:
@@ -306,6 +324,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reservations: list[socket.socket] = []
         if not options.check:  # which is run beside a gateway that serves
             faults.attempt("server.listen", lambda: reservations.append(_reserve(settings.server.listen)))
+            if settings.metrics.listen is not None:
+                faults.attempt("metrics.listen", lambda: reservations.append(_reserve_metrics(settings.metrics)))
         # Nothing is made while the port is another's: it may be this very gateway, running.
         prepare = [] if options.check or faults else ["--prepare"]
         faults.attempt("start", lambda: check_start(settings, secrets, *prepare))
@@ -320,7 +340,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     # Blocked, so that they wait to be taken in the loop; the workers unblock them for themselves.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    return Supervisor(HeldSettings(settings), config, secrets, reservations[0]).run()
+    metrics: SupervisedMetrics | None = None
+    if settings.metrics.listen is not None:
+        host = settings.metrics.listen.rpartition(":")[0]
+        metrics = SupervisedMetrics(reservations[1], host, settings.server.workers)
+    return Supervisor(HeldSettings(settings), config, secrets, reservations[0], metrics).run()
 
 
 if __name__ == "__main__":

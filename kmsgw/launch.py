@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kmsgw.config import Settings, SoftwareSettings, VaultSettings
@@ -131,8 +131,8 @@ def read_held_settings(descriptor: int) -> Settings:
     return Settings.model_validate_json(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
 
 
-def launch(held: HeldSettings, secrets: Mapping[int, bytes], *arguments: str) -> Launched:
-    """Start a worker process with these arguments."""
+def launch(held: HeldSettings, secrets: Mapping[int, bytes], *arguments: str, lend: Sequence[int] = ()) -> Launched:
+    """Start a worker process with these arguments, and with the descriptors of `lend` open."""
     for number, secret in secrets.items():
         read, write = os.pipe()
         os.write(write, secret)  # less than a pipe holds, so it does not wait
@@ -151,7 +151,10 @@ def launch(held: HeldSettings, secrets: Mapping[int, bytes], *arguments: str) ->
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process = subprocess.Popen(
-            command, pass_fds=(status_write, held.descriptor, *secrets), stdin=subprocess.DEVNULL, env=environment
+            command,
+            pass_fds=(status_write, held.descriptor, *lend, *secrets),
+            stdin=subprocess.DEVNULL,
+            env=environment,
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -28,6 +28,8 @@ def main() -> int:
     parser.add_argument("--settings-fd", type=int, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--listen", default="")
+    parser.add_argument("--metrics", default="")
+    parser.add_argument("--board-fd", type=int, default=-1)
     parser.add_argument("--status-fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--check", action="store_true")
@@ -52,6 +54,7 @@ def main() -> int:
             options.name,
             options.listen or settings.server.listen,
             on_fatal=lambda: os.kill(os.getpid(), _FATAL_SIGNAL),
+            metrics=bootstrap.MetricsPlace(options.metrics, options.board_fd),
         )
         gateway.start()
     except ConfigurationError as error:

@@ -105,6 +105,11 @@ class RevocationList:
             )
         return authority.crl.next_update
 
+    @property
+    def expires(self) -> datetime | None:
+        """When the first of the lists must be published anew; None where no CA has one."""
+        return min((each.crl.next_update for each in self._authorities() if each.crl is not None), default=None)
+
     def faults(self, now: datetime) -> list[str]:
         """Return a line for each CA whose certificates are refused now, for start-up and `status`."""
         found: list[str] = []

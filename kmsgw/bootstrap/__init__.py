@@ -3,5 +3,6 @@
 from kmsgw.bootstrap.composition import build
 from kmsgw.bootstrap.examination import check, invite
 from kmsgw.bootstrap.gateway import Gateway
+from kmsgw.bootstrap.observation import MetricsPlace
 
-__all__ = ["Gateway", "build", "check", "invite"]
+__all__ = ["Gateway", "MetricsPlace", "build", "check", "invite"]

@@ -24,6 +24,7 @@ from kmsgw.authn.second_factor import Rules, SecondFactorOfOfficers
 from kmsgw.authz import CurrentPolicies
 from kmsgw.bootstrap.gateway import Gateway
 from kmsgw.bootstrap.key_providers import open_provider
+from kmsgw.bootstrap.observation import MetricsPlace, Observed, call_meter, observation
 from kmsgw.bootstrap.principals import Principals
 from kmsgw.bootstrap.protection import guarded, limits_of, places_of, queue_of
 from kmsgw.clock import SYSTEM_CLOCK
@@ -33,7 +34,7 @@ from kmsgw.config import (
     Environment,
     Settings,
 )
-from kmsgw.errors import AuditUnavailable
+from kmsgw.errors import AuditUnavailable, KmsgwError
 from kmsgw.model.data_key_limits import DataKeyLimits
 from kmsgw.model.officer import Lockout
 from kmsgw.operations.approval_ports import ApprovalStore
@@ -63,7 +64,7 @@ from kmsgw.server.grpc_server import GrpcServer
 from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, HealthMonitor
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.quota import Quotas
-from kmsgw.server.rpcs import INLINE, SERVICES, rpc_table
+from kmsgw.server.rpcs import INLINE, SERVICES, Rpc, rpc_table
 from kmsgw.server.tls import ServerCredentials
 from kmsgw.storage import Database, State, open_state
 from kmsgw.surroundings import (
@@ -71,6 +72,7 @@ from kmsgw.surroundings import (
     require_log,
     signing_key_file,
 )
+from kmsgw.telemetry.meters import AuditMeter, Meters
 
 _LOG = logging.getLogger(__name__)
 
@@ -99,12 +101,27 @@ class _Keys:
     writer: KeyWriter
 
 
-def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[], None]) -> Gateway:
+def build(
+    settings: Settings,
+    worker: str,
+    listen: str,
+    *,
+    on_fatal: Callable[[], None],
+    metrics: MetricsPlace = MetricsPlace(),  # noqa: B008  it is frozen
+) -> Gateway:
     """Return a worker's gateway. Raises `ConfigurationError`, or `StateUnavailable` without database."""
+    meters = Meters()
     identity = _identity(settings)
     policies = CurrentPolicies(settings.policy.folder)
-    keys = _keys(settings)
-    audit = _audit(settings, worker, on_fatal)
+    keys = _keys(settings, meters)
+    meters.caches.update(
+        {
+            "sealing": keys.data_keys.sealing_lookups,
+            "opening": keys.data_keys.opening_lookups,
+            "policy": policies.lookups,
+        }
+    )
+    audit = _audit(settings, worker, on_fatal, meters.audit)
     health = HealthMonitor(keys.providers, lambda: _probe_audit(audit, on_fatal), keys.keyring.require_fresh)
     secrets = OfficerSecrets(keys.keyring, keys.writer, keys.data_keys, settings.default_provider)
     second_factor = SecondFactorOfOfficers(keys.state.officers, secrets, _officer_rules(settings))
@@ -112,10 +129,17 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
     operations = _operations(settings, identity, policies, keys, second_factor, observe)
     quotas = Quotas(limits_of(settings.limits, settings.server.workers))
     refusals = CountedRefusals(audit)
-    pipeline = _pipeline(settings, operations, identity, policies, keys, audit, second_factor, quotas, refusals)
+    table = rpc_table(operations)
+    calls = call_meter(table)
+    pipeline = partial(
+        _pipeline, settings, identity, policies, keys, audit, second_factor, quotas, refusals, calls.ended
+    )
+    loop = "direct" if _is_direct(settings) else "threads"
+    port = int(listen.rpartition(":")[2])
+    seen = Observed(audit, health, identity.credentials, identity.revocation, keys.keyring, keys.state, loop, port)
     return Gateway(
         settings,
-        _server(settings, pipeline, identity, health, listen),
+        _server(settings, pipeline(table), identity, health, listen),
         keys.keyring,
         health,
         audit,
@@ -128,6 +152,7 @@ def build(settings: Settings, worker: str, listen: str, *, on_fatal: Callable[[]
         quotas,
         refusals,
         _upkeep(settings, worker, keys, audit),
+        observation(settings, worker, metrics, meters, calls, seen, pipeline),
         keys.state.close,
         threading.Event(),
     )
@@ -146,10 +171,10 @@ def _identity(settings: Settings) -> _Identity:
     )
 
 
-def _keys(settings: Settings) -> _Keys:
+def _keys(settings: Settings, meters: Meters) -> _Keys:
     opened = {name: open_provider(name, each) for name, each in settings.providers.items()}
     places = places_of(opened, settings.server.threads)
-    providers = guarded(opened, places)
+    providers = guarded(opened, places, meters.providers)
     state = open_state(Database.of_settings(settings.state))
     keyring = Keyring(state.keys, poll_seconds=settings.state.poll_ms / 1000)
     keyring.start()
@@ -164,13 +189,14 @@ def _keys(settings: Settings) -> _Keys:
     return _Keys(state, providers, keyring, allowance, data_keys, index_keys, writer)
 
 
-def _audit(settings: Settings, worker: str, on_fatal: Callable[[], None]) -> DurableLog:
+def _audit(settings: Settings, worker: str, on_fatal: Callable[[], None], meter: AuditMeter) -> DurableLog:
     require_log(settings.audit, worker)
     return DurableLog.open(
         settings.audit.folder / worker,
         origin=f"{settings.audit.origin}/{settings.node}/{worker}",
         key_file=signing_key_file(settings.audit, worker),
         on_fatal=lambda why: _end(why, on_fatal),
+        meter=meter,
     )
 
 
@@ -244,7 +270,6 @@ def _data_key_limits(wanted: DataKeySettings) -> DataKeyLimits:
 
 def _pipeline(
     settings: Settings,
-    operations: Operations,
     identity: _Identity,
     policies: CurrentPolicies,
     keys: _Keys,
@@ -252,12 +277,14 @@ def _pipeline(
     second_factor: SecondFactorOfOfficers,
     quotas: Quotas,
     refusals: CountedRefusals,
+    ended: Callable[[str, KmsgwError | None, float], None],
+    table: Mapping[str, Rpc],
 ) -> Pipeline:
     required = _wants_second_factor(settings)
     # The code before the approval: asking for an approval is itself an act that wants the officer present.
     codes = [CodeGate(second_factor)] if required else []
     return Pipeline(
-        rpc_table(operations),
+        table,
         identity.authenticator,
         keys.keyring,
         policies,
@@ -268,6 +295,7 @@ def _pipeline(
         quotas=quotas,
         refusals=refusals,
         queue=queue_of(settings.server.threads),
+        ended=ended,
     )
 
 
@@ -275,14 +303,13 @@ def _server(
     settings: Settings, pipeline: Pipeline, identity: _Identity, health: HealthMonitor, listen: str
 ) -> GrpcServer:
     wanted = settings.server
-    direct = wanted.loop == "direct" or (wanted.loop == "auto" and supported())
     return GrpcServer(
         pipeline,
         identity.authenticator.authenticate,
         identity.credentials.credentials,
         listen,
         threads=wanted.threads,
-        inline=INLINE if direct else frozenset(),
+        inline=INLINE if _is_direct(settings) else frozenset(),
         max_connection_age_seconds=wanted.max_connection_age_seconds,
         max_connections=wanted.max_connections,
         max_streams=wanted.max_streams,
@@ -303,6 +330,11 @@ def _upkeep(settings: Settings, worker: str, keys: _Keys, audit: DurableLog) -> 
     keeper = Keeper(keys.state.duties, f"{settings.node}/{worker}/{os.getpid()}", chores)
     account = UsageAccount(LogUsage(audit), usage, keys.allowance)
     return Upkeep(account, keeper, lambda: _count_retired(settings, worker, usage))
+
+
+def _is_direct(settings: Settings) -> bool:
+    loop = settings.server.loop
+    return loop == "direct" or (loop == "auto" and supported())
 
 
 def _wants_second_factor(settings: Settings) -> bool:

@@ -10,6 +10,7 @@ from kmsgw.authn.authenticator import Authenticator
 from kmsgw.authn.files import RevocationFiles
 from kmsgw.authn.rules import PrincipalRules
 from kmsgw.authz import CurrentPolicies
+from kmsgw.bootstrap.observation import Observation
 from kmsgw.bootstrap.principals import Principals
 from kmsgw.bootstrap.protection import limits_of
 from kmsgw.config import (
@@ -47,6 +48,7 @@ class Gateway:
     quotas: Quotas
     refusals: CountedRefusals
     upkeep: Upkeep
+    observation: Observation
     close_store: Callable[[], None]
     stopped: threading.Event
 
@@ -57,6 +59,7 @@ class Gateway:
         self.health.start()
         threading.Thread(target=self._watch_revocation, name="revocation", daemon=True).start()
         self.server.start()
+        self.observation.start()
 
     def reload(self, settings: Settings) -> None:
         """Take over principals, limits, CRL and policies. Raises `ConfigurationError` and keeps what is in force."""
@@ -77,6 +80,7 @@ class Gateway:
         self.stopped.set()
         self.health.stop()
         self.server.stop(grace)
+        self.observation.stop()
         self.health.join(_PROBE_SECONDS)
         self.upkeep.stop()
         self.keyring.stop()

@@ -9,6 +9,7 @@ from kmsgw.providers.base import KeyProvider
 from kmsgw.providers.guarded import guard
 from kmsgw.providers.places import Places
 from kmsgw.server.quota import Ceiling, Limits, Override, Rate
+from kmsgw.telemetry.meters import ProviderMeter
 
 QUEUED_FOR_EACH_THREAD: Final = 64
 """Calls that may wait for a thread, for each of a worker's threads; of one principal half of them."""
@@ -45,6 +46,8 @@ def places_of(providers: Mapping[str, KeyProvider], threads: int) -> dict[str, P
     return {name: Places(name, most) for name in providers}
 
 
-def guarded(providers: Mapping[str, KeyProvider], places: Mapping[str, Places]) -> dict[str, KeyProvider]:
-    """Return the providers behind their places, and each behind a circuit."""
-    return {name: guard(provider, places[name], current_caller) for name, provider in providers.items()}
+def guarded(
+    providers: Mapping[str, KeyProvider], places: Mapping[str, Places], meter: ProviderMeter | None = None
+) -> dict[str, KeyProvider]:
+    """Return the providers behind their places, and each behind a circuit; `meter` counts what reaches them."""
+    return {name: guard(provider, places[name], current_caller, meter=meter) for name, provider in providers.items()}

@@ -24,6 +24,7 @@ from kmsgw.config.key_providers import (
 )
 from kmsgw.config.limits import LimitOverrideSettings, LimitSettings
 from kmsgw.config.loading import Settings, load_settings, parse_settings
+from kmsgw.config.observation import MetricsSettings, TracingSettings
 from kmsgw.config.people import ApprovalSettings, MatchSettings, OfficerSettings, PrincipalSettings
 from kmsgw.config.section import Environment
 
@@ -36,6 +37,7 @@ __all__ = [
     "LimitOverrideSettings",
     "LimitSettings",
     "MatchSettings",
+    "MetricsSettings",
     "OfficerSettings",
     "Pkcs11Settings",
     "PolicySettings",
@@ -46,6 +48,7 @@ __all__ = [
     "SoftwareSettings",
     "StateSettings",
     "TlsSettings",
+    "TracingSettings",
     "UsageSettings",
     "VaultAppRoleLogin",
     "VaultCertificateLogin",

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from kmsgw.config.section import Section
+from kmsgw.config.section import Section, checked_address
 
 
 class ServerSettings(Section):
@@ -26,13 +26,7 @@ class ServerSettings(Section):
     max_streams: int = Field(1000, ge=1, le=100_000, description="Calls in flight on one connection; more wait.")
     reflection: bool = Field(True, description="Whether to serve gRPC reflection to authenticated callers.")
 
-    @field_validator("listen")
-    @classmethod
-    def _host_and_port(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:
-            raise ValueError("use HOST:PORT, for example 127.0.0.1:8443")
-        return value
+    _host_and_port = field_validator("listen")(checked_address)
 
 
 class TlsSettings(Section):

@@ -18,6 +18,7 @@ from kmsgw.config.gateway import (
 )
 from kmsgw.config.key_providers import ProviderSettings, SoftwareSettings
 from kmsgw.config.limits import LimitSettings
+from kmsgw.config.observation import MetricsSettings, TracingSettings
 from kmsgw.config.people import ApprovalSettings, OfficerSettings, PrincipalSettings
 from kmsgw.config.section import Environment, Section, checked_name
 from kmsgw.errors import ConfigurationError
@@ -41,6 +42,8 @@ class Settings(Section):
     approvals: ApprovalSettings = Field(default_factory=lambda: ApprovalSettings.model_validate({}))
     limits: LimitSettings = Field(default_factory=lambda: LimitSettings.model_validate({}))
     usage: UsageSettings = Field(default_factory=lambda: UsageSettings.model_validate({}))
+    metrics: MetricsSettings = Field(default_factory=lambda: MetricsSettings.model_validate({}))
+    tracing: TracingSettings = Field(default_factory=lambda: TracingSettings.model_validate({}))
     providers: dict[str, ProviderSettings]
     principals: tuple[PrincipalSettings, ...]
 

@@ -20,6 +20,14 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
 
+def checked_address(value: str) -> str:
+    """Return HOST:PORT. Raises `ValueError` where it is none, for pydantic to tell."""
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("use HOST:PORT, for example 127.0.0.1:8443")
+    return value
+
+
 def checked_name(value: str) -> str:
     """Return a name. Raises `ValueError` where it is none, for pydantic to tell."""
     if not is_name(value):

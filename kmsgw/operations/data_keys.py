@@ -31,6 +31,7 @@ from kmsgw.operations.waiting import before_waiting, current_caller
 from kmsgw.operations.wrap_allowance import UNLIMITED, WrapAllowance
 from kmsgw.providers.base import KeyProvider, MaterialRef
 from kmsgw.providers.places import GRACE_SECONDS, Places
+from kmsgw.telemetry.meters import Lookups
 
 EntryT = TypeVar("EntryT")
 _WAIT_SECONDS = 30.0
@@ -127,6 +128,7 @@ class DataKeys:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """`places` are those of the providers, by their names: who waits for another's call takes them too."""
+        self.sealing_lookups, self.opening_lookups = Lookups(), Lookups()
         self._providers = providers
         self._places = places or {}
         self._allowance = allowance
@@ -177,7 +179,10 @@ class DataKeys:
         """Return a data key for one message of `size` bytes: a cached one, or a new one."""
         found = self.cached_for_sealing(key, context, size)
         if found is not None:
+            self.sealing_lookups.hits += 1
             return found
+        before_waiting()
+        self.sealing_lookups.misses += 1
         place = _sealing_place(key, context)
         self._sealing_flights.do(place, lambda: self._fill_sealing(key, context, trail), self._places.get(key.provider))
         # Another may have used it up at once, where the limit is small; then this message gets one of its own.
@@ -223,7 +228,10 @@ class DataKeys:
         place = _opening_place(key, envelope.wrapped, aad)
         found = self._cached_for_opening(place)
         if found is not None:
+            self.opening_lookups.hits += 1
             return found
+        before_waiting()
+        self.opening_lookups.misses += 1
         material = _material(key, version)
         return self._opening_flights.do(
             place,

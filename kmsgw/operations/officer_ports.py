@@ -55,6 +55,9 @@ class OfficerStore(Protocol):
     def find_session(self, session_hash: bytes) -> Session | None:
         """Return a session of an officer whose second factor is in force, or None."""
 
+    def open_sessions(self, now: datetime) -> int:
+        """Return how many sessions have not expired. Some of them may have lain idle for too long."""
+
     def touch_session(self, session_hash: bytes, now: datetime) -> None:
         """Write when a session was used last."""
 

@@ -22,6 +22,7 @@ from kmsgw.providers.base import (
 )
 from kmsgw.providers.circuit import LATE_SECONDS, Circuit
 from kmsgw.providers.places import Places
+from kmsgw.telemetry.meters import ProviderMeter
 
 AnswerT = TypeVar("AnswerT")
 
@@ -29,7 +30,11 @@ AnswerT = TypeVar("AnswerT")
 class GuardedProvider:
     """A provider whose calls wait for a place and ask a circuit. Made by `guard`."""
 
-    def __init__(self, inner: KeyProvider, places: Places, caller: Callable[[], str], clock: Clock) -> None:
+    def __init__(
+        self, inner: KeyProvider, places: Places, caller: Callable[[], str], clock: Clock, meter: ProviderMeter
+    ) -> None:
+        self._meter = meter
+        self._name = inner.describe().name
         self._inner = inner
         self._places = places
         self._caller = caller
@@ -45,36 +50,37 @@ class GuardedProvider:
 
     def create(self, key_id: str, version: int) -> bytes:
         """Make material, as the provider does."""
-        return self._asked(lambda: self._inner.create(key_id, version))
+        return self._asked("create", lambda: self._inner.create(key_id, version))
 
     def wrap(self, material: MaterialRef, data_key: bytes, aad: bytes) -> bytes:
         """Wrap a data key, as the provider does. Raises `Overloaded` where there is no place."""
-        return self._asked(lambda: self._inner.wrap(material, data_key, aad))
+        return self._asked("wrap", lambda: self._inner.wrap(material, data_key, aad))
 
     def unwrap(self, material: MaterialRef, wrapped: bytes, aad: bytes) -> bytes:
         """Unwrap a data key, as the provider does. Raises `Overloaded` where there is no place."""
-        return self._asked(lambda: self._inner.unwrap(material, wrapped, aad))
+        return self._asked("unwrap", lambda: self._inner.unwrap(material, wrapped, aad))
 
     def probe(self) -> None:
         """Probe the provider, whatever the circuit says."""
-        self._observed(self._inner.probe)
+        self._observed("probe", self._inner.probe)
 
     def close(self) -> None:
         """Release the back end."""
         self._inner.close()
 
-    def _asked(self, work: Callable[[], AnswerT]) -> AnswerT:
+    def _asked(self, verb: str, work: Callable[[], AnswerT]) -> AnswerT:
         wait = self._circuit.ask(self._clock.monotonic())
         if wait:
             raise ProviderUnavailable("The key provider did not answer in time, and is left alone.", retry_after=wait)
         with self._places.place(self._caller()):
-            return self._observed(work)
+            return self._observed(verb, work)
 
-    def _observed(self, work: Callable[[], AnswerT]) -> AnswerT:
-        """Do something, and tell the circuit how it went."""
+    def _observed(self, verb: str, work: Callable[[], AnswerT]) -> AnswerT:
+        """Do something, measure it, and tell the circuit how it went."""
         began = self._clock.monotonic()
         try:
-            answer = work()
+            with self._meter.calling(self._name, verb):
+                answer = work()
         except ProviderUnavailable:
             now = self._clock.monotonic()
             if now - began >= LATE_SECONDS:
@@ -94,7 +100,7 @@ class _Destroying(GuardedProvider):
         """Destroy material, as the provider does."""
         inner = self._inner
         assert isinstance(inner, DestroysMaterial)
-        self._asked(lambda: inner.destroy(material))
+        self._asked("destroy", lambda: inner.destroy(material))
 
 
 class _EndingKeys(GuardedProvider):
@@ -108,24 +114,24 @@ class _EndingKeys(GuardedProvider):
         """Destroy a key's material, as the provider does."""
         inner = self._inner
         assert isinstance(inner, DestroysKeys)
-        self._asked(lambda: inner.destroy_key(materials))
+        self._asked("destroy_key", lambda: inner.destroy_key(materials))
 
 
 class _Importing(GuardedProvider):
     def import_parameters(self, key_id: str, version: int) -> ImportParameters:
         """Make or name a wrapping key, as the provider does."""
         inner = self._importer()
-        return self._asked(lambda: inner.import_parameters(key_id, version))
+        return self._asked("import_parameters", lambda: inner.import_parameters(key_id, version))
 
     def check_import(self, key_id: str, version: int, offer: ImportOffer) -> None:
         """Check an offer, as the provider does."""
         inner = self._importer()
-        self._asked(lambda: inner.check_import(key_id, version, offer))
+        self._asked("check_import", lambda: inner.check_import(key_id, version, offer))
 
     def import_material(self, key_id: str, version: int, offer: ImportOffer) -> Imported:
         """Take material in, as the provider does."""
         inner = self._importer()
-        return self._asked(lambda: inner.import_material(key_id, version, offer))
+        return self._asked("import_material", lambda: inner.import_material(key_id, version, offer))
 
     def _importer(self) -> ImportsMaterial:
         assert isinstance(self._inner, ImportsMaterial)
@@ -140,11 +146,18 @@ _CAPABILITIES: tuple[tuple[type, type[GuardedProvider]], ...] = (
 
 
 def guard(
-    provider: KeyProvider, places: Places, caller: Callable[[], str] = str, clock: Clock = SYSTEM_CLOCK
+    provider: KeyProvider,
+    places: Places,
+    caller: Callable[[], str] = str,
+    clock: Clock = SYSTEM_CLOCK,
+    meter: ProviderMeter | None = None,
 ) -> GuardedProvider:
-    """Return a provider behind these places and a circuit of its own. `caller` says whom the thread works for."""
+    """Return a provider behind these places and a circuit of its own. `caller` says whom the thread works for.
+
+    `meter` counts the calls that reach the provider.
+    """
     bases = tuple(form for able, form in _CAPABILITIES if isinstance(provider, able)) or (GuardedProvider,)
     form = type(GuardedProvider.__name__, bases, {"__doc__": GuardedProvider.__doc__})
-    made = form(provider, places, caller, clock)
+    made = form(provider, places, caller, clock, meter or ProviderMeter())
     assert isinstance(made, GuardedProvider)
     return made

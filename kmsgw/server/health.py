@@ -92,6 +92,12 @@ class HealthMonitor:
         return self._faults[service]
 
     @property
+    def faults(self) -> Mapping[str, str]:
+        """What is wrong with each part; an empty text where nothing is."""
+        with self._lock:
+            return dict(self._faults)
+
+    @property
     def serving(self) -> bool:
         """Whether all parts serve."""
         return not any(self._faults.values())

@@ -37,6 +37,7 @@ class ServerCredentials:
         self._files = read_tls_files(settings, environment, clock)
         self._faults: tuple[str, ...] = ()
         self._pending: grpc.ServerCertificateConfiguration | None = None
+        self._handshakes = 0
         self._credentials = grpc.dynamic_ssl_server_credentials(
             _configuration(self._files),
             self._fetch,  # type: ignore[arg-type]  # the stubs leave out that None means no change
@@ -52,6 +53,11 @@ class ServerCredentials:
     def faults(self) -> tuple[str, ...]:
         """Why the files on disk are not in force; empty where they are. For health and `status`."""
         return self._faults
+
+    @property
+    def handshakes(self) -> int:
+        """How many handshakes were begun."""
+        return self._handshakes
 
     @property
     def development(self) -> bool:
@@ -70,6 +76,7 @@ class ServerCredentials:
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
         """Return a new configuration, or None for no change. Runs on grpcio's threads; must not raise."""
+        self._handshakes += 1
         if not self._lock.acquire(blocking=False):
             return None  # another handshake is reading the files: this one need not wait for the disk
         try:

@@ -183,6 +183,12 @@ class SqlOfficerStore:
             row = connection.execute(query).one_or_none()
         return None if row is None else Session(session_hash, row[0], row[1], row[2], row[3], row[4])
 
+    def open_sessions(self, now: datetime) -> int:
+        """Return how many sessions have not expired."""
+        query = select(func.count()).select_from(officer_sessions).where(officer_sessions.c.expires > now)
+        with self._connections.transaction(Access.READ) as connection, database_faults():
+            return connection.execute(query).scalar_one()
+
     def touch_session(self, session_hash: bytes, now: datetime) -> None:
         """Write when a session was used last."""
         this = officer_sessions.c.session_hash == session_hash

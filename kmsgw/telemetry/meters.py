@@ -178,13 +178,8 @@ class AuditMeter:
 
 @dataclass(frozen=True, slots=True)
 class Meters:
-    """All that a worker counts. ``caches`` is by the name of the cache."""
+    """What a worker counts besides calls. ``caches`` is by the name of the cache."""
 
-    calls: CallMeter
     providers: ProviderMeter = field(default_factory=ProviderMeter)
     audit: AuditMeter = field(default_factory=AuditMeter)
     caches: dict[str, Lookups] = field(default_factory=dict)
-
-    def cache(self, name: str) -> Lookups:
-        """Return the count of a cache, made where it is new."""
-        return self.caches.setdefault(name, Lookups())
