@@ -20,7 +20,7 @@ import grpc
 from kmsgw.cli.log_folder import find_logs
 from kmsgw.cli.profile import Flags, Profile, resolve_profile
 from kmsgw.client import Client, Credentials
-from kmsgw.client.calls import crypto
+from kmsgw.client.calls import batches, crypto
 from kmsgw.client.calls.call import Answer, Call
 from kmsgw.client.channel import channel_credentials, channel_options
 from kmsgw.errors import KmsgwError
@@ -225,6 +225,29 @@ class Gateway:
         call = crypto.decrypt(_CARE, made.envelope, self._context)
         return _prepared("ehr-reader", call, lambda answer: call.result(answer).plaintext == plaintext)
 
+    def _batch_encrypt(self, work: Work) -> _Prepared:
+        plaintexts = [os.urandom(work.item_bytes) for _ in range(work.items)]
+        call = batches.batch_encrypt(_CARE, self.key, plaintexts, self._context)
+
+        def opens(answer: Answer) -> bool:
+            envelopes = [each.envelope for each in call.result(answer).results()]
+            decrypt = batches.batch_decrypt(_CARE, envelopes, self._context)
+            opened = decrypt.result(self._send("ehr-reader", decrypt.method, decrypt.request))
+            return [each.plaintext for each in opened.results()] == plaintexts
+
+        return _prepared("ehr-writer", call, opens)
+
+    def _batch_decrypt(self, work: Work) -> _Prepared:
+        plaintexts = [os.urandom(work.item_bytes) for _ in range(work.items)]
+        encrypt = batches.batch_encrypt(_CARE, self.key, plaintexts, self._context)
+        made = encrypt.result(self._send("ehr-writer", encrypt.method, encrypt.request))
+        call = batches.batch_decrypt(_CARE, [each.envelope for each in made.results()], self._context)
+
+        def opens(answer: Answer) -> bool:
+            return [each.plaintext for each in call.result(answer).results()] == plaintexts
+
+        return _prepared("ehr-reader", call, opens)
+
     def _data_key(self, work: Work) -> _Prepared:
         call = crypto.generate_data_key(_CARE, self.key, self._context)
 
@@ -280,6 +303,7 @@ _BUILD: Final[Mapping[tuple[Verb, bool], Callable[[Gateway, Work], _Prepared]]] 
     (Verb.ENCRYPT, False): Gateway._encrypt,  # noqa: SLF001
     (Verb.DECRYPT, False): Gateway._decrypt,  # noqa: SLF001
     (Verb.DATA_KEY, False): Gateway._data_key,  # noqa: SLF001
-    # Batches: a line for (verb, True) each, once the contract has them.
+    (Verb.ENCRYPT, True): Gateway._batch_encrypt,  # noqa: SLF001
+    (Verb.DECRYPT, True): Gateway._batch_decrypt,  # noqa: SLF001
 }
 """How the call of a verb is made, alone and (True) as a batch. A work that is not here is reported as not built."""
