@@ -25,6 +25,9 @@ INLINE_BYTES: Final = 512 * 1024
 """Items and bytes that a thread which must not wait takes at once: about a millisecond of work, as long as 20 single
 calls. More would hold up the calls behind it; a thread of their own is interrupted for those."""
 
+_WHOLE = frozenset({Status.PERMISSION_DENIED, Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED})
+"""What is not a matter of the items: where all of them fail so, the call does."""
+
 _LOG = logging.getLogger(__name__)
 
 GivenContext = EncryptionContext | KmsgwError
@@ -193,11 +196,14 @@ class Batch:
             self.failures[item] = error
 
     def done(self, references: Sequence[str], plaintexts: Sequence[bytes] = ()) -> BatchDone:
-        """Return what the batch came to. Raises where nothing could be done because a part of the gateway is down."""
-        if len(self.failures) == self.size and all(
-            error.status is Status.UNAVAILABLE for error in self.failures.values()
-        ):
-            raise self.failures[0]
+        """Return what the batch came to.
+
+        Raises where it is refused whole: nothing of it is allowed, or a part of the gateway is down or overloaded.
+        """
+        if len(self.failures) == self.size:
+            statuses = {error.status for error in self.failures.values()}
+            if len(statuses) == 1 and statuses <= _WHOLE:
+                raise self.failures[0]
         places: dict[tuple[str, int], int] = {}
         groups = [group for group in self.account.groups if group.error is None]
         for group in groups:
