@@ -17,7 +17,10 @@ from kmsgw.config import (
     AuditSettings,
     CacheSettings,
     DataKeySettings,
+    LimitOverrideSettings,
+    LimitSettings,
     MatchSettings,
+    MetricsSettings,
     OfficerSettings,
     Pkcs11Settings,
     PolicySettings,
@@ -27,6 +30,7 @@ from kmsgw.config import (
     SoftwareSettings,
     StateSettings,
     TlsSettings,
+    TracingSettings,
     UsageSettings,
     VaultAppRoleLogin,
     VaultCertificateLogin,
@@ -49,6 +53,10 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[officers]": OfficerSettings,
     "[approvals]": ApprovalSettings,
     "[usage]": UsageSettings,
+    "[limits]": LimitSettings,
+    "[[limits.overrides]]": LimitOverrideSettings,
+    "[metrics]": MetricsSettings,
+    "[tracing]": TracingSettings,
     "[[principals]]": PrincipalSettings,
     "[principals.match]": MatchSettings,
     "[providers.NAME], kind software": SoftwareSettings,
@@ -68,6 +76,9 @@ OWN_SECTION = {
     "officers",
     "approvals",
     "usage",
+    "limits",
+    "metrics",
+    "tracing",
     "providers",
     "principals",
 }
@@ -91,7 +102,7 @@ def default_of(info: FieldInfo) -> str:
     if info.default_factory is not None:
         return "one a core"
     value = info.default
-    if value is None:
+    if value is None or value in {(), frozenset()}:
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
@@ -167,7 +178,7 @@ def test_what_a_reload_can_not_change_is_listed() -> None:
     names = {re.sub(r"[\[\]]|\.\*", "", name) for name in re.findall(r"`([^`]+)`", listed)}
     assert names == set(_FIXED)
     # Neither taken over nor told of, a change would seem to be in force: a CRL that is named and never asked.
-    assert names | {"principals"} == set(Settings.model_fields)
+    assert names | {"principals", "limits"} == set(Settings.model_fields)
 
 
 def test_every_health_service_is_named() -> None:

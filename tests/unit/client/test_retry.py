@@ -5,7 +5,15 @@ import time
 import grpc
 import pytest
 
-from kmsgw.client import AccessDenied, AuditUnavailable, DeadlineExceeded, InvalidRequest, RetryPolicy, Unavailable
+from kmsgw.client import (
+    AccessDenied,
+    AuditUnavailable,
+    DeadlineExceeded,
+    InvalidRequest,
+    ResourceExhausted,
+    RetryPolicy,
+    Unavailable,
+)
 from kmsgw.client.failures import Failure
 from kmsgw.errors import Status
 from kmsgw.v1 import crypto_service_pb2 as wire
@@ -16,6 +24,10 @@ from tests.unit.client.driver import Driver
 DOWN = Failure(Status.UNAVAILABLE, "down")
 NEVER_SENT = Failure(Status.UNAVAILABLE, "down", never_sent=True)
 POLICY = RetryPolicy(max_attempts=4, initial_backoff=1.0, max_backoff=3.0)
+
+
+def exhausted(retry_after: float | None, reason: str = "QUOTA_EXCEEDED") -> Failure:
+    return Failure(Status.RESOURCE_EXHAUSTED, "", reason=reason, retry_after=retry_after)
 
 
 def next_delay(
@@ -47,9 +59,28 @@ def test_no_wait_outlasts_the_deadline() -> None:
     assert next_delay(Failure(Status.UNAVAILABLE, "", retry_after=30.0), remaining=10.0) is None
 
 
-@pytest.mark.parametrize("status", [status for status in Status if status is not Status.UNAVAILABLE])
-def test_only_unavailable_is_repeated(status: Status) -> None:
+@pytest.mark.parametrize("status", set(Status) - {Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED})
+def test_only_unavailable_and_exhausted_is_repeated(status: Status) -> None:
     assert next_delay(Failure(status, "", retry_after=0.1)) is None
+
+
+def test_the_exhausted_wait_as_long_as_they_are_told_and_spread_over_as_long_again() -> None:
+    assert [next_delay(exhausted(4.0), jitter=jitter) for jitter in (0.0, 0.5)] == [4.0, 6.0]
+    assert next_delay(exhausted(0.1), jitter=0.5) == pytest.approx(0.6)
+
+
+def test_a_limit_that_no_waiting_lifts_is_not_repeated() -> None:
+    assert next_delay(exhausted(None)) is None
+
+
+def test_the_exhausted_stop_within_their_deadline() -> None:
+    assert next_delay(exhausted(4.0), remaining=5.9) is None
+    assert next_delay(exhausted(4.0), attempts=4) is None
+
+
+def test_a_change_is_repeated_where_the_quota_refused_it_before_anything_was_done() -> None:
+    assert next_delay(exhausted(1.0, "QUOTA_EXCEEDED"), repeatable=False) == 1.5
+    assert next_delay(exhausted(1.0, "OVERLOADED"), repeatable=False) is None
 
 
 def test_a_change_is_repeated_only_where_it_was_never_sent() -> None:
@@ -123,6 +154,26 @@ def test_a_refusal_is_not_repeated(gateway: ScriptedGateway, drive: Driver) -> N
         drive(gateway, lambda client: client.encrypt("ehr", b"x"))
 
     assert len(script.requests) == 1
+
+
+def test_who_has_used_up_its_quota_is_answered_later(gateway: ScriptedGateway, drive: Driver) -> None:
+    answer = wire.EncryptResponse(envelope=b"sealed")
+    refused = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "quota", "QUOTA_EXCEEDED", retry_after=0.05)
+    script = gateway.script("CryptoService/Encrypt", refused, refused, answer)
+
+    assert drive(gateway, lambda client: client.encrypt("ehr", b"x")).envelope == b"sealed"
+    assert len(script.requests) == 3
+
+
+def test_who_has_used_up_its_quota_for_long_is_told_at_once(gateway: ScriptedGateway, drive: Driver) -> None:
+    refused = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "quota", "QUOTA_EXCEEDED", retry_after=5.0)
+    script = gateway.script("CryptoService/Encrypt", refused)
+
+    with pytest.raises(ResourceExhausted) as caught:
+        drive(gateway, lambda client: client.encrypt("ehr", b"x", timeout=2.0))
+
+    assert len(script.requests) == 1
+    assert caught.value.retry_after == 5.0
 
 
 def test_the_delay_that_the_gateway_names_is_waited(gateway: ScriptedGateway, drive: Driver) -> None:
