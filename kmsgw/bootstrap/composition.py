@@ -24,7 +24,7 @@ from kmsgw.authn.second_factor import Rules, SecondFactorOfOfficers
 from kmsgw.authz import CurrentPolicies
 from kmsgw.bootstrap.gateway import Gateway
 from kmsgw.bootstrap.key_providers import open_provider
-from kmsgw.bootstrap.observation import MetricsPlace, Observed, call_meter, observation
+from kmsgw.bootstrap.observation import MetricsPlace, Observed, call_meter, observation, open_tracing
 from kmsgw.bootstrap.principals import Principals
 from kmsgw.bootstrap.protection import guarded, limits_of, places_of, queue_of
 from kmsgw.clock import SYSTEM_CLOCK
@@ -66,6 +66,7 @@ from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.quota import Quotas
 from kmsgw.server.rpcs import INLINE, SERVICES, Rpc, rpc_table
 from kmsgw.server.tls import ServerCredentials
+from kmsgw.server.traced_pipeline import TracedPipeline
 from kmsgw.storage import Database, State, open_state
 from kmsgw.surroundings import (
     context_key,
@@ -73,6 +74,7 @@ from kmsgw.surroundings import (
     signing_key_file,
 )
 from kmsgw.telemetry.meters import AuditMeter, Meters
+from kmsgw.telemetry.tracing import Tracing
 
 _LOG = logging.getLogger(__name__)
 
@@ -131,8 +133,9 @@ def build(
     refusals = CountedRefusals(audit)
     table = rpc_table(operations)
     calls = call_meter(table)
+    tracing = open_tracing(settings, worker, meters.providers)
     pipeline = partial(
-        _pipeline, settings, identity, policies, keys, audit, second_factor, quotas, refusals, calls.ended
+        _pipeline, settings, identity, policies, keys, audit, second_factor, quotas, refusals, calls.ended, tracing
     )
     loop = "direct" if _is_direct(settings) else "threads"
     port = int(listen.rpartition(":")[2])
@@ -152,7 +155,7 @@ def build(
         quotas,
         refusals,
         _upkeep(settings, worker, keys, audit),
-        observation(settings, worker, metrics, meters, calls, seen, pipeline),
+        observation(settings, worker, metrics, meters, calls, seen, pipeline, tracing),
         keys.state.close,
         threading.Event(),
     )
@@ -278,12 +281,14 @@ def _pipeline(
     quotas: Quotas,
     refusals: CountedRefusals,
     ended: Callable[[str, KmsgwError | None, float], None],
+    tracing: Tracing | None,
     table: Mapping[str, Rpc],
 ) -> Pipeline:
     required = _wants_second_factor(settings)
     # The code before the approval: asking for an approval is itself an act that wants the officer present.
     codes = [CodeGate(second_factor)] if required else []
-    return Pipeline(
+    make = Pipeline if tracing is None else partial(TracedPipeline, tracing=tracing)
+    return make(
         table,
         identity.authenticator,
         keys.keyring,

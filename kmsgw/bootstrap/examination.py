@@ -6,6 +6,7 @@ from kmsgw.authn.invitations import Invitations
 from kmsgw.authn.rules import PrincipalRules
 from kmsgw.authz import CurrentPolicies
 from kmsgw.bootstrap.key_providers import open_provider, secret
+from kmsgw.bootstrap.observation import examine_tracing
 from kmsgw.bootstrap.principals import Principals
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.config import (
@@ -35,6 +36,7 @@ def check(settings: Settings, *, prepare: bool) -> None:
     faults.attempt("policy", lambda: CurrentPolicies(settings.policy.folder))
     faults.attempt("principals", lambda: PrincipalRules(settings.principals))
     faults.attempt("audit", lambda: examine_audit(settings))
+    faults.attempt("tracing", lambda: examine_tracing(settings.tracing))
     faults.attempt("state", lambda: examine(Database.of_settings(settings.state)))
     fresh = {name: each for name, each in settings.providers.items() if makes_root_key(each)}
     for name, provider in settings.providers.items():

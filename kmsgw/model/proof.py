@@ -12,11 +12,18 @@ CODE_METADATA: Final = "kmsgw-one-time-code"
 APPROVAL_METADATA: Final = "kmsgw-approval"
 """The id of an approval, where one is wanted."""
 
+TRACEPARENT_METADATA: Final = "traceparent"
+"""The caller's trace (W3C Trace Context), with any call."""
+
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What an officer's call carries besides its request. Empty texts stand for what is not there."""
+    """What a call carries in its metadata. Empty texts stand for what is not there.
+
+    ``traceparent`` says which trace of the caller's it belongs to (W3C Trace Context); nothing is decided by it.
+    """
 
     session: str = field(repr=False, default="")
     code: str = field(repr=False, default="")
     approval: str = ""
+    traceparent: str = ""

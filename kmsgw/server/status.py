@@ -8,11 +8,12 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from kmsgw.errors import KmsgwError, Reason, Unavailable
-from kmsgw.model.proof import APPROVAL_METADATA, CODE_METADATA, SESSION_METADATA, Proof
+from kmsgw.model.proof import APPROVAL_METADATA, CODE_METADATA, SESSION_METADATA, TRACEPARENT_METADATA, Proof
 
 DOMAIN = "kmsgw"
 REQUEST_ID_METADATA = "kmsgw-request-id"
 DETAILS_METADATA = "grpc-status-details-bin"
+_PROOFS = (SESSION_METADATA, CODE_METADATA, APPROVAL_METADATA, TRACEPARENT_METADATA)
 
 
 def failure_metadata(error: KmsgwError, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
@@ -31,10 +32,10 @@ def read_proof(metadata: Iterable[tuple[str, str | bytes]]) -> Proof:
     """Read what an officer's call carries. A name that comes twice counts as none: which was meant is unknown."""
     found: dict[str, list[str]] = {}
     for name, value in metadata:
-        if name in (SESSION_METADATA, CODE_METADATA, APPROVAL_METADATA) and isinstance(value, str):
+        if name in _PROOFS and isinstance(value, str):
             found.setdefault(name, []).append(value)
     once = {name: values[0] for name, values in found.items() if len(values) == 1}
-    return Proof(once.get(SESSION_METADATA, ""), once.get(CODE_METADATA, ""), once.get(APPROVAL_METADATA, ""))
+    return Proof(*(once.get(name, "") for name in _PROOFS))
 
 
 def grpc_code(error: KmsgwError) -> grpc.StatusCode:
