@@ -40,7 +40,7 @@ def test_the_text_of_an_exception_stays_out() -> None:
     line = logged("it failed", error=ValueError("token s.abcdef"))
     assert "s.abcdef" not in json.dumps(line)
     assert line["exception"] == "ValueError"
-    assert line["at"].startswith("test_telemetry.py:")
+    assert line["at"].startswith("test_logs.py:")
 
 
 def test_what_nobody_catches_is_logged_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
