@@ -64,7 +64,8 @@ from kmsgw.server.grpc_server import GrpcServer
 from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, HealthMonitor
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.quota import Quotas
-from kmsgw.server.rpcs import INLINE, SERVICES, Rpc, rpc_table
+from kmsgw.server.rpcs import INLINE, SERVICES, STREAMS, Rpc, rpc_table
+from kmsgw.server.stream_calls import StreamLimits
 from kmsgw.server.tls import ServerCredentials
 from kmsgw.server.traced_pipeline import TracedPipeline
 from kmsgw.storage import Database, State, open_state
@@ -315,6 +316,10 @@ def _server(
         listen,
         threads=wanted.threads,
         inline=INLINE if _is_direct(settings) else frozenset(),
+        streaming=STREAMS,
+        stream_limits=StreamLimits(
+            wanted.streams, wanted.streams_each, wanted.stream_seconds, wanted.stream_idle_seconds
+        ),
         max_connection_age_seconds=wanted.max_connection_age_seconds,
         max_connections=wanted.max_connections,
         max_streams=wanted.max_streams,

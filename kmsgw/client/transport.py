@@ -88,6 +88,18 @@ class Attempts:
         )
 
 
+def explain_stream(settings: Settings, timeout: float | None, failure: Failure) -> KmsgwError:
+    """Return the error of a stream, which is never repeated."""
+    expires = settings.credentials.expires
+    return explain_failure(
+        failure,
+        target=settings.address,
+        timeout=timeout or MAX_TIMEOUT_SECONDS,
+        repeatable=False,
+        certificate_expired=expires if expires <= settings.clock.now() else None,
+    )
+
+
 def client_closed() -> Unavailable:
     """Return the error of a call on a closed client."""
     return Unavailable("The client is closed.", advice="Make a new one.", retry_after=None)

@@ -20,6 +20,10 @@ class ServerSettings(Section):
         description="direct answers from one loop, threads from a pool; auto is direct where grpcio is known to suit.",
     )
     threads: int = Field(16, ge=1, le=256, description="Handler threads of a worker.")
+    streams: int = Field(32, ge=0, le=1024, description="Streams at a time of a worker; each has a thread of its own.")
+    streams_each: int = Field(8, ge=1, le=1024, description="Streams at a time of one principal, on a worker.")
+    stream_seconds: float = Field(3600.0, ge=1, le=86_400, description="Longest time that a stream may take.")
+    stream_idle_seconds: float = Field(60.0, ge=1, le=3600, description="A stream is ended when silent for so long.")
     drain_seconds: float = Field(10.0, ge=0, le=600, description="Longest wait for calls in flight at a stop.")
     max_connection_age_seconds: int = Field(3600, ge=10, description="A connection is closed gracefully after this.")
     max_connections: int = Field(10_000, ge=1, le=1_000_000, description="Connections of a worker; more are closed.")

@@ -29,7 +29,9 @@ from kmsgw.operations.data.batch_re_encrypt import BatchReEncrypt
 from kmsgw.operations.data.batch_rewrap import BatchRewrap
 from kmsgw.operations.data.compute_mac import ComputeMac
 from kmsgw.operations.data.decrypt import Decrypt, EnvelopeOpener
+from kmsgw.operations.data.decrypt_stream import DecryptStream
 from kmsgw.operations.data.encrypt import Encrypt
+from kmsgw.operations.data.encrypt_stream import EncryptStream
 from kmsgw.operations.data.generate_data_key import GenerateDataKey
 from kmsgw.operations.data.generate_random_bytes import GenerateRandomBytes
 from kmsgw.operations.data.re_encrypt import ReEncrypt
@@ -76,6 +78,8 @@ class Operations:
         writer = KeyWriter(world.store, world.keyring, world.providers)
         self.encrypt = Encrypt(world.data_keys, world.keyring)
         self.decrypt = Decrypt(opener, world.keyring, world.data_key_limits)
+        self.encrypt_stream = EncryptStream(world.data_keys, world.keyring)
+        self.decrypt_stream = DecryptStream(opener, world.keyring)
         self.re_encrypt = ReEncrypt(opener, world.data_keys)
         self.rewrap = Rewrap(opener, world.data_keys)
         self.generate_data_key = GenerateDataKey(

@@ -4,20 +4,22 @@ Every method, listed or not, comes to one generic handler with its bytes as they
 before the pipeline has seen it. Health and reflection are grpcio's own services behind the same authentication.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import grpc
 
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import KmsgwError, Unavailable
+from kmsgw.server.answering import abort_with, certificate_of
 from kmsgw.server.direct import DirectLoop
-from kmsgw.server.pipeline import Call, Pipeline, Reply
+from kmsgw.server.pipeline import Call, Pipeline
 from kmsgw.server.reception import Reception
 from kmsgw.server.rpcs import MAX_BATCH_BYTES
-from kmsgw.server.status import REQUEST_ID_METADATA, failure_metadata, grpc_code, read_proof, stopping
+from kmsgw.server.status import REQUEST_ID_METADATA, read_proof, stopping
+from kmsgw.server.stream_calls import Authenticate, StreamCalls, StreamLimits
 
 MAX_MESSAGE_BYTES = MAX_BATCH_BYTES + 1024 * 1024
 """What is longer is refused by the transport itself, before the gateway sees it."""
@@ -33,17 +35,16 @@ _QUIET_LIMIT_SECONDS = 3.0
 _OWN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/", "/grpc.reflection.v1.")
 
 
-def _certificate(context: grpc.ServicerContext) -> bytes | None:
-    found = cast("Mapping[str, Sequence[bytes]]", context.auth_context()).get("x509_pem_cert")
-    return found[0] if found else None
-
-
 class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs alone
-    """Answers every method that no other service has."""
+    """Answers every method that no other service has; those of `streaming` as streams."""
 
-    def __init__(self, pipeline: Pipeline, reception: Reception) -> None:
+    def __init__(
+        self, pipeline: Pipeline, reception: Reception, streams: StreamCalls, streaming: frozenset[str]
+    ) -> None:
         self._pipeline = pipeline
         self._reception = reception
+        self._streams = streams
+        self._streaming = streaming
         self.draining = False
         self.last_call = 0.0
 
@@ -53,9 +54,11 @@ class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in
         It is one of streams, since grpcio hands those over before their message is there.
         """
         method = handler_call_details.method
+        if method in self._streaming:
+            return self._streams.handler(method)
 
         def answer(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-            certificate = _certificate(context)
+            certificate = certificate_of(context)
             if self.draining:
                 self.last_call = SYSTEM_CLOCK.monotonic()
             try:
@@ -68,18 +71,11 @@ class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in
                 )
                 reply = self._pipeline.refuse(call, stopping()) if self.draining else self._pipeline.handle(call)
             if reply.error is not None:
-                _abort(context, reply)
+                abort_with(context, reply)
             context.set_trailing_metadata(((REQUEST_ID_METADATA, reply.request_id),))
             return reply.message
 
         return grpc.stream_unary_rpc_method_handler(answer)
-
-
-def _abort(context: grpc.ServicerContext, reply: Reply) -> None:
-    error = reply.error
-    assert error is not None
-    context.set_trailing_metadata(failure_metadata(error, reply.request_id))
-    context.abort(grpc_code(error), error.message)
 
 
 class _Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]
@@ -142,11 +138,11 @@ class _Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]
     @contextmanager
     def _refusing(self, method: str, context: grpc.ServicerContext) -> Iterator[bytes | None]:
         """Give the caller's certificate, and answer and record what is refused meanwhile."""
-        certificate = _certificate(context)
+        certificate = certificate_of(context)
         try:
             yield certificate
         except KmsgwError as error:
-            _abort(context, self._pipeline.refuse(Call(method, b"", certificate, context.peer()), error))
+            abort_with(context, self._pipeline.refuse(Call(method, b"", certificate, context.peer()), error))
 
 
 class GrpcServer:
@@ -158,7 +154,7 @@ class GrpcServer:
     def __init__(
         self,
         pipeline: Pipeline,
-        authenticate: Callable[[bytes | None], object],
+        authenticate: Authenticate,
         credentials: grpc.ServerCredentials,
         address: str,
         *,
@@ -167,6 +163,8 @@ class GrpcServer:
         max_connections: int = 10_000,
         max_streams: int = 1000,
         inline: frozenset[str] = frozenset(),
+        streaming: frozenset[str] = frozenset(),
+        stream_limits: StreamLimits = StreamLimits(),  # noqa: B008  frozen
         register: tuple[Callable[[grpc.Server], None], ...] = (),
     ) -> None:
         self._reception = Reception(threads)
@@ -182,7 +180,8 @@ class GrpcServer:
                 ("grpc.max_allowed_incoming_connections", max_connections),
                 ("grpc.max_metadata_size", 16 * 1024),
                 ("grpc.max_connection_age_ms", max_connection_age_seconds * 1000),
-                ("grpc.max_connection_age_grace_ms", 60_000),
+                # A connection that is to close carries its streams to their end; new calls go to another.
+                ("grpc.max_connection_age_grace_ms", int(max(60.0, stream_limits.seconds + 10.0) * 1000)),
                 ("grpc.server_handshake_timeout_ms", 10_000),
                 ("grpc.keepalive_time_ms", 60_000),
                 ("grpc.keepalive_timeout_ms", 20_000),
@@ -191,7 +190,8 @@ class GrpcServer:
         )
         for each in register:
             each(self._server)
-        self._calls = _CatchAll(pipeline, self._reception)
+        self._streams = StreamCalls(pipeline, authenticate, self._reception, stream_limits)
+        self._calls = _CatchAll(pipeline, self._reception, self._streams, streaming)
         self._server.add_generic_rpc_handlers((self._calls,))
         self._loop = DirectLoop(self._server, pipeline, inline, pool) if inline else None
         try:
@@ -204,11 +204,12 @@ class GrpcServer:
     def start(self) -> None:
         """Begin to accept connections."""
         self._reception.start()
+        self._streams.start()
         (self._loop or self._server).start()
 
     def stop(self, grace: float) -> None:
         """Take no more calls, and wait at most `grace` seconds for those in flight."""
-        self._calls.draining = True
+        self._calls.draining = self._streams.draining = True
         if self._loop is not None:
             self._loop.draining = True
         # grpcio drops the calls that it has received and not handed over yet, and their callers see CANCELLED. Refused
@@ -219,6 +220,7 @@ class GrpcServer:
             SYSTEM_CLOCK.sleep(rest)
         now = SYSTEM_CLOCK.monotonic()
         self._server.stop(max(0.0, grace - (now - began))).wait()
+        self._streams.stop()
         self._reception.stop()
 
     def _last_call(self) -> float:

@@ -32,6 +32,7 @@ from kmsgw.model.access import AccessRequest, Principal, PrincipalKind
 from kmsgw.model.key import Key
 from kmsgw.model.names import ALIAS_PREFIX, RESERVED_TENANT, check_key_name
 from kmsgw.model.request_id import new_request_id
+from kmsgw.operations.data.stream_work import StreamWork
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import AuditLog, Authorizer
 from kmsgw.operations.verb import NO_SUCH_KEY, Access, Grant, Trail
@@ -39,6 +40,7 @@ from kmsgw.operations.waiting import WouldWait, work_for
 from kmsgw.server.batch_records import append_all, batch_records, outcome_of
 from kmsgw.server.counted_refusals import CountedRefusals, Kind
 from kmsgw.server.gates import Gate, Petition, Proof
+from kmsgw.server.open_stream import OpenStream
 from kmsgw.server.quota import Ceiling, Quotas
 from kmsgw.server.rpcs import Rpc
 
@@ -99,6 +101,7 @@ class _Passage:
     note: str = ""
     shown: dict[str, object] = field(default_factory=dict)
     answer: bytes = b""
+    work: StreamWork | None = None
 
 
 def _uncounted(_method: str, _error: KmsgwError | None, _seconds: float) -> None:
@@ -159,24 +162,49 @@ class Pipeline:
         Raises `WouldWait` in an impatient thread (`kmsgw.operations.waiting`) where the call needs a provider or the
         database: nothing has been done or recorded then, and a patient thread must begin it anew.
         """
+        passage = self._passage(call)
+        return self._recorded(passage, self._walk(passage))
+
+    def open_stream(self, call: Call) -> OpenStream[Reply] | Reply:
+        """Take the first message of a stream through all stages. Its begin is durable then, and nothing has left yet.
+
+        The reply is that of a refusal. Else the stream's `end` must follow, which makes its outcome durable.
+        """
+        passage = self._passage(call)
+        error = self._walk(passage)
+        work, rpc = passage.work, passage.rpc
+        if error is not None or work is None or rpc is None or rpc.conversation is None:
+            return self.finish(self._recorded(passage, error))
+        principal = _known(passage.principal)
+        return OpenStream(
+            work,
+            rpc.conversation,
+            lambda: self._look_again(passage, work),
+            lambda size: self._quotas.charge(principal, 0, size),
+            lambda error: self.finish(self._recorded(passage, error)),
+        )
+
+    def _passage(self, call: Call) -> _Passage:
         now = self._clock.now()
-        passage = _Passage(call, new_request_id(now), self._clock.monotonic(), now)
-        error: KmsgwError | None = None
+        return _Passage(call, new_request_id(now), self._clock.monotonic(), now)
+
+    def _walk(self, passage: _Passage) -> KmsgwError | None:
+        """Take a call through the stages and return what it is refused for."""
         try:
             for stage in self._stages:
                 stage(passage)
         except KmsgwError as refused:
-            error = refused
+            return refused
         except WouldWait:
             # Begun anew elsewhere, and charged for there.
-            self._quotas.charge(_known(passage.principal), -1, -len(call.request))
+            self._quotas.charge(_known(passage.principal), -1, -len(passage.call.request))
             raise
         except BaseException:  # noqa: BLE001  a panic of a library too: it is recorded, and the caller answered
             _LOG.exception("request %s failed by a fault of kmsgw", passage.request_id)
-            error = InternalError(
+            return InternalError(
                 "The gateway failed on this request.", advice="Report it with the request id; the log has its place."
             )
-        return self._recorded(passage, error)
+        return None
 
     def finish(self, reply: Reply) -> Reply:
         """Wait until the record is durable. Where it can't be, the result is dropped and the caller told."""
@@ -211,9 +239,7 @@ class Pipeline:
         self._queue.leave(principal_id)
 
     def _refused(self, call: Call, error: KmsgwError) -> Reply:
-        now = self._clock.now()
-        passage = _Passage(call, new_request_id(now), self._clock.monotonic(), now)
-        return self._recorded(passage, error)
+        return self._recorded(self._passage(call), error)
 
     def _authenticate(self, passage: _Passage) -> None:
         principal = passage.principal = self._authenticator.authenticate(passage.call.certificate)
@@ -298,8 +324,24 @@ class Pipeline:
                     self._keyring.refresh(unless_since=asked)
                 raise AccessDenied
 
+    def _look_again(self, passage: _Passage, work: StreamWork) -> None:
+        """Raise what a stream's caller is refused for by now: its certificate, the policies, or the key's state."""
+        self._authenticate(passage)
+        access = passage.accesses[0]
+        # By the id: an alias may lead elsewhere by now, and the stream is under the key that it began with.
+        key = _public(self._keyring.resolve(work.key_id))
+        if key is None:
+            raise AccessDenied
+        decision = self._authorizer.decide(
+            AccessRequest(_known(passage.principal), access.action, key.tenant, key, access.context, access.declaration)
+        )
+        if not decision.allowed:
+            passage.refused, passage.policies = 0, set(decision.policy_ids)
+            raise AccessDenied
+        work.require_key(key)
+
     def _intend(self, passage: _Passage) -> None:
-        if _known(passage.rpc).operation.changes_state:
+        if _is_told_twice(passage.rpc):
             self._audit.wait(self._audit.append(self._record(passage, None, Phase.INTENT).encode()))
 
     def _operate(self, passage: _Passage) -> None:
@@ -313,13 +355,16 @@ class Pipeline:
             lambda: passage.call.proof().session,
         )
         result = rpc.operation.run(passage.command, grant)
+        if rpc.conversation is not None:
+            passage.work = result
+            return
         passage.answer = rpc.write(result).SerializeToString()
 
     def _recorded(self, passage: _Passage, error: KmsgwError | None) -> Reply:
         if error is not None and passage.message is None and self._refusals.is_one_of_many(error):
             return self._counted(passage, error)
-        changes_state = passage.rpc is not None and passage.rpc.operation.changes_state
-        record = self._record(passage, error, Phase.OUTCOME if changes_state else Phase.WHOLE)
+        told_twice = _is_told_twice(passage.rpc)
+        record = self._record(passage, error, Phase.OUTCOME if told_twice else Phase.WHOLE)
         batch = passage.trail.batch
         if batch is not None:
             self._quotas.charge(_known(passage.principal), batch.size - 1, 0)
@@ -354,7 +399,7 @@ class Pipeline:
         key = passage.keys[place] if passage.keys else None
         second = passage.accesses[1] if len(passage.accesses) > 1 else None
         name = first.key if first is not None and first.key is not None else ""
-        trail = passage.trail
+        trail, work = passage.trail, passage.work
         refused = trail.refused
         return AuditRecord(
             time=passage.now,
@@ -375,8 +420,9 @@ class Pipeline:
             context_hmac=self._context_digest.of(first.context) if first is not None else "",
             purpose=first.declaration.purpose if first is not None else "",
             end_user=first.declaration.end_user if first is not None else "",
-            bytes_in=len(passage.call.request),
-            bytes_out=len(passage.answer) if error is None else 0,
+            bytes_in=work.bytes_in if work is not None else len(passage.call.request),
+            # What of a stream has left has left, however it ended.
+            bytes_out=work.bytes_out if work is not None else len(passage.answer) if error is None else 0,
             peer=passage.call.peer,
             duration_us=int((self._clock.monotonic() - passage.started) * 1e6),
             note=refused.note if refused is not None else passage.note,
@@ -385,6 +431,11 @@ class Pipeline:
             sealed_bytes=trail.sealed_bytes if error is None else 0,
             wraps=trail.wraps,
         )
+
+
+def _is_told_twice(rpc: Rpc | None) -> bool:
+    """Tell whether a call has two records: its intent before anything happens or leaves, and its outcome."""
+    return rpc is not None and (rpc.operation.changes_state or rpc.conversation is not None)
 
 
 def _public(key: Key | None) -> Key | None:

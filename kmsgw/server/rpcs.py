@@ -19,6 +19,7 @@ from kmsgw.server import (
     wire_leases,
     wire_officers,
     wire_policy,
+    wire_streams,
     wire_usage,
 )
 from kmsgw.v1 import (
@@ -55,6 +56,9 @@ INLINE = frozenset(
 )
 """Methods that memory can answer most of the time: of these the direct loop takes care, but for long batches."""
 
+STREAMS = frozenset(f"/kmsgw.v1.CryptoService/{name}" for name in ("EncryptStream", "DecryptStream"))
+"""Methods that stream both ways."""
+
 _BATCHES = "/kmsgw.v1.CryptoService/Batch"
 
 SERVICES = (
@@ -70,7 +74,10 @@ SERVICES = (
 # Each row joins types that only this row knows to belong together; the table itself can't name them.
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """One RPC: its request on the wire, the command that this reads to, the verb, and the answer it is written as."""
+    """One RPC: its request on the wire, the command that this reads to, the verb, and the answer it is written as.
+
+    Of a stream these are the first message of either side, and ``conversation`` says how it goes on.
+    """
 
     method: str
     plane: Plane
@@ -78,6 +85,7 @@ class Rpc:
     read: Callable[[Any], Any]
     operation: Operation[Any, Any]
     write: Callable[[Any], Message]
+    conversation: wire_streams.Conversation | None = None
 
     @property
     def max_request_bytes(self) -> int:
@@ -270,7 +278,7 @@ def rpc_table(operations: Operations) -> dict[str, Rpc]:
         for name, read, operation, write in verbs:
             method = f"/kmsgw.v1.{service}/{name}"
             table[method] = Rpc(method, plane, getattr(modules[service], f"{name}Request"), read, operation, write)
-    return table | {rpc.method: rpc for rpc in _batches(operations)}
+    return table | {rpc.method: rpc for rpc in (*_streams(operations), *_batches(operations))}
 
 
 def _batches(operations: Operations) -> Sequence[Rpc]:
@@ -315,5 +323,29 @@ def _batches(operations: Operations) -> Sequence[Rpc]:
             wire_batch.batch_generate_data_key_command,
             operations.batch_generate_data_key,
             wire_batch.batch_generate_data_key_response,
+        ),
+    )
+
+
+def _streams(operations: Operations) -> Sequence[Rpc]:
+    encrypt, decrypt = wire_streams.ENCRYPT_STREAM, wire_streams.DECRYPT_STREAM
+    return (
+        Rpc(
+            "/kmsgw.v1.CryptoService/EncryptStream",
+            Plane.DATA,
+            encrypt.request,
+            wire_streams.encrypt_stream_command,
+            operations.encrypt_stream,
+            encrypt.started,
+            encrypt,
+        ),
+        Rpc(
+            "/kmsgw.v1.CryptoService/DecryptStream",
+            Plane.DATA,
+            decrypt.request,
+            wire_streams.decrypt_stream_command,
+            operations.decrypt_stream,
+            decrypt.started,
+            decrypt,
         ),
     )
