@@ -41,7 +41,7 @@ class Contender(Protocol):
         """Make the call once and look at the answer. Raises `WrongAnswerError`."""
 
     def begin_count(self) -> None:
-        """Forget what was recorded so far."""
+        """Forget what was recorded so far. The calls of `check` need not be forgotten: they don't count."""
 
     def check_count(self, work: Work, acknowledged: int, unanswered: int) -> None:
         """Compare what was recorded with what the generator saw. Raises `WrongAnswerError`.

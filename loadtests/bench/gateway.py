@@ -162,12 +162,12 @@ class Gateway:
             raise WrongAnswerError(f"{self.name} {work.name}: the answer is wrong")
 
     def begin_count(self) -> None:
-        """Follow the logs from here on. Later this has nothing to do: the calls of this object itself are counted."""
+        """Follow the logs from here on. The calls of this object itself are known and not counted."""
         if not self._followers:
             logs = find_logs(self.folder / "audit", {})
             self._followers = [LogFollower(log.fetch, log.verifier) for log in logs]
-            self._entries(0)
-            self._own.clear()
+        self._entries(0)
+        self._own.clear()
 
     def check_count(self, work: Work, acknowledged: int, unanswered: int) -> None:
         """Compare the log with the answers: every one has an entry that says ok, and nothing else was asked."""

@@ -114,6 +114,18 @@ class Generator:
         require_connection(said, load.protocol)
         return slice_of(parse_log(log.read_text()), window, resident, self._cores)
 
+    def begin(self, target: Target, load: Load, seconds: float) -> "subprocess.Popen[str]":
+        """Begin to press for so long, and return at once. What was answered is then in the log."""
+        (self._folder / "requests.log").unlink(missing_ok=True)
+        return subprocess.Popen(
+            [*self._command(target, load), "-D", f"{seconds * 1e3:.0f}ms"],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+
     def burst(self, target: Target, calls: int, load: Load) -> int:
         """Send so many calls, as many at once as the load has in flight; return how many were answered with 200."""
         log = self._folder / "requests.log"

@@ -31,20 +31,28 @@ CALLERS: Final = 256
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _WORKS: Final = ("encrypt-1KiB", "decrypt-1KiB", "data-key")
-_KEYS: Final = {f"bench-{name}": name for name in ("software", "softhsm", "openbao", PROVIDER)}
+_KEYS: Final = {f"bench-{name}": name for name in ("software", PROVIDER, "softhsm", "openbao")}
 _CONNECTIONS_OF_CALLERS: Final = 4
 _COLD: Final = ("encrypt-1KiB", "decrypt-1KiB")
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderResult:
-    """A work with one provider. ``provider_calls_per_call`` is None where the calls can't be counted."""
+    """A work with one provider, and ratios of calls a second over the software provider.
+
+    ``provider_calls_per_call`` is None where the calls can't be counted.
+    """
 
     work: Work
     provider: str
     standing: Standing
     ratio: Ratio
     provider_calls_per_call: float | None
+
+    @property
+    def hit_rate(self) -> float | None:
+        """The part of the calls that the gateway answered from its cache of data keys, where that is known."""
+        return None if self.provider_calls_per_call is None else max(0.0, 1.0 - self.provider_calls_per_call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +108,15 @@ class ProviderBench:
         side = self._side(work)
         found: dict[str, list[Slice]] = {key: [] for key in _KEYS}
         provider_calls = answered = 0
+        self.gateway.begin_count()
         for number in range(plan.pairs + 1):
-            for key, provider in _KEYS.items():
+            # There and back again: what is compared follows each other, and which is first changes.
+            for key, provider in _KEYS.items() if number % 2 else reversed(_KEYS.items()):
                 self.gateway.use(key)
                 # What OpenBao does for the gateway is the gateway's cost too.
                 self.gateway.helpers = self.bao.processes if provider == "openbao" else ()
                 self.gateway.check(work)
                 before = self._calls()
-                self.gateway.begin_count()
                 slice_ = measured(side, work, plan.load, plan.slice)
                 if number == 0:
                     continue  # the first round warms up

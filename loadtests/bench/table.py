@@ -6,10 +6,22 @@ from loadtests.bench.duel import Result, Standing
 from loadtests.bench.figures import Ratio
 from loadtests.bench.local import LocalResult
 from loadtests.bench.outcome import Outcome
+from loadtests.bench.providers import ColdMisses
+from loadtests.bench.scale import Scale
+from loadtests.bench.verdict import Verdict
 from loadtests.bench.works import Work
 
 HEAD = ("calls/s", "items/s", "MB/s", "p50 ms", "p99 ms", "CPU-s/1000", "RSS MB", "generator", "others")
 """Heads of the figures of `cells`."""
+
+PROVIDER_HEAD = ("work", "provider")
+SCALE_HEAD = ("work", "keys")
+LOCAL_HEAD = ("in process", "bytes", "items/s", "MB/s", "to the first", "spread", "memory MB")
+VERDICT_HEAD = ("demand", "asked", "aim", "found", "")
+"""Heads of the other tables."""
+
+FEW = 10.0
+"""Items a second that are shown with decimals."""
 
 HALF_HEAD = (
     *("half of OpenBao's most", "calls/s", "kmsgw p99 ms", "at calls/s", "OpenBao p99 ms", "at calls/s"),
@@ -18,12 +30,12 @@ HALF_HEAD = (
 """Heads of `half_rows`."""
 
 
-def text(outcome: Outcome) -> str:
+def text(outcome: Outcome, verdicts: Sequence[Verdict]) -> str:
     """Return all tables."""
-    return "\n".join((*outcome.conditions.text, "", *_sections(outcome))) + "\n"
+    return "\n".join((*outcome.conditions.text, "", *_sections(outcome, verdicts))) + "\n"
 
 
-def _sections(outcome: Outcome) -> Iterator[str]:
+def _sections(outcome: Outcome, verdicts: Sequence[Verdict]) -> Iterator[str]:
     if outcome.disturbed:
         yield f"{outcome.disturbed}\n"
     yield aligned([("work", "server", *HEAD), *_rows(outcome.results)])
@@ -34,16 +46,15 @@ def _sections(outcome: Outcome) -> Iterator[str]:
     for work, why in outcome.not_built:
         yield f"NOT BUILT, NOT MEASURED: {work}: {why}\n"
     if outcome.providers:
-        yield aligned([("work", "provider", *HEAD, "to software", "spread", "provider calls"), *provider_rows(outcome)])
+        yield aligned([(*PROVIDER_HEAD, *HEAD, "to software", "spread", "cache hits"), *provider_rows(outcome)])
     for cold in outcome.cold:
-        yield (
-            f"Cold, {cold.work}: {cold.callers} callers at once, {cold.workers} workers: "
-            f"{cold.provider_calls} calls of the slow provider.\n"
-        )
+        yield cold_text(cold) + "\n"
+    if outcome.scale is not None:
+        yield aligned([(*SCALE_HEAD, *HEAD, "many/few", "spread"), *scale_rows(outcome.scale)])
+        yield start_text(outcome.scale) + "\n"
     if outcome.local:
-        yield aligned(
-            [("in process", "bytes", "items/s", "MB/s", "to the first", "spread"), *local_rows(outcome.local)]
-        )
+        yield aligned([LOCAL_HEAD, *local_rows(outcome.local)])
+    yield aligned([VERDICT_HEAD, *verdict_rows(verdicts)])
 
 
 def cells(work: Work, standing: Standing) -> tuple[str, ...]:
@@ -67,8 +78,11 @@ def ratios(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
     for each in results:
         asked = (f">= {each.work.demand:g}", f"{each.work.aim:g}") if each.work.demand else ("", "")
         yield (f"{each.work.name}, calls/s", *ratio_cells(each.calls), *asked)
-        small = each.work.demand and each.work.name.endswith("crypt-1KiB") and not each.work.batched
-        yield (f"{each.work.name}, CPU a call", *ratio_cells(each.cpu), *(("<= 0.5", "0.3") if small else ("", "")))
+        yield (
+            f"{each.work.name}, CPU a call",
+            *ratio_cells(each.cpu),
+            *(("<= 0.5", "0.3") if each.work.small else ("", "")),
+        )
 
 
 def half_rows(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
@@ -90,21 +104,60 @@ def half_rows(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
 def provider_rows(outcome: Outcome) -> Iterator[tuple[str, ...]]:
     """Yield the rows of providers."""
     for each in outcome.providers:
-        calls = each.provider_calls_per_call
+        hits = each.hit_rate
         yield (
             each.work.name,
             each.provider,
             *cells(each.work, each.standing),
             *ratio_cells(each.ratio),
-            "" if calls is None else f"{calls:.4f} a call",
+            "" if hits is None else f"{hits:.2%}",
         )
 
 
 def local_rows(results: Sequence[LocalResult]) -> Iterator[tuple[str, ...]]:
     """Yield the rows of libraries in one process."""
     for each in results:
-        figures = (f"{each.items_per_s:,.0f}", f"{each.mb_per_s:,.0f}") if not each.missing else (each.missing, "")
-        yield (each.library, f"{each.item_bytes:,}", *figures, *(ratio_cells(each.ratio) if each.ratio else ("", "")))
+        figures = (
+            f"{each.items_per_s:,.3g}" if each.items_per_s < FEW else f"{each.items_per_s:,.0f}",
+            f"{each.mb_per_s:,.0f}",
+        )
+        yield (
+            each.library,
+            f"{each.item_bytes:,}",
+            *((each.missing, "") if each.missing else figures),
+            *(ratio_cells(each.ratio) if each.ratio else ("", "")),
+            "" if each.grown_mb is None else f"{each.grown_mb:.1f}",
+        )
+
+
+def scale_rows(scale: Scale) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of works with many keys and policies, and with few."""
+    for each in scale.results:
+        yield (each.work.name, "many", *cells(each.work, each.first), *ratio_cells(each.calls))
+        yield ("", "few", *cells(each.work, each.second), "", "")
+
+
+def start_text(scale: Scale) -> str:
+    """Return in a sentence how long a start takes."""
+    many, few = (", ".join(f"{each:.2f}" for each in starts) for starts in (scale.starts_s, scale.few_starts_s))
+    return (
+        f"Start until calls are answered, with {scale.keys:,} keys and {scale.policies:,} policies: {many} s; "
+        f"with few: {few} s."
+    )
+
+
+def cold_text(cold: ColdMisses) -> str:
+    """Return in a sentence what a cold data key costs."""
+    return (
+        f"Cold, {cold.work}: {cold.callers} callers at once, {cold.workers} workers: "
+        f"{cold.provider_calls} calls of the slow provider."
+    )
+
+
+def verdict_rows(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of what is asked and whether it is reached."""
+    for each in verdicts:
+        yield (each.demand, each.asked, each.aim, each.detail, each.finding.value)
 
 
 def ratio_cells(ratio: Ratio) -> tuple[str, str]:

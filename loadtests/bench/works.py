@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+SMALL_BYTES: Final = 1024
+"""Bytes of a small value."""
+
 
 class Verb(StrEnum):
     """What a call asks for."""
@@ -31,6 +34,11 @@ class Work:
     def batched(self) -> bool:
         """Whether a call carries several items."""
         return self.items > 1
+
+    @property
+    def small(self) -> bool:
+        """Whether a call carries one small value in or out, as most do."""
+        return self.items == 1 and self.item_bytes == SMALL_BYTES and self.verb is not Verb.DATA_KEY
 
     @property
     def megabytes(self) -> float:

@@ -1,11 +1,14 @@
 """Examples of what a benchmark measured."""
 
+from dataclasses import replace
+
 from loadtests.bench.duel import Half, Result, Standing
 from loadtests.bench.figures import Ratio, Slice
 from loadtests.bench.h2load import Load
 from loadtests.bench.local import LocalResult
 from loadtests.bench.outcome import Conditions, Outcome
 from loadtests.bench.providers import ColdMisses, ProviderResult
+from loadtests.bench.scale import Scale
 from loadtests.bench.works import work_named
 
 
@@ -57,4 +60,5 @@ def made_outcome() -> Outcome:
             LocalResult("raw", 1024, 1e6, 1024.0, Ratio.of([(1.0, 1.0)])),
             LocalResult("another", 1024, 0.0, 0.0, None, "not installed"),
         ],
+        Scale(100_000, 1_000, [replace(result, half=None)], [2.5, 2.0, 2.2], [1.5]),
     )
