@@ -113,12 +113,13 @@ class HeldDataKey:
         salt = urandom(32)
         with self._lock:
             left = self._messages_left
-            if now >= self._ends or left < 1 or self._bytes_left < size:
+            room = self._bytes_left - size
+            if now >= self._ends or left < 1 or room < 0:
                 return None
             self._messages_left = left - 1
-            self._bytes_left -= size
+            self._bytes_left = room
             inner = sha256(salt.translate(_INNER) + _INNER_REST + self._material).digest()
-        if left <= self._few_messages or self._bytes_left < self._few_bytes:
+        if left <= self._few_messages or room < self._few_bytes:
             self._tell_low()
         extracted = sha256(salt.translate(_OUTER) + _OUTER_REST + inner).digest()
         inner = extracted.translate(_INNER)
@@ -138,12 +139,13 @@ class HeldDataKey:
         salt = envelope[bound_end - 64 : bound_end - 32]
         with self._lock:
             left = self._messages_left
-            if now >= self._ends or left < 1 or self._bytes_left < size:
+            room = self._bytes_left - size
+            if now >= self._ends or left < 1 or room < 0:
                 return None
             self._messages_left = left - 1
-            self._bytes_left -= size
+            self._bytes_left = room
             inner = sha256(salt.translate(_INNER) + _INNER_REST + self._material).digest()
-        if left <= self._few_messages or self._bytes_left < self._few_bytes:
+        if left <= self._few_messages or room < self._few_bytes:
             self._tell_low()
         extracted = sha256(salt.translate(_OUTER) + _OUTER_REST + inner).digest()
         inner = extracted.translate(_INNER)

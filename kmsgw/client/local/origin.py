@@ -24,7 +24,7 @@ So a thousand processes that got theirs in one moment don't all ask for others i
 
 _RANDOM: Final = secrets.SystemRandom()
 
-Pairs = tuple[tuple[str, str], ...]
+Pairs = frozenset[tuple[str, str]]
 Place = tuple[object, ...]
 """By what a data key is found: everything that it is bound to, and what was declared for it."""
 

@@ -10,28 +10,32 @@ from kmsgw.envelope.format import Suite, parse_envelope
 from kmsgw.errors import EnvelopeMalformed, InvalidRequest, Reason
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
 
+_NO_PAIRS: Final[Pairs] = frozenset()
 _TOO_LONG: Final = "Split it, and put the part's number into the context."
 
 
 def pairs_of(context: GivenContext) -> Pairs:
-    """Return the pairs of a context as a place has them: sorted, and not checked."""
+    """Return the pairs of a context as a place has them: in no order, and not checked.
+
+    Raises `TypeError` or `AttributeError` where they can't be.
+    """
+    if type(context) is dict:  # nearly always
+        return frozenset(context.items())
     if context is None:
-        return ()
-    if isinstance(context, EncryptionContext):
-        return context.pairs
-    return tuple(context.items()) if len(context) < 2 else tuple(sorted(context.items()))
+        return _NO_PAIRS
+    return frozenset(context.pairs if isinstance(context, EncryptionContext) else context.items())
 
 
-def sealing_place(key: str, context: GivenContext, purpose: str | None, end_user: str | None) -> Place:
-    """Return where a data key to seal with is found. Raises `TypeError` where an argument can't be."""
-    return key, pairs_of(context), purpose, end_user
+def sealing_place(key: str, pairs: Pairs, purpose: str | None, end_user: str | None) -> Place:
+    """Return where a data key to seal with is found."""
+    return key, pairs, purpose, end_user
 
 
 def opening_place(
     envelope: bytes,
     bound_end: int,
     wrapping_end: int,
-    context: GivenContext,
+    pairs: Pairs,
     expected_key: str,
     purpose: str | None,
     end_user: str | None,
@@ -39,10 +43,9 @@ def opening_place(
     """Return where the data key of an envelope is found: by id, version, wrapped data key and context, each whole.
 
     What is kept there was unwrapped with all of them (threat 10). They are compared byte for byte, which is more than
-    a hash. Raises `TypeError` where an argument can't be.
+    a hash.
     """
-    wrapping = envelope[bound_end:wrapping_end]
-    return envelope[7 : bound_end - 64], wrapping, pairs_of(context), expected_key, purpose, end_user
+    return envelope[7 : bound_end - 64], envelope[bound_end:wrapping_end], pairs, expected_key, purpose, end_user
 
 
 def declared(defaults: AccessDeclaration, purpose: str | None, end_user: str | None) -> AccessDeclaration:
@@ -63,7 +66,7 @@ def sealing_request(
     """Return what to ask for to seal a value. Raises `InvalidRequest`."""
     require_bytes(data, "data", MAX_SEALED_BYTES, _TOO_LONG)
     bound = _checked(context)
-    place = sealing_place(key, bound, purpose, end_user)
+    place = sealing_place(key, frozenset(bound.pairs), purpose, end_user)
     return Sealing(key, bound, declared(defaults, purpose, end_user), place)
 
 
@@ -86,7 +89,7 @@ def opening_request(
     if found is None:
         return None
     bound = _checked(context)
-    place = opening_place(envelope, *found, bound, expected_key, purpose, end_user)
+    place = opening_place(envelope, *found, frozenset(bound.pairs), expected_key, purpose, end_user)
     return Opening(parsed.wrapped_data_key(), bound, expected_key, declared(defaults, purpose, end_user), place)
 
 

@@ -18,7 +18,7 @@ from kmsgw.client.local.origin import Origin, Place, find_wrapping
 from kmsgw.client.local.request import (
     opening_place,
     opening_request,
-    sealing_place,
+    pairs_of,
     sealing_request,
     too_much,
 )
@@ -72,7 +72,7 @@ class AsyncLocalEncryption:
     ) -> bytes:
         """Return the envelope of a value, as `LocalEncryption.seal`."""
         try:
-            held = self._held.get(sealing_place(key, context, purpose, end_user))
+            held = self._held.get((key, pairs_of(context), purpose, end_user))
         except (TypeError, AttributeError):  # an argument that can't be: checked below, and said in words
             held = None
         if held is not None and type(data) is bytes and len(data) <= HEAVY_BYTES:
@@ -102,7 +102,7 @@ class AsyncLocalEncryption:
             bound_end, start = found
             try:
                 spent = self._held.get(
-                    opening_place(envelope, bound_end, start, context, expected_key, purpose, end_user)
+                    opening_place(envelope, bound_end, start, pairs_of(context), expected_key, purpose, end_user)
                 )
             except (TypeError, AttributeError):
                 spent = None
