@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # clone seen from the folder above, is taken for the package.
 EDITABLE := --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults loadtest bench man lock clean
+.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults loadtest bench flood man lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,7 +21,7 @@ run: $(VENV)/.runs ## start a gateway for trying things, in build/run; Ctrl-C en
 	$(BIN)/python docs/demo/run.py
 
 # What depends on how calls are taken and answered: run with both loops.
-WIRE_TESTS := tests/integration/test_client.py tests/integration/test_attacks.py
+WIRE_TESTS := tests/integration/test_client.py tests/integration/test_attacks.py tests/integration/test_flood.py
 
 test: services $(VENV)/.develops ## install what the tests need, and run every check and test
 	$(MAKE) --no-print-directory check
@@ -71,6 +71,9 @@ loadtest: $(VENV)/.develops ## put a gateway of its own under load and write bui
 bench: $(VENV)/.develops ## measure kmsgw beside OpenBao; writes build/bench.html and .json; BENCH=--short: just try
 	@.ci/services bench
 	$(BIN)/python -m loadtests.bench.run $(BENCH)
+
+flood: $(VENV)/.develops ## measure what an honest caller notices while another floods; FLOOD=--help
+	$(BIN)/python -m loadtests.flood $(FLOOD)
 
 man: $(VENV)/.runs ## write the manual pages of kmsgw into build/man
 	$(BIN)/kmsgw man --folder build/man

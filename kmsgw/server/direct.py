@@ -25,6 +25,7 @@ from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import KmsgwError, Overloaded, Reason
 from kmsgw.operations.waiting import WouldWait, become_impatient
 from kmsgw.server.gates import Proof
+from kmsgw.server.holding import Holding
 from kmsgw.server.pipeline import Call, Pipeline, Reply
 from kmsgw.server.status import REQUEST_ID_METADATA, failure_metadata, grpc_code, read_proof, stopping
 
@@ -90,6 +91,7 @@ class DirectLoop:
         self._begun = threading.Condition()
         self._queued: list[tuple[_Rpc, Reply]] = []
         self._ended = False
+        self._holding = Holding(lambda rpc, reply: self._send(rpc, self._pipeline.finish(reply)))
         self.draining = False
         self.last_call = 0.0
 
@@ -102,6 +104,7 @@ class DirectLoop:
             for method in state.registered_method_handlers:
                 grpc_internals._request_registered_call(state, method)  # noqa: SLF001
             grpc_internals._request_call(state)  # noqa: SLF001
+        self._holding.start()
         threading.Thread(target=self._flush, name="flush", daemon=True).start()
         threading.Thread(target=self._serve, name="loop", daemon=True).start()
 
@@ -168,6 +171,8 @@ class DirectLoop:
                 self._threads.submit(self._answer_patiently, rpc, call, place)
                 return None, ()
             reply = place
+        if reply.error is not None and self._holding.take(rpc, reply):
+            return None, ()
         if not self._answered:
             self._first_answered = SYSTEM_CLOCK.monotonic()
         self._answered.append((rpc, reply))
