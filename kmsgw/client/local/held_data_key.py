@@ -87,7 +87,7 @@ class HeldDataKey:
         self.max_bytes = limits.max_bytes
         self.may_keep = limits.may_keep
         self.dies_at = asked + life if limits.may_keep else float("inf")
-        self._material = bytearray(plaintext)
+        self._material = bytearray(_INNER_REST + plaintext)
         self._prefix = bound_header(Suite.CLIENT_SEALED, key_id)
         self._wrapping = _WRAPPING.pack(key_version, len(wrapped)) + wrapped
         self._canonical = canonical_context
@@ -111,14 +111,17 @@ class HeldDataKey:
         size = len(data)
         # Drawn for this message alone, from the operating system: a salt used twice gives two messages away.
         salt = urandom(32)
-        with self._lock:
+        self._lock.acquire()  # a with statement takes 0.15 µs more
+        try:
             left = self._messages_left
             room = self._bytes_left - size
             if now >= self._ends or left < 1 or room < 0:
                 return None
             self._messages_left = left - 1
             self._bytes_left = room
-            inner = sha256(salt.translate(_INNER) + _INNER_REST + self._material).digest()
+            inner = sha256(salt.translate(_INNER) + self._material).digest()
+        finally:
+            self._lock.release()
         if left <= self._few_messages or room < self._few_bytes:
             self._tell_low()
         extracted = sha256(salt.translate(_OUTER) + _OUTER_REST + inner).digest()
@@ -130,21 +133,26 @@ class HeldDataKey:
         return bound + self._wrapping + AESGCM(message_key).encrypt(_NONCE, data, bound + self._canonical)
 
     def open(self, envelope: bytes, bound_end: int, payload_start: int, now: float) -> bytes | None:
-        """Return the value of an envelope, or None where the data key may not be used for it any more.
+        """Return the value of an envelope, or None where the data key may not be used for it, or it is cut short.
 
-        `bound_end` is the length of its bound header, and `payload_start` where its payload begins, which has a tag
-        at least. Raises `DecryptionFailed`.
+        `bound_end` is the length of its bound header, and `payload_start` where its payload begins. Raises
+        `DecryptionFailed`.
         """
         size = len(envelope) - payload_start - _TAG
+        if size < 0:
+            return None
         salt = envelope[bound_end - 64 : bound_end - 32]
-        with self._lock:
+        self._lock.acquire()  # a with statement takes 0.15 µs more
+        try:
             left = self._messages_left
             room = self._bytes_left - size
             if now >= self._ends or left < 1 or room < 0:
                 return None
             self._messages_left = left - 1
             self._bytes_left = room
-            inner = sha256(salt.translate(_INNER) + _INNER_REST + self._material).digest()
+            inner = sha256(salt.translate(_INNER) + self._material).digest()
+        finally:
+            self._lock.release()
         if left <= self._few_messages or room < self._few_bytes:
             self._tell_low()
         extracted = sha256(salt.translate(_OUTER) + _OUTER_REST + inner).digest()

@@ -9,7 +9,7 @@ from kmsgw.client.calls.call import Answer, Call, context_pairs, declaration_mes
 from kmsgw.client.local.held_data_key import HeldDataKey
 from kmsgw.client.results import DataKey, Decrypted
 from kmsgw.envelope.aead import DATA_KEY_BYTES
-from kmsgw.envelope.format import WRAPPED_MAX, WRAPPED_MIN, Envelope, Suite, parse_envelope
+from kmsgw.envelope.format import Envelope, parse_envelope
 from kmsgw.errors import EnvelopeMalformed, InternalError
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
 from kmsgw.model.data_key_limits import DataKeyLimits
@@ -24,7 +24,7 @@ So a thousand processes that got theirs in one moment don't all ask for others i
 
 _RANDOM: Final = secrets.SystemRandom()
 
-Pairs = frozenset[tuple[str, str]]
+Pairs = tuple[tuple[str, str], ...]
 Place = tuple[object, ...]
 """By what a data key is found: everything that it is bound to, and what was declared for it."""
 
@@ -74,13 +74,18 @@ class Sealing:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The data key of an envelope that a client sealed. `wrapping` is it alone, wrapped."""
+    """The data key of an envelope that a client sealed. `wrapping` is it alone, wrapped.
+
+    ``bound_end`` and ``payload_start`` are where the bound header ends and the payload begins in that envelope.
+    """
 
     wrapping: Envelope
     context: EncryptionContext
     expected_key: str
     declaration: AccessDeclaration
     place: Place = field(repr=False)
+    bound_end: int
+    payload_start: int
 
     def call(self, narrowed: DataKeyLimits, asked: float, timeout: float | None) -> Call[HeldDataKey]:
         """Return the call of Decrypt, which unwraps the data key. The payload does not travel."""
@@ -96,29 +101,6 @@ class Opening:
     def lease(self, held: HeldDataKey) -> wire.DataKeyLease:
         """Return the lease of a data key to open with."""
         return _lease(wire.DATA_KEY_USE_OPEN, held, "", self.context, self.declaration)
-
-
-def find_wrapping(envelope: bytes) -> tuple[int, int] | None:
-    """Return where the bound header and the wrapping of a client's envelope end; None where that is to be parsed.
-
-    What it returns is of the form that `parse_envelope` accepts but for the key id, which whoever finds a data key by
-    it has had accepted before.
-    """
-    if not envelope.startswith(_SEALED_HERE) or len(envelope) < _SHORTEST:
-        return None
-    bound_end = 71 + envelope[6]
-    start = bound_end + 6
-    if len(envelope) < start:
-        return None
-    length = int.from_bytes(envelope[bound_end + 4 : start])
-    end = start + length
-    if not WRAPPED_MIN <= length <= WRAPPED_MAX or len(envelope) < end + 16:
-        return None
-    return bound_end, end
-
-
-_SEALED_HERE: Final = b"KMGW\x01" + bytes([Suite.CLIENT_SEALED])
-_SHORTEST: Final = 71 + 1 + 6 + WRAPPED_MIN + 16
 
 
 def _held(

@@ -5,47 +5,53 @@ from typing import Final
 
 from kmsgw.client.calls.call import GivenContext, bound_context, require_bytes
 from kmsgw.client.calls.sealing import MAX_SEALED_BYTES, MAX_SEALED_ENVELOPE
-from kmsgw.client.local.origin import Opening, Pairs, Place, Sealing, find_wrapping
+from kmsgw.client.local.origin import Opening, Pairs, Place, Sealing
 from kmsgw.envelope.format import Suite, parse_envelope
 from kmsgw.errors import EnvelopeMalformed, InvalidRequest, Reason
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
 
-_NO_PAIRS: Final[Pairs] = frozenset()
 _TOO_LONG: Final = "Split it, and put the part's number into the context."
 
 
 def pairs_of(context: GivenContext) -> Pairs:
-    """Return the pairs of a context as a place has them: in no order, and not checked.
+    """Return the pairs of a context in the order that they are given, and not checked.
 
     Raises `TypeError` or `AttributeError` where they can't be.
     """
     if type(context) is dict:  # nearly always
-        return frozenset(context.items())
+        return tuple(context.items())
     if context is None:
-        return _NO_PAIRS
-    return frozenset(context.pairs if isinstance(context, EncryptionContext) else context.items())
+        return ()
+    return context.pairs if isinstance(context, EncryptionContext) else tuple(context.items())
 
 
 def sealing_place(key: str, pairs: Pairs, purpose: str | None, end_user: str | None) -> Place:
-    """Return where a data key to seal with is found."""
+    """Return where a data key to seal with is found. The pairs are sorted there (`EncryptionContext.pairs`)."""
     return key, pairs, purpose, end_user
 
 
 def opening_place(
     envelope: bytes,
     bound_end: int,
-    wrapping_end: int,
+    payload_start: int,
     pairs: Pairs,
     expected_key: str,
     purpose: str | None,
     end_user: str | None,
 ) -> Place:
-    """Return where the data key of an envelope is found: by id, version, wrapped data key and context, each whole.
+    """Return where the data key of an envelope is found: by suite, id, version, wrapped data key and context.
 
     What is kept there was unwrapped with all of them (threat 10). They are compared byte for byte, which is more than
     a hash.
     """
-    return envelope[7 : bound_end - 64], envelope[bound_end:wrapping_end], pairs, expected_key, purpose, end_user
+    return (
+        envelope[: bound_end - 64],
+        envelope[bound_end:payload_start],
+        pairs,
+        expected_key,
+        purpose,
+        end_user,
+    )
 
 
 def declared(defaults: AccessDeclaration, purpose: str | None, end_user: str | None) -> AccessDeclaration:
@@ -66,7 +72,7 @@ def sealing_request(
     """Return what to ask for to seal a value. Raises `InvalidRequest`."""
     require_bytes(data, "data", MAX_SEALED_BYTES, _TOO_LONG)
     bound = _checked(context)
-    place = sealing_place(key, frozenset(bound.pairs), purpose, end_user)
+    place = sealing_place(key, bound.pairs, purpose, end_user)
     return Sealing(key, bound, declared(defaults, purpose, end_user), place)
 
 
@@ -85,12 +91,13 @@ def opening_request(
     parsed = parse_envelope(require_bytes(envelope, "envelope", MAX_SEALED_ENVELOPE, _TOO_LONG))
     if parsed.suite is Suite.WRAPPED_DATA_KEY:
         raise EnvelopeMalformed("This is a wrapped data key; it has no payload.", advice="Use decrypt() of the client.")
-    found = find_wrapping(envelope)
-    if found is None:
+    if parsed.suite is not Suite.CLIENT_SEALED:
         return None
     bound = _checked(context)
-    place = opening_place(envelope, *found, frozenset(bound.pairs), expected_key, purpose, end_user)
-    return Opening(parsed.wrapped_data_key(), bound, expected_key, declared(defaults, purpose, end_user), place)
+    start = len(envelope) - len(parsed.payload)
+    place = opening_place(envelope, len(parsed.bound), start, bound.pairs, expected_key, purpose, end_user)
+    declaration = declared(defaults, purpose, end_user)
+    return Opening(parsed.wrapped_data_key(), bound, expected_key, declaration, place, len(parsed.bound), start)
 
 
 def too_much() -> InvalidRequest:

@@ -14,15 +14,17 @@ from kmsgw.client.calls.data_key_leases import renew_data_key_leases
 from kmsgw.client.local.blocking import ENTRIES, TRIES
 from kmsgw.client.local.data_key_cache import DataKeyCache, Loan, Round
 from kmsgw.client.local.held_data_key import HeldDataKey
-from kmsgw.client.local.origin import Origin, Place, find_wrapping
+from kmsgw.client.local.origin import Origin, Place
 from kmsgw.client.local.request import (
     opening_place,
     opening_request,
     pairs_of,
+    sealing_place,
     sealing_request,
     too_much,
 )
 from kmsgw.client.transport import check_timeout, client_closed
+from kmsgw.envelope.format import TAG_BYTES
 from kmsgw.errors import AccessDenied, DeadlineExceeded, FailedPrecondition, KmsgwError, Unauthenticated
 from kmsgw.model.data_key_limits import DataKeyLimits
 
@@ -71,8 +73,12 @@ class AsyncLocalEncryption:
         timeout: float | None = None,  # noqa: ASYNC109 - as all verbs have it
     ) -> bytes:
         """Return the envelope of a value, as `LocalEncryption.seal`."""
+        held: HeldDataKey | None = None
         try:
-            held = self._held.get((key, pairs_of(context), purpose, end_user))
+            pairs = pairs_of(context)
+            held = self._held.get((key, pairs, purpose, end_user))
+            if held is None and len(pairs) > 1:
+                held = self._held.get(sealing_place(key, tuple(sorted(pairs)), purpose, end_user))
         except (TypeError, AttributeError):  # an argument that can't be: checked below, and said in words
             held = None
         if held is not None and type(data) is bytes and len(data) <= HEAVY_BYTES:
@@ -96,22 +102,23 @@ class AsyncLocalEncryption:
         timeout: float | None = None,  # noqa: ASYNC109 - as all verbs have it
     ) -> bytes:
         """Return the value of an envelope, as `LocalEncryption.open`."""
-        spent: HeldDataKey | None = None
-        found = find_wrapping(envelope) if type(envelope) is bytes else None
-        if found is not None and len(envelope) <= HEAVY_BYTES:
-            bound_end, start = found
+        held: HeldDataKey | None = None
+        if type(envelope) is bytes and len(envelope) <= HEAVY_BYTES:
             try:
-                spent = self._held.get(
-                    opening_place(envelope, bound_end, start, pairs_of(context), expected_key, purpose, end_user)
-                )
-            except (TypeError, AttributeError):
-                spent = None
-            if spent is not None:
-                opened = spent.open(envelope, bound_end, start, self._now())
+                bound_end = 71 + envelope[6]
+                start = bound_end + 6 + envelope[bound_end + 4] * 256 + envelope[bound_end + 5]
+                pairs = pairs_of(context)
+                if len(pairs) > 1:
+                    pairs = tuple(sorted(pairs))
+                held = self._held.get(opening_place(envelope, bound_end, start, pairs, expected_key, purpose, end_user))
+            except (IndexError, TypeError, AttributeError):
+                held = None
+            if held is not None:
+                opened = held.open(envelope, bound_end, start, self._now())
                 if opened is not None:
                     return opened
         wanted = opening_request(self._declaration, envelope, context, expected_key, purpose, end_user)
-        if wanted is None or found is None:
+        if wanted is None:
             call = decrypt(
                 self._declaration,
                 envelope,
@@ -122,8 +129,11 @@ class AsyncLocalEncryption:
                 timeout=timeout,
             )
             return (await self._run(call)).plaintext
-        size = len(envelope) - found[1]
-        return await self._use(wanted, spent, size, lambda each: each.open(envelope, *found, self._now()), timeout)
+
+        def work(each: HeldDataKey) -> bytes | None:
+            return each.open(envelope, wanted.bound_end, wanted.payload_start, self._now())
+
+        return await self._use(wanted, held, len(envelope) - wanted.payload_start - TAG_BYTES, work, timeout)
 
     async def close(self) -> None:
         """Destroy all data keys. The client stays open; later calls raise `Unavailable`."""

@@ -95,9 +95,9 @@ def test_it_tells_once_that_little_is_left() -> None:
 
 def test_what_is_destroyed_is_overwritten_and_seals_nothing_even_where_its_lease_is_prolonged() -> None:
     key = held()
-    assert bytes(key._material) == DATA_KEY
+    assert bytes(key._material).endswith(DATA_KEY)
     key.destroy()
-    assert bytes(key._material) == bytes(32)
+    assert bytes(key._material) == bytes(64)
     key.prolong(1000.0)
     assert key.seal(b"x", 0.0) is None
     assert key.open(sealed(b"x"), BOUND_END, START, 0.0) is None

@@ -343,7 +343,7 @@ def test_a_lease_that_the_gateway_ends_takes_the_data_key_at_once(
     lender.ended, lender.refusal = reason, None
     moved(lender, 29)
     local.tend()
-    assert [bytes(each._material) for each in kept] == [bytes(32)] * 2
+    assert [bytes(each._material) for each in kept] == [bytes(64)] * 2
     lender.refusal = AccessDenied()
     with pytest.raises(AccessDenied):
         local.seal("ehr", b"x", CONTEXT)
@@ -439,7 +439,7 @@ def test_a_closed_one_holds_no_data_key_and_fetches_none(lender: LendingGateway,
         kept.extend([local, *local._cache.held.values()])
 
     drive(lender, steps)
-    assert bytes(kept[1]._material) == bytes(32)
+    assert bytes(kept[1]._material) == bytes(64)
     local = kept[0]
     again = local.seal if isinstance(local, LocalEncryption) else lambda *given: asyncio.run(local.seal(*given))
     with pytest.raises(Unavailable, match="closed"):
