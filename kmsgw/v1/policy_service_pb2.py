@@ -26,29 +26,31 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from kmsgw.v1 import common_pb2 as kmsgw_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkmsgw/v1/policy_service.proto\x12\x08kmsgw.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15kmsgw/v1/common.proto\"\xcc\x01\n\x13HypotheticalRequest\x12\r\n\x05roles\x18\x01 \x03(\t\x12\x14\n\x0cprincipal_id\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0b\n\x03key\x18\x05 \x01(\t\x12\x31\n\x12\x65ncryption_context\x18\x06 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x07 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\"h\n\x0e\x45xplainRequest\x12\x14\n\nrequest_id\x18\x01 \x01(\tH\x00\x12\x35\n\x0chypothetical\x18\x02 \x01(\x0b\x32\x1d.kmsgw.v1.HypotheticalRequestH\x00\x42\t\n\x07subject\"U\n\x0e\x44\x65\x63idingPolicy\x12\x11\n\tpolicy_id\x18\x01 \x01(\t\x12 \n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0e\x32\x10.kmsgw.v1.Effect\x12\x0e\n\x06\x61\x64vice\x18\x03 \x01(\t\"\xf3\x01\n\x0f\x45xplainResponse\x12 \n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32\x10.kmsgw.v1.Effect\x12*\n\x08policies\x18\x02 \x03(\x0b\x32\x18.kmsgw.v1.DecidingPolicy\x12\x13\n\x0b\x65xplanation\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x14\n\x0cprincipal_id\x18\x05 \x01(\t\x12\r\n\x05roles\x18\x06 \x03(\t\x12\x0e\n\x06\x61\x63tion\x18\x07 \x01(\t\x12\x0e\n\x06key_id\x18\x08 \x01(\t\x12(\n\x04time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"<\n\x13ListPoliciesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x06Policy\x12\x11\n\tpolicy_id\x18\x01 \x01(\t\x12 \n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0e\x32\x10.kmsgw.v1.Effect\x12\x0e\n\x06\x61\x64vice\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0c\n\x04\x66ile\x18\x05 \x01(\t\"c\n\x14ListPoliciesResponse\x12\"\n\x08policies\x18\x01 \x03(\x0b\x32\x10.kmsgw.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t*C\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x45\x46\x46\x45\x43T_ALLOW\x10\x01\x12\x0f\n\x0b\x45\x46\x46\x45\x43T_DENY\x10\x02\x32\x9e\x01\n\rPolicyService\x12>\n\x07\x45xplain\x12\x18.kmsgw.v1.ExplainRequest\x1a\x19.kmsgw.v1.ExplainResponse\x12M\n\x0cListPolicies\x12\x1d.kmsgw.v1.ListPoliciesRequest\x1a\x1e.kmsgw.v1.ListPoliciesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkmsgw/v1/policy_service.proto\x12\x08kmsgw.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15kmsgw/v1/common.proto\"\xf3\x01\n\x13HypotheticalRequest\x12\r\n\x05roles\x18\x01 \x03(\t\x12\x14\n\x0cprincipal_id\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0b\n\x03key\x18\x05 \x01(\t\x12\x31\n\x12\x65ncryption_context\x18\x06 \x03(\x0b\x32\x15.kmsgw.v1.ContextPair\x12\x30\n\x0b\x64\x65\x63laration\x18\x07 \x01(\x0b\x32\x1b.kmsgw.v1.AccessDeclaration\x12%\n\x04kind\x18\x08 \x01(\x0e\x32\x17.kmsgw.v1.PrincipalKind\"h\n\x0e\x45xplainRequest\x12\x14\n\nrequest_id\x18\x01 \x01(\tH\x00\x12\x35\n\x0chypothetical\x18\x02 \x01(\x0b\x32\x1d.kmsgw.v1.HypotheticalRequestH\x00\x42\t\n\x07subject\"U\n\x0e\x44\x65\x63idingPolicy\x12\x11\n\tpolicy_id\x18\x01 \x01(\t\x12 \n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0e\x32\x10.kmsgw.v1.Effect\x12\x0e\n\x06\x61\x64vice\x18\x03 \x01(\t\"\xf3\x01\n\x0f\x45xplainResponse\x12 \n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32\x10.kmsgw.v1.Effect\x12*\n\x08policies\x18\x02 \x03(\x0b\x32\x18.kmsgw.v1.DecidingPolicy\x12\x13\n\x0b\x65xplanation\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x14\n\x0cprincipal_id\x18\x05 \x01(\t\x12\r\n\x05roles\x18\x06 \x03(\t\x12\x0e\n\x06\x61\x63tion\x18\x07 \x01(\t\x12\x0e\n\x06key_id\x18\x08 \x01(\t\x12(\n\x04time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"<\n\x13ListPoliciesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x06Policy\x12\x11\n\tpolicy_id\x18\x01 \x01(\t\x12 \n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0e\x32\x10.kmsgw.v1.Effect\x12\x0e\n\x06\x61\x64vice\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0c\n\x04\x66ile\x18\x05 \x01(\t\"c\n\x14ListPoliciesResponse\x12\"\n\x08policies\x18\x01 \x03(\x0b\x32\x10.kmsgw.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t*C\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x45\x46\x46\x45\x43T_ALLOW\x10\x01\x12\x0f\n\x0b\x45\x46\x46\x45\x43T_DENY\x10\x02*g\n\rPrincipalKind\x12\x1e\n\x1aPRINCIPAL_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16PRINCIPAL_KIND_SERVICE\x10\x01\x12\x1a\n\x16PRINCIPAL_KIND_OFFICER\x10\x02\x32\x9e\x01\n\rPolicyService\x12>\n\x07\x45xplain\x12\x18.kmsgw.v1.ExplainRequest\x1a\x19.kmsgw.v1.ExplainResponse\x12M\n\x0cListPolicies\x12\x1d.kmsgw.v1.ListPoliciesRequest\x1a\x1e.kmsgw.v1.ListPoliciesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kmsgw.v1.policy_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EFFECT']._serialized_start=1017
-  _globals['_EFFECT']._serialized_end=1084
+  _globals['_EFFECT']._serialized_start=1056
+  _globals['_EFFECT']._serialized_end=1123
+  _globals['_PRINCIPALKIND']._serialized_start=1125
+  _globals['_PRINCIPALKIND']._serialized_end=1228
   _globals['_HYPOTHETICALREQUEST']._serialized_start=100
-  _globals['_HYPOTHETICALREQUEST']._serialized_end=304
-  _globals['_EXPLAINREQUEST']._serialized_start=306
-  _globals['_EXPLAINREQUEST']._serialized_end=410
-  _globals['_DECIDINGPOLICY']._serialized_start=412
-  _globals['_DECIDINGPOLICY']._serialized_end=497
-  _globals['_EXPLAINRESPONSE']._serialized_start=500
-  _globals['_EXPLAINRESPONSE']._serialized_end=743
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=745
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=805
-  _globals['_POLICY']._serialized_start=807
-  _globals['_POLICY']._serialized_end=914
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=916
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1015
-  _globals['_POLICYSERVICE']._serialized_start=1087
-  _globals['_POLICYSERVICE']._serialized_end=1245
+  _globals['_HYPOTHETICALREQUEST']._serialized_end=343
+  _globals['_EXPLAINREQUEST']._serialized_start=345
+  _globals['_EXPLAINREQUEST']._serialized_end=449
+  _globals['_DECIDINGPOLICY']._serialized_start=451
+  _globals['_DECIDINGPOLICY']._serialized_end=536
+  _globals['_EXPLAINRESPONSE']._serialized_start=539
+  _globals['_EXPLAINRESPONSE']._serialized_end=782
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=784
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=844
+  _globals['_POLICY']._serialized_start=846
+  _globals['_POLICY']._serialized_end=953
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=955
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1054
+  _globals['_POLICYSERVICE']._serialized_start=1231
+  _globals['_POLICYSERVICE']._serialized_end=1389
 # @@protoc_insertion_point(module_scope)

@@ -16,12 +16,21 @@ class Effect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EFFECT_UNSPECIFIED: _ClassVar[Effect]
     EFFECT_ALLOW: _ClassVar[Effect]
     EFFECT_DENY: _ClassVar[Effect]
+
+class PrincipalKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRINCIPAL_KIND_UNSPECIFIED: _ClassVar[PrincipalKind]
+    PRINCIPAL_KIND_SERVICE: _ClassVar[PrincipalKind]
+    PRINCIPAL_KIND_OFFICER: _ClassVar[PrincipalKind]
 EFFECT_UNSPECIFIED: Effect
 EFFECT_ALLOW: Effect
 EFFECT_DENY: Effect
+PRINCIPAL_KIND_UNSPECIFIED: PrincipalKind
+PRINCIPAL_KIND_SERVICE: PrincipalKind
+PRINCIPAL_KIND_OFFICER: PrincipalKind
 
 class HypotheticalRequest(_message.Message):
-    __slots__ = ("roles", "principal_id", "tenant", "action", "key", "encryption_context", "declaration")
+    __slots__ = ("roles", "principal_id", "tenant", "action", "key", "encryption_context", "declaration", "kind")
     ROLES_FIELD_NUMBER: _ClassVar[int]
     PRINCIPAL_ID_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
@@ -29,6 +38,7 @@ class HypotheticalRequest(_message.Message):
     KEY_FIELD_NUMBER: _ClassVar[int]
     ENCRYPTION_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     DECLARATION_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
     roles: _containers.RepeatedScalarFieldContainer[str]
     principal_id: str
     tenant: str
@@ -36,7 +46,8 @@ class HypotheticalRequest(_message.Message):
     key: str
     encryption_context: _containers.RepeatedCompositeFieldContainer[_common_pb2.ContextPair]
     declaration: _common_pb2.AccessDeclaration
-    def __init__(self, roles: _Optional[_Iterable[str]] = ..., principal_id: _Optional[str] = ..., tenant: _Optional[str] = ..., action: _Optional[str] = ..., key: _Optional[str] = ..., encryption_context: _Optional[_Iterable[_Union[_common_pb2.ContextPair, _Mapping]]] = ..., declaration: _Optional[_Union[_common_pb2.AccessDeclaration, _Mapping]] = ...) -> None: ...
+    kind: PrincipalKind
+    def __init__(self, roles: _Optional[_Iterable[str]] = ..., principal_id: _Optional[str] = ..., tenant: _Optional[str] = ..., action: _Optional[str] = ..., key: _Optional[str] = ..., encryption_context: _Optional[_Iterable[_Union[_common_pb2.ContextPair, _Mapping]]] = ..., declaration: _Optional[_Union[_common_pb2.AccessDeclaration, _Mapping]] = ..., kind: _Optional[_Union[PrincipalKind, str]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
     __slots__ = ("request_id", "hypothetical")
