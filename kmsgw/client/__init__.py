@@ -1,6 +1,7 @@
 """The SDK of kmsgw: `Client`, `LocalEncryption`, and the same for asyncio. Guide: docs/python-sdk.md."""
 
 from kmsgw.client.aio import AsyncApprovals, AsyncClient, AsyncKeys, AsyncOfficers, AsyncPolicy
+from kmsgw.client.calls.streams import StreamSummary
 from kmsgw.client.client import Approvals, Client, Keys, Officers, Policy
 from kmsgw.client.credentials import Credentials
 from kmsgw.client.local.blocking import LocalEncryption
@@ -34,6 +35,8 @@ from kmsgw.client.results import (
     WrappedDataKey,
 )
 from kmsgw.client.retry import NO_RETRY, RetryPolicy
+from kmsgw.client.stream_talk import GatewayStream
+from kmsgw.client.stream_talk_aio import AsyncGatewayStream
 from kmsgw.envelope.material import key_check_value, wrap_material
 from kmsgw.errors import (
     AccessDenied,
@@ -76,6 +79,7 @@ __all__ = [
     "Approvals",
     "AsyncApprovals",
     "AsyncClient",
+    "AsyncGatewayStream",
     "AsyncKeys",
     "AsyncLocalEncryption",
     "AsyncOfficers",
@@ -98,6 +102,7 @@ __all__ = [
     "Explanation",
     "FailedPrecondition",
     "GatewayStatus",
+    "GatewayStream",
     "Health",
     "Identity",
     "ImportParameters",
@@ -133,6 +138,7 @@ __all__ = [
     "RotationPolicy",
     "ScheduledDestruction",
     "StateUnavailable",
+    "StreamSummary",
     "Unauthenticated",
     "Unavailable",
     "Usage",

@@ -9,14 +9,19 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 import grpc
 
 from kmsgw.client.calls import approvals, batches, crypto, imports, keys, officers, policy, sealing, system
+from kmsgw.client.calls import streams as streaming
 from kmsgw.client.calls.call import Answer, Call, Page
 from kmsgw.client.calls.presentation import presented_as
+from kmsgw.client.calls.streams import StreamCall
 from kmsgw.client.channel import channel_credentials, channel_options
 from kmsgw.client.credentials import Credentials
 from kmsgw.client.failures import Failure, Metadata, find_request_id, read_failure
+from kmsgw.client.files import tasks
+from kmsgw.client.files.tasks import FileTask
 from kmsgw.client.proving import NOTHING_BORNE, ApprovalSource, Bearing, CodeSource
 from kmsgw.client.retry import RetryPolicy
-from kmsgw.client.transport import Attempts, Settings, client_closed, next_token
+from kmsgw.client.stream_talk_aio import AsyncGatewayStream, AsyncStreamRpc, perform
+from kmsgw.client.transport import Attempts, Settings, client_closed, explain_stream, next_token
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import KmsgwError
 from kmsgw.model.context import AccessDeclaration
@@ -55,6 +60,13 @@ class _AsyncConnection:
                 raise client_closed() from None
             raise
         return Answer(payload, find_request_id(await rpc.trailing_metadata(), await rpc.initial_metadata()))
+
+    def begin_stream(
+        self, call: StreamCall, messages: AsyncIterator[bytes], metadata: tuple[tuple[str, str], ...]
+    ) -> AsyncStreamRpc:
+        """Begin a call that streams."""
+        begin = self._open_channel().stream_stream(call.method, None, None)
+        return begin(messages, timeout=call.timeout, metadata=metadata or None)
 
     def _open_channel(self) -> grpc.aio.Channel:
         """Return the channel. It belongs to the loop that it is made in, so the first call makes it."""
@@ -96,6 +108,15 @@ class _AsyncTransport:
                 raise outcome
             # It waits for a person, who must not hold up the loop either.
             bearing = await asyncio.to_thread(remedy)
+
+    def converse(self, call: StreamCall) -> AsyncGatewayStream:
+        """Return what is answered to a call that streams; it begins with the first step of the iteration."""
+        connection, metadata = self.connection, self.bearing.metadata
+        return AsyncGatewayStream(
+            call,
+            lambda each, messages: connection.begin_stream(each, messages, metadata),
+            lambda failure: explain_stream(connection.settings, call.timeout, failure),
+        )
 
     async def _outcome(self, call: Call[T], bearing: Bearing) -> Answer | KmsgwError:
         settings = self.connection.settings
@@ -139,6 +160,30 @@ def _declaring(
     @presented_as(verb, supplied=1)
     async def method(self: _AsyncCaller, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._transport.run(verb(self._declaration, *args, **kwargs))
+
+    return method
+
+
+def _streaming(
+    verb: Callable[Concatenate[AccessDeclaration, P], StreamCall],
+) -> Callable[Concatenate[_AsyncCaller, P], AsyncGatewayStream]:
+    """Make a method of a verb that streams."""
+
+    @presented_as(verb, supplied=1)
+    def method(self: _AsyncCaller, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGatewayStream:
+        return self._transport.converse(verb(self._declaration, *args, **kwargs))
+
+    return method
+
+
+def _performing(
+    verb: Callable[Concatenate[AccessDeclaration, P], FileTask[T]],
+) -> Callable[Concatenate[_AsyncCaller, P], Coroutine[None, None, T]]:
+    """Make a coroutine method of work on files, which is done in a thread."""
+
+    @presented_as(verb, supplied=1)
+    async def method(self: _AsyncCaller, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await perform(verb(self._declaration, *args, **kwargs), self._transport)
 
     return method
 
@@ -266,6 +311,11 @@ class AsyncClient(_AsyncCaller):
     batch_generate_data_key_without_plaintext = _declaring(batches.batch_generate_data_key_without_plaintext)
     seal = _declaring(sealing.seal)
     open = _declaring(sealing.open_sealed)
+    encrypt_file = _performing(tasks.encrypt_file)
+    decrypt_file = _performing(tasks.decrypt_file)
+    rewrap_file = _performing(tasks.rewrap_file)
+    encrypt_stream = _streaming(streaming.encrypt_stream)
+    decrypt_stream = _streaming(streaming.decrypt_stream)
     login = _awaitable(officers.login)
     logout = _awaitable(officers.logout)
     who_am_i = _awaitable(officers.who_am_i)

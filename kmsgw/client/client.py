@@ -8,14 +8,19 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 import grpc
 
 from kmsgw.client.calls import approvals, batches, crypto, imports, keys, officers, policy, sealing, system
+from kmsgw.client.calls import streams as streaming
 from kmsgw.client.calls.call import Answer, Call, Page
 from kmsgw.client.calls.presentation import presented_as
+from kmsgw.client.calls.streams import StreamCall
 from kmsgw.client.channel import channel_credentials, channel_options
 from kmsgw.client.credentials import Credentials
 from kmsgw.client.failures import Failure, find_request_id, read_failure
+from kmsgw.client.files import tasks
+from kmsgw.client.files.tasks import FileTask
 from kmsgw.client.proving import NOTHING_BORNE, ApprovalSource, Bearing, CodeSource
 from kmsgw.client.retry import RetryPolicy
-from kmsgw.client.transport import Attempts, Settings, client_closed, next_token
+from kmsgw.client.stream_talk import GatewayStream, StreamRpc
+from kmsgw.client.transport import Attempts, Settings, client_closed, explain_stream, next_token
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import KmsgwError
 from kmsgw.model.context import AccessDeclaration
@@ -59,6 +64,15 @@ class _Connection:
             raise
         return Answer(payload, find_request_id(rpc.trailing_metadata() or (), rpc.initial_metadata() or ()))
 
+    def begin_stream(
+        self, call: StreamCall, messages: Iterator[bytes], metadata: tuple[tuple[str, str], ...]
+    ) -> StreamRpc:
+        """Begin a call that streams."""
+        if self._closed:
+            raise client_closed()
+        begin = self._channel.stream_stream(call.method, None, None)
+        return cast("StreamRpc", begin(messages, timeout=call.timeout, metadata=metadata or None))
+
     def close(self) -> None:
         """End the calls in flight and release the connection."""
         self._closed = True
@@ -83,6 +97,15 @@ class _Transport:
             if remedy is None:
                 raise outcome
             bearing = remedy()
+
+    def converse(self, call: StreamCall) -> GatewayStream:
+        """Return what is answered to a call that streams; it begins with the first step of the iteration."""
+        connection, metadata = self.connection, self.bearing.metadata
+        return GatewayStream(
+            call,
+            lambda each, messages: connection.begin_stream(each, messages, metadata),
+            lambda failure: explain_stream(connection.settings, call.timeout, failure),
+        )
 
     def _outcome(self, call: Call[T], bearing: Bearing) -> Answer | KmsgwError:
         settings = self.connection.settings
@@ -122,6 +145,30 @@ def _declaring(verb: Callable[Concatenate[AccessDeclaration, P], Call[T]]) -> Ca
     @presented_as(verb, supplied=1)
     def method(self: _Caller, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._transport.run(verb(self._declaration, *args, **kwargs))
+
+    return method
+
+
+def _streaming(
+    verb: Callable[Concatenate[AccessDeclaration, P], StreamCall],
+) -> Callable[Concatenate[_Caller, P], GatewayStream]:
+    """Make a method of a verb that streams."""
+
+    @presented_as(verb, supplied=1)
+    def method(self: _Caller, /, *args: P.args, **kwargs: P.kwargs) -> GatewayStream:
+        return self._transport.converse(verb(self._declaration, *args, **kwargs))
+
+    return method
+
+
+def _performing(
+    verb: Callable[Concatenate[AccessDeclaration, P], FileTask[T]],
+) -> Callable[Concatenate[_Caller, P], T]:
+    """Make a method of work on files."""
+
+    @presented_as(verb, supplied=1)
+    def method(self: _Caller, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return verb(self._declaration, *args, **kwargs).perform(self._transport)
 
     return method
 
@@ -253,6 +300,11 @@ class Client(_Caller):
     batch_generate_data_key_without_plaintext = _declaring(batches.batch_generate_data_key_without_plaintext)
     seal = _declaring(sealing.seal)
     open = _declaring(sealing.open_sealed)
+    encrypt_file = _performing(tasks.encrypt_file)
+    decrypt_file = _performing(tasks.decrypt_file)
+    rewrap_file = _performing(tasks.rewrap_file)
+    encrypt_stream = _streaming(streaming.encrypt_stream)
+    decrypt_stream = _streaming(streaming.decrypt_stream)
     login = _blocking(officers.login)
     logout = _blocking(officers.logout)
     who_am_i = _blocking(officers.who_am_i)

@@ -11,9 +11,11 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from kmsgw.server.rpcs import SERVICES as SERVED
+from kmsgw.server.rpcs import STREAMS
 from kmsgw.v1 import (
     approval_service_pb2,
     common_pb2,
+    crypto_batch_pb2,
     crypto_service_pb2,
     key_service_pb2,
     officer_service_pb2,
@@ -71,6 +73,8 @@ def past_policy(names: frozenset[str], *answers: tuple[str, str]) -> Expectation
 EXPECTED: Mapping[str, Expectation] = {
     "CryptoService/Encrypt": only("ehr-writer"),
     "CryptoService/Decrypt": only("ehr-reader", "ehr-datakeys"),
+    "CryptoService/EncryptStream": only("ehr-writer"),
+    "CryptoService/DecryptStream": only("ehr-reader", "ehr-datakeys"),
     "CryptoService/ReEncrypt": only(),
     "CryptoService/Rewrap": only("rewrap-job"),
     "CryptoService/GenerateDataKey": only("ehr-datakeys"),
@@ -78,6 +82,11 @@ EXPECTED: Mapping[str, Expectation] = {
     "CryptoService/ComputeMac": only("ehr-search"),
     "CryptoService/VerifyMac": only("ehr-search"),
     "CryptoService/RenewDataKeyLeases": for_all(EVERYBODY),  # policy is asked for each lease
+    "CryptoService/BatchEncrypt": only("ehr-writer"),
+    "CryptoService/BatchDecrypt": only("ehr-reader", "ehr-datakeys"),
+    "CryptoService/BatchReEncrypt": only(),
+    "CryptoService/BatchRewrap": only("rewrap-job"),
+    "CryptoService/BatchGenerateDataKey": only("ehr-datakeys"),
     "CryptoService/GenerateRandomBytes": for_all(EVERY_SERVICE),
     "KeyService/CreateKey": only(OFFICER),
     "KeyService/GetKey": only(OFFICER, APPROVER, AUDITOR),
@@ -127,6 +136,7 @@ NO_APPROVAL = "01234567-89ab-7cde-8f01-23456789abcd"
 class Walk:
     gateway: Gateway
     envelope: bytes
+    stream: bytes
     callers: Mapping[str, Caller]
     channels: Mapping[str, grpc.Channel]
     """For what streams, which a `Caller` does not."""
@@ -147,6 +157,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
         scheduled = key_service_pb2.ScheduleKeyDestructionRequest(key="doomed", reason="walked")
         assert caller.call("ScheduleKeyDestruction", scheduled).ok
     envelope = gateway.client("ehr-writer").encrypt("walked", b"record").envelope
+    stream = b"".join(gateway.client("ehr-writer").encrypt_stream("walked", [b"record"]))
     callers = {name: Caller(gateway, name) for name in ROLES}
     channels = {
         name: grpc.secure_channel(
@@ -155,7 +166,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
         for name in ROLES
         for held in (gateway.credentials(name),)
     }
-    yield Walk(gateway, envelope, callers, channels)
+    yield Walk(gateway, envelope, stream, callers, channels)
     for caller in callers.values():
         caller.close()
     for channel in channels.values():
@@ -166,9 +177,16 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
 def a_request(method: str, walk: Walk) -> Message:
     """Return a request that succeeds where policy allows it and anything could. State changes are dry runs."""
     crypto, keys, officers = crypto_service_pb2, key_service_pb2, officer_service_pb2
+    batch = crypto_batch_pb2
     requests: dict[str, Callable[[], Message]] = {
         "Encrypt": lambda: crypto.EncryptRequest(key="walked", plaintext=b"x", declaration=CARE),
         "Decrypt": lambda: crypto.DecryptRequest(envelope=walk.envelope, declaration=CARE),
+        "EncryptStream": lambda: crypto.EncryptStreamRequest(
+            start=crypto.EncryptStreamStart(key="walked", declaration=CARE)
+        ),
+        "DecryptStream": lambda: crypto.DecryptStreamRequest(
+            start=crypto.DecryptStreamStart(head=walk.stream, declaration=CARE)
+        ),
         "ReEncrypt": lambda: crypto.ReEncryptRequest(
             envelope=walk.envelope, destination_key="walked", declaration=CARE
         ),
@@ -180,6 +198,13 @@ def a_request(method: str, walk: Walk) -> Message:
         "RenewDataKeyLeases": lambda: crypto.RenewDataKeyLeasesRequest(
             leases=[crypto.DataKeyLease(use=crypto.DATA_KEY_USE_SEAL, key_id="walked", key_version=2)]
         ),
+        "BatchEncrypt": lambda: batch.BatchEncryptRequest(key="walked", plaintexts=[b"x", b"y"], declaration=CARE),
+        "BatchDecrypt": lambda: batch.BatchDecryptRequest(envelopes=[walk.envelope] * 2, declaration=CARE),
+        "BatchReEncrypt": lambda: batch.BatchReEncryptRequest(
+            envelopes=[walk.envelope] * 2, destination_key="walked", declaration=CARE
+        ),
+        "BatchRewrap": lambda: batch.BatchRewrapRequest(envelopes=[walk.envelope] * 2, declaration=CARE),
+        "BatchGenerateDataKey": lambda: batch.BatchGenerateDataKeyRequest(key="walked", count=2, declaration=CARE),
         "GenerateRandomBytes": lambda: crypto.GenerateRandomBytesRequest(length=8),
         "CreateKey": lambda: keys.CreateKeyRequest(key_id="another", dry_run=True),
         "GetKey": lambda: keys.GetKeyRequest(key="alias/walked-away"),
@@ -243,6 +268,10 @@ def answered(walk: Walk, role: str, rpc: str) -> tuple[str, str]:
         stream = channel.unary_stream(path, bytes, bytes)(body, timeout=10)
     elif rpc.endswith("/ServerReflectionInfo"):
         stream = channel.stream_stream(path, bytes, bytes)(iter([body]), timeout=10)
+    elif path in STREAMS:
+        end = crypto_service_pb2.EncryptStreamRequest(end=crypto_service_pb2.EncryptStreamEnd())
+        messages: list[Message | bytes] = [body, end] if rpc.endswith("/EncryptStream") else [body]
+        return walk.callers[role].converse(path, messages)[1].error
     else:
         return walk.callers[role].call(path, request).error
     try:

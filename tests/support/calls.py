@@ -1,5 +1,6 @@
 """Raw calls to a gateway, and the whole of what it answers: the SDK keeps some of that to itself."""
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Self, cast
@@ -109,6 +110,17 @@ class Caller:
                 answers.append(_answer(pending.pop(0)))
         return answers + [_answer(each) for each in pending]
 
+    def converse(
+        self, method: str, messages: Iterable[Message | bytes], timeout: float = 20.0
+    ) -> tuple[list[bytes], Answer]:
+        """Make one call that streams, close this side behind the messages, and return what is answered."""
+        bodies = (each if isinstance(each, bytes) else each.SerializeToString() for each in messages)
+        stream = self._channel.stream_stream(METHODS.get(method, method), None, None)(bodies, timeout=timeout)
+        answered: list[bytes] = []
+        with contextlib.suppress(grpc.RpcError):
+            answered += stream
+        return answered, _answer(cast("grpc.CallFuture[bytes]", stream), streamed=True)
+
     def close(self) -> None:
         self._channel.close()
 
@@ -119,12 +131,12 @@ class Caller:
         self.close()
 
 
-def _answer(future: "grpc.CallFuture[bytes]") -> Answer:
+def _answer(future: "grpc.CallFuture[bytes]", *, streamed: bool = False) -> Answer:
     code = future.code()
     metadata = cast("Sequence[tuple[str, str | bytes]]", future.trailing_metadata() or ())
     pairs = tuple((key, value) for key, value in metadata)
     if code is grpc.StatusCode.OK:
-        return Answer(code, future.result(), metadata=pairs)
+        return Answer(code, b"" if streamed else future.result(), metadata=pairs)
     details = next((cast("bytes", value) for key, value in pairs if key == DETAILS_METADATA), b"")
     reason = ""
     for packed in status_pb2.Status.FromString(details).details:
