@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("approval_id", "state", "requester", "request", "key_id", "consent", "expires")
 _ALL = "all"
+_UNDECIDED = "Dry run: nothing was decided."
 
 
 @click.group(
@@ -67,8 +68,9 @@ def show(invocation: Invocation, approval_id: str) -> None:
 )
 @click.argument("approval_id", metavar="APPROVAL")
 @click.option("--reason", default="", metavar="TEXT", help="Why; recorded.")
+@click.option("--dry-run", is_flag=True, help="Check everything, decide nothing.")
 @pass_invocation
-def approve(invocation: Invocation, approval_id: str, reason: str) -> None:
+def approve(invocation: Invocation, approval_id: str, reason: str, dry_run: bool) -> None:
     """Consent to the request of another officer, exactly as it is shown. It can be used once."""
     with invocation.connect() as client:
         found = client.approvals.get(approval_id)
@@ -76,9 +78,11 @@ def approve(invocation: Invocation, approval_id: str, reason: str) -> None:
         if found.reason:
             invocation.note(printable(f"Reason: {found.reason}"))
         # The hash of what was just shown: what is approved can be nothing else.
-        made = client.approvals.approve(found.approval_id, found.request_hash, reason=reason)
+        made = client.approvals.approve(found.approval_id, found.request_hash, reason=reason, dry_run=dry_run)
     _write(invocation, made)
-    if made.state is ApprovalState.APPROVED:
+    if dry_run:
+        invocation.note(_UNDECIDED)
+    elif made.state is ApprovalState.APPROVED:
         again = f"{made.requester} sends the request again: the same command, with --approval {made.approval_id}."
         invocation.note(printable(f"Next: {again}"))
     elif made.state is ApprovalState.PENDING:
@@ -89,12 +93,15 @@ def approve(invocation: Invocation, approval_id: str, reason: str) -> None:
 @verb(approval, examples=['kmsgw approval reject 019a… --reason "Not before the backup"'])
 @click.argument("approval_id", metavar="APPROVAL")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; recorded, and shown to who asked.")
+@click.option("--dry-run", is_flag=True, help="Check everything, decide nothing.")
 @pass_invocation
-def reject(invocation: Invocation, approval_id: str, reason: str) -> None:
+def reject(invocation: Invocation, approval_id: str, reason: str, dry_run: bool) -> None:
     """Refuse the request of another officer, or take your own back. One refusal is enough, until it is used."""
     with invocation.connect() as client:
-        made = client.approvals.reject(approval_id, reason=reason)
+        made = client.approvals.reject(approval_id, reason=reason, dry_run=dry_run)
     _write(invocation, made)
+    if dry_run:
+        invocation.note(_UNDECIDED)
 
 
 def _consent(found: "ApprovalInfo") -> str:

@@ -59,7 +59,7 @@ def get_approval_response(result: SeenApproval) -> pb.GetApprovalResponse:
 
 def approve_command(request: pb.ApproveRequest) -> ApproveCommand:
     """Read an Approve request."""
-    return ApproveCommand(request.approval_id, request.request_hash, request.reason)
+    return ApproveCommand(request.approval_id, request.request_hash, request.reason, request.dry_run)
 
 
 def approve_response(result: SeenApproval) -> pb.ApproveResponse:
@@ -69,7 +69,7 @@ def approve_response(result: SeenApproval) -> pb.ApproveResponse:
 
 def reject_command(request: pb.RejectRequest) -> RejectCommand:
     """Read a Reject request."""
-    return RejectCommand(request.approval_id, request.reason)
+    return RejectCommand(request.approval_id, request.reason, request.dry_run)
 
 
 def reject_response(result: SeenApproval) -> pb.RejectResponse:

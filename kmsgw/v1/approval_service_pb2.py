@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fkmsgw/v1/approval_service.proto\x12\x08kmsgw.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"s\n\x0c\x41pprovalVote\x12\x12\n\nofficer_id\x18\x01 \x01(\t\x12\x10\n\x08\x61pproves\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12-\n\tvote_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcf\x02\n\x08\x41pproval\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.kmsgw.v1.ApprovalState\x12\x11\n\trequester\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\x14\n\x0crequest_hash\x18\x06 \x01(\t\x12\x14\n\x0crequest_json\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x0e\n\x06needed\x18\t \x01(\r\x12%\n\x05votes\x18\n \x03(\x0b\x32\x16.kmsgw.v1.ApprovalVote\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"e\n\x14ListApprovalsRequest\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.kmsgw.v1.ApprovalState\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x15ListApprovalsResponse\x12%\n\tapprovals\x18\x01 \x03(\x0b\x32\x12.kmsgw.v1.Approval\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x12GetApprovalRequest\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\";\n\x13GetApprovalResponse\x12$\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x12.kmsgw.v1.Approval\"K\n\x0e\x41pproveRequest\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x14\n\x0crequest_hash\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"7\n\x0f\x41pproveResponse\x12$\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x12.kmsgw.v1.Approval\"4\n\rRejectRequest\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"6\n\x0eRejectResponse\x12$\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x12.kmsgw.v1.Approval*\xba\x01\n\rApprovalState\x12\x1e\n\x1a\x41PPROVAL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41PPROVAL_STATE_PENDING\x10\x01\x12\x1b\n\x17\x41PPROVAL_STATE_APPROVED\x10\x02\x12\x1b\n\x17\x41PPROVAL_STATE_REJECTED\x10\x03\x12\x1a\n\x16\x41PPROVAL_STATE_EXPIRED\x10\x04\x12\x17\n\x13\x41PPROVAL_STATE_USED\x10\x05\x32\xac\x02\n\x0f\x41pprovalService\x12P\n\rListApprovals\x12\x1e.kmsgw.v1.ListApprovalsRequest\x1a\x1f.kmsgw.v1.ListApprovalsResponse\x12J\n\x0bGetApproval\x12\x1c.kmsgw.v1.GetApprovalRequest\x1a\x1d.kmsgw.v1.GetApprovalResponse\x12>\n\x07\x41pprove\x12\x18.kmsgw.v1.ApproveRequest\x1a\x19.kmsgw.v1.ApproveResponse\x12;\n\x06Reject\x12\x17.kmsgw.v1.RejectRequest\x1a\x18.kmsgw.v1.RejectResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fkmsgw/v1/approval_service.proto\x12\x08kmsgw.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"s\n\x0c\x41pprovalVote\x12\x12\n\nofficer_id\x18\x01 \x01(\t\x12\x10\n\x08\x61pproves\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12-\n\tvote_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcf\x02\n\x08\x41pproval\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.kmsgw.v1.ApprovalState\x12\x11\n\trequester\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\x14\n\x0crequest_hash\x18\x06 \x01(\t\x12\x14\n\x0crequest_json\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x0e\n\x06needed\x18\t \x01(\r\x12%\n\x05votes\x18\n \x03(\x0b\x32\x16.kmsgw.v1.ApprovalVote\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"e\n\x14ListApprovalsRequest\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.kmsgw.v1.ApprovalState\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"W\n\x15ListApprovalsResponse\x12%\n\tapprovals\x18\x01 \x03(\x0b\x32\x12.kmsgw.v1.Approval\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x12GetApprovalRequest\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\";\n\x13GetApprovalResponse\x12$\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x12.kmsgw.v1.Approval\"\\\n\x0e\x41pproveRequest\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x14\n\x0crequest_hash\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"7\n\x0f\x41pproveResponse\x12$\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x12.kmsgw.v1.Approval\"E\n\rRejectRequest\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"6\n\x0eRejectResponse\x12$\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x12.kmsgw.v1.Approval*\xba\x01\n\rApprovalState\x12\x1e\n\x1a\x41PPROVAL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41PPROVAL_STATE_PENDING\x10\x01\x12\x1b\n\x17\x41PPROVAL_STATE_APPROVED\x10\x02\x12\x1b\n\x17\x41PPROVAL_STATE_REJECTED\x10\x03\x12\x1a\n\x16\x41PPROVAL_STATE_EXPIRED\x10\x04\x12\x17\n\x13\x41PPROVAL_STATE_USED\x10\x05\x32\xac\x02\n\x0f\x41pprovalService\x12P\n\rListApprovals\x12\x1e.kmsgw.v1.ListApprovalsRequest\x1a\x1f.kmsgw.v1.ListApprovalsResponse\x12J\n\x0bGetApproval\x12\x1c.kmsgw.v1.GetApprovalRequest\x1a\x1d.kmsgw.v1.GetApprovalResponse\x12>\n\x07\x41pprove\x12\x18.kmsgw.v1.ApproveRequest\x1a\x19.kmsgw.v1.ApproveResponse\x12;\n\x06Reject\x12\x17.kmsgw.v1.RejectRequest\x1a\x18.kmsgw.v1.RejectResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kmsgw.v1.approval_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_APPROVALSTATE']._serialized_start=1074
-  _globals['_APPROVALSTATE']._serialized_end=1260
+  _globals['_APPROVALSTATE']._serialized_start=1108
+  _globals['_APPROVALSTATE']._serialized_end=1294
   _globals['_APPROVALVOTE']._serialized_start=78
   _globals['_APPROVALVOTE']._serialized_end=193
   _globals['_APPROVAL']._serialized_start=196
@@ -47,13 +47,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETAPPROVALRESPONSE']._serialized_start=768
   _globals['_GETAPPROVALRESPONSE']._serialized_end=827
   _globals['_APPROVEREQUEST']._serialized_start=829
-  _globals['_APPROVEREQUEST']._serialized_end=904
-  _globals['_APPROVERESPONSE']._serialized_start=906
-  _globals['_APPROVERESPONSE']._serialized_end=961
-  _globals['_REJECTREQUEST']._serialized_start=963
-  _globals['_REJECTREQUEST']._serialized_end=1015
-  _globals['_REJECTRESPONSE']._serialized_start=1017
-  _globals['_REJECTRESPONSE']._serialized_end=1071
-  _globals['_APPROVALSERVICE']._serialized_start=1263
-  _globals['_APPROVALSERVICE']._serialized_end=1563
+  _globals['_APPROVEREQUEST']._serialized_end=921
+  _globals['_APPROVERESPONSE']._serialized_start=923
+  _globals['_APPROVERESPONSE']._serialized_end=978
+  _globals['_REJECTREQUEST']._serialized_start=980
+  _globals['_REJECTREQUEST']._serialized_end=1049
+  _globals['_REJECTRESPONSE']._serialized_start=1051
+  _globals['_REJECTRESPONSE']._serialized_end=1105
+  _globals['_APPROVALSERVICE']._serialized_start=1297
+  _globals['_APPROVALSERVICE']._serialized_end=1597
 # @@protoc_insertion_point(module_scope)

@@ -96,14 +96,16 @@ class GetApprovalResponse(_message.Message):
     def __init__(self, approval: _Optional[_Union[Approval, _Mapping]] = ...) -> None: ...
 
 class ApproveRequest(_message.Message):
-    __slots__ = ("approval_id", "request_hash", "reason")
+    __slots__ = ("approval_id", "request_hash", "reason", "dry_run")
     APPROVAL_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_HASH_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     approval_id: str
     request_hash: str
     reason: str
-    def __init__(self, approval_id: _Optional[str] = ..., request_hash: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, approval_id: _Optional[str] = ..., request_hash: _Optional[str] = ..., reason: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class ApproveResponse(_message.Message):
     __slots__ = ("approval",)
@@ -112,12 +114,14 @@ class ApproveResponse(_message.Message):
     def __init__(self, approval: _Optional[_Union[Approval, _Mapping]] = ...) -> None: ...
 
 class RejectRequest(_message.Message):
-    __slots__ = ("approval_id", "reason")
+    __slots__ = ("approval_id", "reason", "dry_run")
     APPROVAL_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     approval_id: str
     reason: str
-    def __init__(self, approval_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, approval_id: _Optional[str] = ..., reason: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class RejectResponse(_message.Message):
     __slots__ = ("approval",)

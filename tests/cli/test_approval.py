@@ -155,6 +155,23 @@ def test_a_refusal_wants_a_reason(desk: Desk) -> None:
     assert "state         rejected\n" in desk.kmsgw("approval", "reject", ID, "--reason", "no").text
 
 
+def test_a_dry_run_of_a_decision_says_that_nothing_was_decided(desk: Desk) -> None:
+    desk.gateway.script(GET, got(wire.APPROVAL_STATE_PENDING))
+    would = approval(wire.APPROVAL_STATE_APPROVED, by="emeka", reason="seen")
+    approved = desk.gateway.script("ApprovalService/Approve", wire.ApproveResponse(approval=would))
+    would = approval(wire.APPROVAL_STATE_REJECTED, by="emeka", reason="no")
+    rejected = desk.gateway.script("ApprovalService/Reject", wire.RejectResponse(approval=would))
+
+    for told in (
+        desk.kmsgw("approval", "approve", ID, "--dry-run"),
+        desk.kmsgw("approval", "reject", ID, "--reason", "no", "--dry-run"),
+    ):
+        assert told.code == 0
+        assert told.stderr.endswith("Dry run: nothing was decided.\n")
+    assert wire.ApproveRequest.FromString(approved.requests[0]).dry_run
+    assert wire.RejectRequest.FromString(rejected.requests[0]).dry_run
+
+
 def test_a_command_that_wants_approval_ends_with_code_4_and_says_what_to_type(desk: Desk) -> None:
     desk.gateway.script(ROTATE, WANTED)
 

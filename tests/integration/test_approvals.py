@@ -183,6 +183,24 @@ def test_ones_own_that_of_another_and_a_changed_one_are_refused_and_audited(
     assert officer.keys.get(key).state is KeyState.ENABLED
 
 
+def test_a_dry_run_of_a_decision_checks_everything_and_decides_nothing(
+    gateway: Gateway, officer: Client, key: str
+) -> None:
+    approval_id = asked(officer, key)
+    approvals = gateway.client("approver").approvals
+    digest = approvals.get(approval_id).request_hash
+
+    assert approvals.approve(approval_id, digest, dry_run=True).state is ApprovalState.APPROVED
+    assert approvals.reject(approval_id, reason="not yet", dry_run=True).state is ApprovalState.REJECTED
+    with pytest.raises(FailedPrecondition):
+        approvals.approve(approval_id, "0" * 64, dry_run=True)
+    with pytest.raises(AccessDenied):
+        officer.approvals.approve(approval_id, digest, dry_run=True)
+
+    found = approvals.get(approval_id)
+    assert (found.state, found.votes) == (ApprovalState.PENDING, ())
+
+
 def test_taking_protection_away_wants_as_many_as_configured(gateway: Gateway, officer: Client, key: str) -> None:
     officer.keys.update(key, deletion_protection=True, reason="precious")
     with pytest.raises(FailedPrecondition) as wanted:

@@ -50,32 +50,44 @@ def get_approval(approval_id: str, *, timeout: float | None = None) -> Call[Appr
 
 
 def approve(
-    approval_id: str, request_hash: str, *, reason: str = "", timeout: float | None = None
+    approval_id: str, request_hash: str, *, reason: str = "", dry_run: bool = False, timeout: float | None = None
 ) -> Call[ApprovalInfo]:
     """Consent to the request of another officer; `request_hash` is that of the approval as it was read.
+
+    With `dry_run` nothing is decided, no one-time code is wanted, and the answer is what would be.
 
     Raises `AccessDenied` for one's own, and `FailedPrecondition` where the hash is another, where the caller has
     decided before, and where nothing is left to decide.
     """
     check_request_hash(request_hash)
     request = wire.ApproveRequest(
-        approval_id=check_approval_id(approval_id), request_hash=request_hash, reason=check_text(reason, "reason")
+        approval_id=check_approval_id(approval_id),
+        request_hash=request_hash,
+        reason=check_text(reason, "reason"),
+        dry_run=dry_run,
     )
 
     def read(answer: Answer) -> ApprovalInfo:
         return _info(wire.ApproveResponse.FromString(answer.payload).approval)
 
-    return Call(_APPROVE, request.SerializeToString(), read, repeatable=False, timeout=timeout)
+    return Call(_APPROVE, request.SerializeToString(), read, repeatable=dry_run, timeout=timeout)
 
 
-def reject(approval_id: str, *, reason: str = "", timeout: float | None = None) -> Call[ApprovalInfo]:
-    """Refuse the request of another officer, or take one's own back. Raises `FailedPrecondition` where it is over."""
-    request = wire.RejectRequest(approval_id=check_approval_id(approval_id), reason=check_text(reason, "reason"))
+def reject(
+    approval_id: str, *, reason: str = "", dry_run: bool = False, timeout: float | None = None
+) -> Call[ApprovalInfo]:
+    """Refuse the request of another officer, or take one's own back. Raises `FailedPrecondition` where it is over.
+
+    With `dry_run` nothing is decided, no one-time code is wanted, and the answer is what would be.
+    """
+    request = wire.RejectRequest(
+        approval_id=check_approval_id(approval_id), reason=check_text(reason, "reason"), dry_run=dry_run
+    )
 
     def read(answer: Answer) -> ApprovalInfo:
         return _info(wire.RejectResponse.FromString(answer.payload).approval)
 
-    return Call(_REJECT, request.SerializeToString(), read, repeatable=False, timeout=timeout)
+    return Call(_REJECT, request.SerializeToString(), read, repeatable=dry_run, timeout=timeout)
 
 
 def _info(approval: wire.Approval) -> ApprovalInfo:

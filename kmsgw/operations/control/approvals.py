@@ -97,6 +97,7 @@ class ApproveCommand:
     approval_id: str
     request_hash: str
     reason: str
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         check_approval_id(self.approval_id)
@@ -116,7 +117,7 @@ class Approve:
         """Wants to decide for the tenant."""
         change = change_of(
             command.reason,
-            dry_run=False,
+            dry_run=command.dry_run,
             approval=command.approval_id,
             request_hash=command.request_hash,
             decision="approve",
@@ -127,14 +128,15 @@ class Approve:
         """Consent. Raises `NotFound`, `AccessDenied` for one's own, `FailedPrecondition` as `Approval.approved_by`."""
         if grant.principal.kind is not PrincipalKind.OFFICER:
             raise AccessDenied("Only officers consent.", advice="Ask an officer with the role approver.")
-        _of_tenant(self._store, command.approval_id, grant)
+        found = _of_tenant(self._store, command.approval_id, grant)
         expected = check_request_hash(command.request_hash)
 
         def consented(stored: Approval) -> Approval:
             _tell(stored, grant)
             return stored.approved_by(grant.principal.principal_id, expected, command.reason, grant.now)
 
-        return _decided(self._store.decide(command.approval_id, consented), grant.now)
+        decided = consented(found) if command.dry_run else self._store.decide(command.approval_id, consented)
+        return _decided(decided, grant.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ class RejectCommand:
 
     approval_id: str
     reason: str
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         check_approval_id(self.approval_id)
@@ -160,7 +163,7 @@ class Reject:
 
     def accesses(self, command: RejectCommand) -> Sequence[Access]:
         """Wants to see the tenant's approvals; whether it wants to decide turns on whose request it is."""
-        change = change_of(command.reason, dry_run=False, approval=command.approval_id, decision="reject")
+        change = change_of(command.reason, dry_run=command.dry_run, approval=command.approval_id, decision="reject")
         return (Access(Action.LIST_APPROVALS, change=change),)
 
     def run(self, command: RejectCommand, grant: Grant) -> SeenApproval:
@@ -171,13 +174,14 @@ class Reject:
         found = self._store.find(command.approval_id)
         if found is None or found.requester != grant.principal.principal_id:
             self._require_decider(grant)
-        _of_tenant(self._store, command.approval_id, grant)
+        found = _of_tenant(self._store, command.approval_id, grant)
 
         def refused(stored: Approval) -> Approval:
             _tell(stored, grant)
             return stored.rejected_by(grant.principal.principal_id, command.reason, grant.now)
 
-        return _decided(self._store.decide(command.approval_id, refused), grant.now)
+        decided = refused(found) if command.dry_run else self._store.decide(command.approval_id, refused)
+        return _decided(decided, grant.now)
 
     def _require_decider(self, grant: Grant) -> None:
         asked = AccessRequest(grant.principal, Action.DECIDE_APPROVAL, grant.principal.tenant)
