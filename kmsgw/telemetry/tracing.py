@@ -128,12 +128,19 @@ class CallSpan:
         """Have it be the current span of the thread for a block; whatever the block raises is not noted."""
         from opentelemetry.trace import use_span  # noqa: PLC0415
 
+        if not self._span.is_recording():
+            yield
+            return
         with use_span(self._span, end_on_exit=False, record_exception=False, set_status_on_exception=False):
             yield
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Have a span of a stage be current for a block; whatever the block raises is not noted: it may quote."""
+        if not self._span.is_recording():
+            # Most calls are not sampled, and spans that are never sent take as long as others.
+            yield
+            return
         with (
             self.current(),
             self._tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False),
