@@ -5,7 +5,6 @@ these are. So whoever searches by key, outcome or reason finds batches without k
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from typing import Final
 
 from kmsgw.audit.record import AuditRecord, ContextDigest, Outcome
@@ -86,11 +85,14 @@ def _group_records(
         )
 
 
-def _digests(contexts: Sequence[EncryptionContext], digest: ContextDigest) -> list[str]:
+def _digests(contexts: list[EncryptionContext], digest: ContextDigest) -> list[str]:
     """Return the digest of each context, or one where all are the same."""
-    distinct = {context.canonical: context for context in contexts}
-    made = {canonical: digest.of(context) for canonical, context in distinct.items()}
-    return list(made.values()) if len(made) < 2 else [made[context.canonical] for context in contexts]
+    if not contexts:
+        return []
+    if contexts.count(contexts[0]) == len(contexts):
+        return [digest.of(contexts[0])]
+    made = {context.canonical: digest.of(context) for context in {each.canonical: each for each in contexts}.values()}
+    return [made[context.canonical] for context in contexts]
 
 
 def _batch(account: BatchAccount, items: Sequence[int]) -> dict[str, object]:
@@ -99,11 +101,16 @@ def _batch(account: BatchAccount, items: Sequence[int]) -> dict[str, object]:
 
 def item_text(items: Sequence[int]) -> str:
     """Return places as text, runs as ranges: ``0-3,7``."""
-    runs: list[str] = []
-    for _, members in groupby(enumerate(sorted(items)), lambda pair: pair[1] - pair[0]):
-        run = [place for _, place in members]
-        runs.append(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}")
-    return ",".join(runs)
+    first = items[0]
+    if [*items] == [*range(first, first + len(items))]:
+        return str(first) if len(items) == 1 else f"{first}-{items[-1]}"
+    runs: list[list[int]] = []
+    for place in sorted(items):
+        if runs and place == runs[-1][1] + 1:
+            runs[-1][1] = place
+        else:
+            runs.append([place, place])
+    return ",".join(str(start) if start == end else f"{start}-{end}" for start, end in runs)
 
 
 def append_all(log: AuditLog, records: Sequence[AuditRecord]) -> tuple[int, ...]:

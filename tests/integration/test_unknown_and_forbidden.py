@@ -13,13 +13,20 @@ import pytest
 from google.protobuf.message import Message
 
 from kmsgw.client import KeyState
-from kmsgw.v1 import common_pb2, crypto_service_pb2, key_service_pb2, officer_service_pb2, policy_service_pb2
+from kmsgw.v1 import (
+    common_pb2,
+    crypto_batch_pb2,
+    crypto_service_pb2,
+    key_service_pb2,
+    officer_service_pb2,
+    policy_service_pb2,
+)
 from tests.support.calls import METHODS, SERVICES, Answer, Caller, pairs
 from tests.support.gateway import Gateway, make_folder
 from tests.support.principals import add_principal
 from tests.support.three_providers import CLERK
 
-crypto, keys = crypto_service_pb2, key_service_pb2
+crypto, batch, keys = crypto_service_pb2, crypto_batch_pb2, key_service_pb2
 CARE = common_pb2.AccessDeclaration(purpose="care")
 CONTEXT = pairs(patient="P-1001")
 OFFICER, FOREIGN_OFFICER, FOREIGN_CLERK = "key-officer", "clinic-officer", "clinic-clerk"
@@ -38,6 +45,8 @@ BY_NAME: Mapping[str, Callable[[str], Message]] = {
     "Encrypt": lambda name: crypto.EncryptRequest(key=name, plaintext=b"x"),
     "GenerateDataKey": lambda name: crypto.GenerateDataKeyRequest(key=name),
     "GenerateDataKeyWithoutPlaintext": lambda name: crypto.GenerateDataKeyWithoutPlaintextRequest(key=name),
+    "BatchEncrypt": lambda name: batch.BatchEncryptRequest(key=name, plaintexts=[b"x", b"y"]),
+    "BatchGenerateDataKey": lambda name: batch.BatchGenerateDataKeyRequest(key=name, count=2),
     "ComputeMac": lambda name: crypto.ComputeMacRequest(key=name, index="name", value=b"x"),
     "VerifyMac": lambda name: crypto.VerifyMacRequest(key=name, index="name", value=b"x", mac=bytes(32)),
     "GetKey": lambda name: keys.GetKeyRequest(key=name),
@@ -68,6 +77,13 @@ BY_NAME: Mapping[str, Callable[[str], Message]] = {
 BY_ENVELOPE: Mapping[str, Callable[[bytes], Message]] = {
     "Decrypt": lambda envelope: crypto.DecryptRequest(envelope=envelope, encryption_context=CONTEXT, declaration=CARE),
     "Rewrap": lambda envelope: crypto.RewrapRequest(envelope=envelope, encryption_context=CONTEXT),
+    "BatchDecrypt": lambda envelope: batch.BatchDecryptRequest(
+        envelopes=[envelope] * 2, encryption_context=CONTEXT, declaration=CARE
+    ),
+    "BatchRewrap": lambda envelope: batch.BatchRewrapRequest(envelopes=[envelope] * 2, encryption_context=CONTEXT),
+    "BatchReEncrypt": lambda envelope: batch.BatchReEncryptRequest(
+        envelopes=[envelope] * 2, source_encryption_context=CONTEXT, destination_key=KNOWN, declaration=CARE
+    ),
     "ReEncrypt": lambda envelope: crypto.ReEncryptRequest(
         envelope=envelope, source_encryption_context=CONTEXT, destination_key=KNOWN, declaration=CARE
     ),
@@ -95,6 +111,7 @@ KNOWN_ANSWERS = {"CancelKeyDestruction": ("FAILED_PRECONDITION", "KEY_STATE_UNSU
 
 ALIAS_ONLY, ID_ONLY = {"DeleteAlias"}, {"CreateAlias"}
 CLERKS = {"Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ComputeMac", "VerifyMac"}
+CLERKS |= {"BatchEncrypt", "BatchGenerateDataKey"}
 OFFICERS = ({*BY_NAME} | {*IMPORTS}) - CLERKS
 
 
@@ -233,6 +250,7 @@ def test_who_lacks_the_role_learns_nothing_of_which_keys_there_are(scene: Scene,
     if caller.call(method, request(prefix + KNOWN)).ok:
         assert (principal, method) in {
             ("ehr-writer", "Encrypt"),
+            ("ehr-writer", "BatchEncrypt"),
             ("ehr-writer", "GenerateDataKeyWithoutPlaintext"),
             ("auditor", "GetKey"),
             ("auditor", "ListKeyVersions"),
