@@ -7,7 +7,7 @@ from kmsgw.config import LimitSettings
 from kmsgw.operations.waiting import current_caller
 from kmsgw.providers.base import KeyProvider
 from kmsgw.providers.guarded import guard
-from kmsgw.providers.places import Places
+from kmsgw.providers.places import Places, SharedPlaces
 from kmsgw.server.quota import Ceiling, Limits, Override, Rate
 from kmsgw.telemetry.meters import ProviderMeter
 
@@ -41,9 +41,14 @@ def queue_of(threads: int) -> Ceiling:
 
 
 def places_of(providers: Mapping[str, KeyProvider], threads: int) -> dict[str, Places]:
-    """Return the places of each provider: all of them together hold half of the threads, and one at least each."""
-    most = max(1, threads // 2 // max(1, len(providers)))
-    return {name: Places(name, most) for name in providers}
+    """Return the places of each provider: half of the threads for all, and of the next quarter some for each alone.
+
+    So providers that hang, however many, leave threads for what needs none, and a place for each that does not.
+    """
+    most = max(1, threads // 2)
+    own = max(1, threads // 4 // max(1, len(providers)))
+    shared = SharedPlaces(most)
+    return {name: Places(name, max(most, own), own=own, shared=shared) for name in providers}
 
 
 def guarded(

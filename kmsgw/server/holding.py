@@ -22,6 +22,9 @@ LONGEST_SECONDS: Final = 0.5
 MOST_HELD: Final = 8192
 """Refusals of a worker that are held at once; more are answered as they come."""
 
+_GOLDEN: Final = 0.618034
+"""Multiples of the golden ratio are spread evenly over the unit interval, however many there are."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -44,11 +47,14 @@ class Holding:
         error = reply.error
         if not isinstance(error, Overloaded) or error.reason is not Reason.QUOTA_EXCEEDED:
             return False
-        due = SYSTEM_CLOCK.monotonic() + min(LONGEST_SECONDS, (error.retry_after or 0.0) / 2)
+        longest = min(LONGEST_SECONDS, (error.retry_after or 0.0) / 2)
         with self._changed:
             if len(self._held) >= MOST_HELD:
                 return False
-            heapq.heappush(self._held, (due, next(self._numbers), call, reply))
+            # Spread over the second half, evenly: together, they would come back together, and others wait behind them.
+            number = next(self._numbers)
+            due = SYSTEM_CLOCK.monotonic() + longest * (1 + number * _GOLDEN % 1) / 2
+            heapq.heappush(self._held, (due, number, call, reply))
             if self._held[0][0] == due:
                 self._changed.notify()
         return True

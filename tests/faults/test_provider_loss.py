@@ -1,6 +1,7 @@
 """A key provider that goes away: its keys answer UNAVAILABLE and come back by themselves; the others go on."""
 
 import itertools
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from tests.support.three_providers import PROVIDERS, configure_hsm, configure_op
 from tests.support.traffic import Caller, Reply, recorded, serving
 
 RECOVERY_SECONDS = 5.0
+THREADS = 16
+"""Of a worker, in these gateways."""
+
 _patients = itertools.count()
 
 
@@ -112,6 +116,43 @@ def test_a_lost_provider_is_unavailable_alone_and_comes_back_by_itself(
     once = Counter(reply.request_id for reply in acknowledged)
     assert eventually(lambda: recorded(done) >= once)
     assert all(recorded(done)[request_id] == 1 for request_id in once)
+
+
+def test_a_provider_that_hangs_holds_up_no_other_and_is_refused_at_once(place: Place, writers: list[Caller]) -> None:
+    refused: Counter[tuple[grpc.StatusCode, str]] = Counter()
+    over = threading.Event()
+
+    def insist() -> None:
+        with Caller.of(place.gateway, "ehr-writer") as caller:
+            while not over.is_set():
+                reply = caller.encrypt("openbao", _someone())
+                refused[reply.status, reply.reason] += 1
+                over.wait(reply.retry_after / 10)
+
+    place.openbao.freeze()
+    threads = [threading.Thread(target=insist) for _ in range(2 * THREADS)]
+    try:
+        for thread in threads:
+            thread.start()
+        overloaded = (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+        late = (grpc.StatusCode.UNAVAILABLE, "PROVIDER_UNAVAILABLE")
+        served: list[Reply] = []
+
+        def all_seen() -> bool:
+            served.extend(writer.encrypt(name, _someone()) for writer in writers for name in ("software", "hsm"))
+            return {overloaded, late} <= refused.keys()
+
+        assert eventually(all_seen, 15)
+        assert {(reply.status, reply.reason) for reply in served} == {(grpc.StatusCode.OK, "")}
+        assert refused.keys() == {overloaded, late}
+    finally:
+        place.openbao.thaw()
+        over.set()
+        for thread in threads:
+            thread.join(20)
+
+    for writer in writers:
+        assert eventually(lambda writer=writer: writer.encrypt("openbao", _someone()).ok, RECOVERY_SECONDS)  # type: ignore[misc]
 
 
 def test_what_is_cached_needs_no_provider(place: Place, writers: list[Caller]) -> None:

@@ -10,14 +10,16 @@ import pytest
 
 from kmsgw.envelope.binding import DataKeyHolder
 from kmsgw.envelope.format import Envelope, Suite, bound_header, wrapped_data_key
-from kmsgw.errors import DecryptionFailed, FailedPrecondition, ProviderUnavailable, Reason
+from kmsgw.errors import DecryptionFailed, FailedPrecondition, Overloaded, ProviderUnavailable, Reason
 from kmsgw.model.context import EMPTY_CONTEXT, EncryptionContext
 from kmsgw.model.key import Key, KeyVersion
 from kmsgw.operations.data_keys import CacheLimits, DataKeys
 from kmsgw.operations.verb import Trail
 from kmsgw.providers.base import MaterialRef
+from kmsgw.providers.places import GRACE_SECONDS, Places
 from kmsgw.providers.software import SoftwareProvider
 from tests.fakes.clock import SetClock
+from tests.support.gateway import eventually
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 PATIENT = EncryptionContext.of({"patient": "P-1001"})
@@ -31,6 +33,9 @@ class CountingProvider(SoftwareProvider):
         self.wraps = self.unwraps = 0
         self.pause = 0.0
         self.down = False
+        self.begun = 0
+        self.hold: threading.Event | None = None
+        self.error: Exception | None = None
 
     def wrap(self, material: MaterialRef, data_key: bytes, aad: bytes) -> bytes:
         self._answer()
@@ -43,7 +48,11 @@ class CountingProvider(SoftwareProvider):
         return super().unwrap(material, wrapped, aad)
 
     def _answer(self) -> None:
+        self.begun += self.hold is not None
+        assert self.hold is None or self.hold.wait(20)
         time.sleep(self.pause)
+        if self.error is not None:
+            raise self.error
         if self.down:
             raise ProviderUnavailable("down")
 
@@ -51,7 +60,7 @@ class CountingProvider(SoftwareProvider):
 class Bench:
     """Data keys over one key, with a clock that stands still."""
 
-    def __init__(self, **limits: float) -> None:
+    def __init__(self, places: Places | None = None, **limits: float) -> None:
         self.provider = CountingProvider()
         self.clock = SetClock()
         given = {"max_messages": 3, "max_bytes": 1000, "max_age_seconds": 60, "entries": 10, **limits}
@@ -60,6 +69,7 @@ class Bench:
             CacheLimits(
                 int(given["max_messages"]), int(given["max_bytes"]), given["max_age_seconds"], int(given["entries"])
             ),
+            places={"software": places} if places is not None else None,
             clock=self.clock,
         )
         material = self.provider.create("ehr", 1)
@@ -203,6 +213,35 @@ def test_many_callers_who_miss_the_same_data_key_make_one_provider_call() -> Non
         found = {task.result() for task in [pool.submit(miss) for _ in range(16)]}
     assert len(found) == 1
     assert bench.provider.unwraps == 1
+
+
+def test_who_waits_for_a_call_that_takes_long_wants_a_place_as_well() -> None:
+    places = Places("software", 2)
+    bench = Bench(places=places)
+    envelope = bench.an_envelope()
+    bench.provider.hold = threading.Event()
+    with ThreadPoolExecutor(8) as pool:
+        leader = pool.submit(bench.unwrap, envelope)
+        assert eventually(lambda: bench.provider.begun == 1)
+        bench.clock.move(timedelta(seconds=GRACE_SECONDS))  # the call is out for long
+        with places.place("a"), places.place("b"), pytest.raises(Overloaded):
+            bench.unwrap(envelope)
+        follower = pool.submit(bench.unwrap, envelope)
+        assert eventually(lambda: places.taken == 1)
+        bench.provider.hold.set()
+
+        assert leader.result(10) == follower.result(10)
+    assert bench.provider.unwraps == 1
+
+
+def test_a_wrap_for_which_there_was_no_room_is_not_counted() -> None:
+    bench, trail = Bench(), Trail()
+    bench.provider.error = Overloaded("no place")
+
+    with pytest.raises(Overloaded):
+        bench.data_keys.generate(bench.key, PATIENT, DataKeyHolder.GATEWAY, trail)
+
+    assert trail.wraps == 0
 
 
 def test_a_failed_call_fails_for_all_who_wait_and_for_nobody_after() -> None:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,7 +12,7 @@ from kmsgw.errors import DecryptionFailed, Overloaded, ProviderUnavailable
 from kmsgw.providers.base import DestroysMaterial, MaterialRef, ProviderDescription, ProviderKind
 from kmsgw.providers.circuit import LATE_LIMIT, LATE_SECONDS, OPEN_SECONDS, Circuit
 from kmsgw.providers.guarded import GuardedProvider, guard
-from kmsgw.providers.places import GRACE_SECONDS, Places
+from kmsgw.providers.places import GRACE_SECONDS, Places, SharedPlaces
 from tests.support.gateway import eventually
 
 MATERIAL = MaterialRef("ehr", 1, b"")
@@ -72,7 +73,7 @@ class Bench:
     def __init__(self, most: int = 4) -> None:
         self.clock = Hands()
         self.inner = Provider(self.clock)
-        self.places = Places("p", most, self.clock)  # type: ignore[arg-type]
+        self.places = Places("p", most, clock=self.clock)  # type: ignore[arg-type]
         self.callers = threading.local()
         self.guarded = self.behind(self.inner)
         self.threads = ThreadPoolExecutor(16)
@@ -117,7 +118,22 @@ def test_a_provider_that_hangs_holds_its_places_and_the_rest_is_refused_at_once(
     assert bench.places.taken == 0
 
 
-def test_one_caller_takes_half_of_the_places(bench: Bench) -> None:
+def test_providers_that_hang_leave_a_place_to_each_that_does_not() -> None:
+    shared = SharedPlaces(3)
+    first, second, third = (Places(name, 3, shared=shared) for name in ("first", "second", "third"))
+    with ExitStack() as stack:
+        for caller in "abc":
+            stack.enter_context(first.place(caller))
+        stack.enter_context(second.place("a"))
+        stack.enter_context(second.place("b"))
+
+        with third.place("a"):
+            assert (first.taken, second.taken, third.taken, shared.taken) == (3, 2, 1, 3)
+
+    assert shared.taken == 0
+
+
+def test_at_a_slow_provider_one_caller_takes_half_of_the_places(bench: Bench) -> None:
     hang(bench, "flooder", "flooder")
     bench.clock.time += GRACE_SECONDS
 

@@ -19,6 +19,7 @@ from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.verb import Access, Grant, change_of
 from kmsgw.server import wire_crypto
 from kmsgw.server.pipeline import Call, Pipeline
+from kmsgw.server.quota import Ceiling, Quotas
 from kmsgw.server.rpcs import Plane, Rpc
 from kmsgw.v1 import crypto_service_pb2, key_service_pb2
 
@@ -125,7 +126,7 @@ class OneKey(Keyring):
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, quotas: Quotas | None = None, queue: Ceiling | None = None) -> None:
         self.journal, self.policies = Journal(), Policies()
         self.rotation = Rotation(self.journal.events)
         table = {
@@ -147,7 +148,14 @@ class Bench:
             ),
         }
         self.pipeline = Pipeline(
-            table, KnownCallers(), OneKey(), self.policies, self.journal, ContextDigest(bytes(range(32)))
+            table,
+            KnownCallers(),
+            OneKey(),
+            self.policies,
+            self.journal,
+            ContextDigest(bytes(range(32))),
+            quotas=quotas,
+            queue=queue,
         )
 
     def rotate(self, key: str = "ehr", certificate: bytes | None = b"officer") -> KmsgwError | None:
