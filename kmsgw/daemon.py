@@ -199,13 +199,15 @@ class Supervisor:
         except ConfigurationError as error:
             _refuse_reload(error)
         else:
-            self._accept(self.reload.settings)
+            self._accept(self.reload.settings, self.reload.policies)
         self.reload.close()
         self.reload = None
 
-    def _accept(self, new: Settings) -> None:
+    def _accept(self, new: Settings, policies: bytes) -> None:
         changed = [each for each in _FIXED if getattr(new, each) != getattr(self.settings, each)]
-        self.held.replace(self.settings.model_copy(update={"principals": new.principals, "limits": new.limits}))
+        self.held.replace(
+            self.settings.model_copy(update={"principals": new.principals, "limits": new.limits}), policies
+        )
         for slot in self.slots:
             if slot.process is not None:
                 slot.process.send_signal(signal.SIGHUP)
@@ -328,7 +330,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 faults.attempt("metrics.listen", lambda: reservations.append(_reserve_metrics(settings.metrics)))
         # Nothing is made while the port is another's: it may be this very gateway, running.
         prepare = [] if options.check or faults else ["--prepare"]
-        faults.attempt("start", lambda: check_start(settings, secrets, *prepare))
+        checked: list[bytes] = []
+        faults.attempt("start", lambda: checked.append(check_start(settings, secrets, *prepare)))
         faults.require_none()
     except ConfigurationError as error:
         return _refuse(error)
@@ -344,7 +347,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if settings.metrics.listen is not None:
         host = settings.metrics.listen.rpartition(":")[0]
         metrics = SupervisedMetrics(reservations[1], host, settings.server.workers)
-    return Supervisor(HeldSettings(settings), config, secrets, reservations[0], metrics).run()
+    return Supervisor(HeldSettings(settings, checked[0]), config, secrets, reservations[0], metrics).run()
 
 
 if __name__ == "__main__":

@@ -104,31 +104,48 @@ def read_secrets(settings: Settings) -> dict[int, bytes]:
 
 
 class HeldSettings:
-    """Settings in memory that worker processes read, whenever they start.
+    """Settings in memory that worker processes read, whenever they start, and the policies as they were checked.
 
     Not the file: it may be edited long before the edit is accepted, and a worker that dies meanwhile must come back as
     the others are.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, policies: bytes = b"") -> None:
         self.descriptor = os.memfd_create("kmsgw-settings", os.MFD_CLOEXEC)
-        self.replace(settings)
+        self.policies_descriptor = os.memfd_create("kmsgw-policies", os.MFD_CLOEXEC)
+        self.replace(settings, policies)
 
-    def replace(self, settings: Settings) -> None:
-        """Hold other settings from now on."""
+    @property
+    def policies(self) -> bytes:
+        """What the process that tried these settings found in the policies; empty where none did."""
+        return read_held(self.policies_descriptor)
+
+    def replace(self, settings: Settings, policies: bytes) -> None:
+        """Hold others from now on."""
         self.settings = settings
-        text = settings.model_dump_json().encode()
-        os.pwrite(self.descriptor, text, 0)
-        os.ftruncate(self.descriptor, len(text))
+        hold(self.descriptor, settings.model_dump_json().encode())
+        hold(self.policies_descriptor, policies)
 
     def close(self) -> None:
         """Let go of the memory."""
         os.close(self.descriptor)
+        os.close(self.policies_descriptor)
+
+
+def hold(descriptor: int, content: bytes) -> None:
+    """Put bytes into memory that processes share, in place of what is there."""
+    os.pwrite(descriptor, content, 0)
+    os.ftruncate(descriptor, len(content))
+
+
+def read_held(descriptor: int) -> bytes:
+    """Return what `hold` put there."""
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 
 def read_held_settings(descriptor: int) -> Settings:
     """Return the settings that `HeldSettings` holds now."""
-    return Settings.model_validate_json(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+    return Settings.model_validate_json(read_held(descriptor))
 
 
 def launch(held: HeldSettings, secrets: Mapping[int, bytes], *arguments: str, lend: Sequence[int] = ()) -> Launched:
@@ -142,6 +159,7 @@ def launch(held: HeldSettings, secrets: Mapping[int, bytes], *arguments: str, le
     status_read, status_write = os.pipe()
     # -P: a module in the working folder that has the name of one of ours is not imported.
     command = [sys.executable, "-P", "-m", "kmsgw.worker", "--settings-fd", str(held.descriptor)]
+    command += ["--policies-fd", str(held.policies_descriptor)]
     command += ["--status-fd", str(status_write), "--parent", str(os.getpid()), *arguments]
     # gRPC's C core would write plain lines between the JSON of the log, one for each failed handshake. Its errors
     # stay. Whoever looks for a fault in it sets GRPC_VERBOSITY.
@@ -152,7 +170,7 @@ def launch(held: HeldSettings, secrets: Mapping[int, bytes], *arguments: str, le
     try:
         process = subprocess.Popen(
             command,
-            pass_fds=(status_write, held.descriptor, *lend, *secrets),
+            pass_fds=(status_write, held.descriptor, held.policies_descriptor, *lend, *secrets),
             stdin=subprocess.DEVNULL,
             env=environment,
         )

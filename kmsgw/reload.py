@@ -9,12 +9,16 @@ from kmsgw.config import Settings, load_settings
 from kmsgw.launch import START_SECONDS, HeldSettings, Launched, launch, slow_start
 
 
-def check_start(settings: Settings, secrets: Mapping[int, bytes], *arguments: str) -> None:
-    """Try everything that a worker needs, and wait for the result. Raises `ConfigurationError` with all faults."""
+def check_start(settings: Settings, secrets: Mapping[int, bytes], *arguments: str) -> bytes:
+    """Try everything that a worker needs, wait for the result, and return the policies as they were checked.
+
+    Raises `ConfigurationError` with all faults.
+    """
     trial = Reload.of(settings, secrets, *arguments)
     try:
         trial.launched.await_start(START_SECONDS)
         trial.launched.process.wait()
+        return trial.held.policies
     finally:
         trial.close()
 
@@ -42,6 +46,11 @@ class Reload:
     def settings(self) -> Settings:
         """What is being tried."""
         return self.held.settings
+
+    @property
+    def policies(self) -> bytes:
+        """The policies as they were checked, once that was found right."""
+        return self.held.policies
 
     def look(self) -> bool:
         """Tell whether it was found right; False while that isn't known. Raises `ConfigurationError` otherwise."""

@@ -4,6 +4,7 @@ With ``--check`` it tries everything that serving needs, says what is wrong, and
 """
 
 import argparse
+import gc
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ import sys
 from contextlib import suppress
 
 from kmsgw.errors import ConfigurationError, KmsgwError
-from kmsgw.launch import read_held_settings
+from kmsgw.launch import hold, read_held, read_held_settings
 from kmsgw.processes import end_with_parent, forbid_dumps, raise_descriptor_limit
 from kmsgw.telemetry import start_logging
 
@@ -26,6 +27,7 @@ def main() -> int:
     """Run a worker and return its exit status: 0 stopped as asked, 1 could not start or go on."""
     parser = argparse.ArgumentParser(prog="kmsgw.worker")
     parser.add_argument("--settings-fd", type=int, required=True)
+    parser.add_argument("--policies-fd", type=int, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--listen", default="")
     parser.add_argument("--metrics", default="")
@@ -46,16 +48,22 @@ def main() -> int:
 
         settings = read_held_settings(options.settings_fd)
         if options.check:
-            bootstrap.check(settings, prepare=options.prepare)
+            hold(options.policies_fd, bootstrap.check(settings, prepare=options.prepare))
             _tell(options.status_fd, [], "")
             return 0
+        # What a start makes lives as long as the worker: 100,000 keys are 400,000 objects. The collector would walk
+        # them again and again, a third of the time that it takes to load them, and later in the middle of calls.
+        gc.disable()
         gateway = bootstrap.build(
             settings,
             options.name,
             options.listen or settings.server.listen,
             on_fatal=lambda: os.kill(os.getpid(), _FATAL_SIGNAL),
+            checked_policies=read_held(options.policies_fd),
             metrics=bootstrap.MetricsPlace(options.metrics, options.board_fd),
         )
+        gc.freeze()
+        gc.enable()
         gateway.start()
     except ConfigurationError as error:
         _tell(options.status_fd, list(error.faults), error.advice)
@@ -68,7 +76,7 @@ def main() -> int:
         number = signal.sigwait(_SIGNALS)
         if number == signal.SIGHUP:
             try:
-                gateway.reload(read_held_settings(options.settings_fd))
+                gateway.reload(read_held_settings(options.settings_fd), read_held(options.policies_fd))
             except ConfigurationError as error:
                 for fault in error.faults:
                     _LOG.error("reload refused, the old configuration stays: %s", fault)

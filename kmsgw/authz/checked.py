@@ -16,7 +16,7 @@ from kmsgw.authz.entities import Uid
 from kmsgw.authz.load import SCHEMA_FILE, LoadedPolicy, PolicyBundle, digest_of, read_files
 from kmsgw.authz.schema import Exposure
 from kmsgw.authz.scope import Scope
-from kmsgw.model.access import Action, PolicyText
+from kmsgw.model.access import Action, PolicyText, PrincipalKind
 
 _ACTIONS: Final = {action.value: action for action in Action}
 
@@ -28,15 +28,19 @@ def pack_policies(bundle: PolicyBundle) -> bytes:
         for action, each in bundle.exposures.items()
     ]
     policies = [
-        [asdict(each.text), each.line, each.scope.principal, sorted(each.scope.actions), each.scope.resource]
+        [asdict(each.text), each.line, scope.principal, sorted(scope.actions), scope.resource, scope.kind]
         for each in bundle.policies
+        for scope in (each.scope,)
     ]
     return orjson.dumps({"digest": bundle.digest, "exposures": exposures, "policies": policies})
 
 
 def unpack_policies(packed: bytes, folder: Path) -> PolicyBundle | None:
     """Return the policies of a folder as they were packed, or None where its files are others by now."""
-    document: Mapping[str, Any] = orjson.loads(packed)
+    try:
+        document: Mapping[str, Any] = orjson.loads(packed)
+    except orjson.JSONDecodeError:  # read while others were put there
+        return None
     files = read_files(folder, [])
     if digest_of(files) != document["digest"]:
         return None
@@ -55,8 +59,9 @@ def _exposure(packed: Sequence[Any]) -> Exposure:
 
 
 def _policy(packed: Sequence[Any]) -> LoadedPolicy:
-    text, line, principal, actions, resource = packed
-    scope = Scope(_uid(principal), frozenset(map(_ACTIONS.__getitem__, actions)), _uid(resource))
+    text, line, principal, actions, resource, kind = packed
+    named = None if kind is None else PrincipalKind(kind)
+    scope = Scope(_uid(principal), frozenset(map(_ACTIONS.__getitem__, actions)), _uid(resource), named)
     return LoadedPolicy(PolicyText(**text), line, scope)
 
 

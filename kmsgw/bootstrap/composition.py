@@ -111,11 +111,15 @@ def build(
     *,
     on_fatal: Callable[[], None],
     metrics: MetricsPlace = MetricsPlace(),  # noqa: B008  it is frozen
+    checked_policies: bytes = b"",
 ) -> Gateway:
-    """Return a worker's gateway. Raises `ConfigurationError`, or `StateUnavailable` without database."""
+    """Return a worker's gateway. Raises `ConfigurationError`, or `StateUnavailable` without database.
+
+    `checked_policies` is what `check` returned in the process that tried the configuration.
+    """
     meters = Meters()
     identity = _identity(settings)
-    policies = CurrentPolicies(settings.policy.folder)
+    policies = CurrentPolicies(settings.policy.folder, checked_policies)
     keys = _keys(settings, meters)
     meters.caches.update(
         {

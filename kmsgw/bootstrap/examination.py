@@ -27,13 +27,15 @@ from kmsgw.surroundings import (
 )
 
 
-def check(settings: Settings, *, prepare: bool) -> None:
+def check(settings: Settings, *, prepare: bool) -> bytes:
     """Try everything that serving needs, and make nothing. Raises `ConfigurationError` with every fault at once.
 
-    With `prepare`, where nothing is wrong, bring the database's schema up to date and make what is missing.
+    Returns the policies as they were checked, for `build`. With `prepare`, where nothing is wrong, bring the database's
+    schema up to date and make what is missing.
     """
     faults = FoundFaults([(fault, "") for fault in check_tls_files(settings.tls, settings.environment)])
-    faults.attempt("policy", lambda: CurrentPolicies(settings.policy.folder))
+    policies: list[CurrentPolicies] = []
+    faults.attempt("policy", lambda: policies.append(CurrentPolicies(settings.policy.folder)))
     faults.attempt("principals", lambda: PrincipalRules(settings.principals))
     faults.attempt("audit", lambda: examine_audit(settings))
     faults.attempt("tracing", lambda: examine_tracing(settings.tracing))
@@ -52,6 +54,7 @@ def check(settings: Settings, *, prepare: bool) -> None:
         if not faults:
             faults.attempt("state", lambda: migrate(Database.of_settings(settings.state)))
     faults.require_none()
+    return policies[0].pack()
 
 
 def invite(settings: Settings, officer_id: str) -> str:

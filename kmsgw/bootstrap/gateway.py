@@ -61,10 +61,10 @@ class Gateway:
         self.server.start()
         self.observation.start()
 
-    def reload(self, settings: Settings) -> None:
+    def reload(self, settings: Settings, checked_policies: bytes = b"") -> None:
         """Take over principals, limits, CRL and policies. Raises `ConfigurationError` and keeps what is in force."""
         rules = PrincipalRules(settings.principals)
-        if not self.policies.reload():
+        if not self.policies.reload(checked_policies):
             fault = self.policies.fault
             raise fault if fault is not None else ConfigurationError(["policies: refused"])
         if self.revocation is not None:

@@ -1,12 +1,13 @@
 """Brings the schema up to date, safely with several processes and nodes starting at once.
 
-Alembic is imported where it is used: it takes a fifth of the time that a worker needs to start, and no worker migrates.
+Alembic is imported where something is to be migrated: to import it takes a third of what examining a configuration
+does, and nearly every start finds the schema as it should be.
 """
 
 import os
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from kmsgw.errors import ConfigurationError
 from kmsgw.storage.access import Access, with_access
@@ -18,6 +19,9 @@ from kmsgw.storage.sqlite import create_file, require_folder
 if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
+
+NEWEST: Final = "0003"
+"""The newest revision of the schema."""
 
 _LOCK: Final = 0x6B6D736777
 """Number of the advisory lock on PostgreSQL: "kmsgw" in ASCII."""
@@ -37,7 +41,8 @@ def migrate(database: Database, timeouts: Timeouts = MIGRATING, revision: str = 
         # On SQLite the transaction itself is the lock, since it begins as a writer's.
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
-        _upgrade(connection, revision)
+        if revision != "head" or not _is_newest(connection):
+            _upgrade(connection, revision)
 
 
 def examine(database: Database, timeouts: Timeouts = SERVING) -> None:
@@ -50,7 +55,14 @@ def examine(database: Database, timeouts: Timeouts = SERVING) -> None:
         create_file(place)  # it is there: this looks at it and no more
     engine = single_use_engine(database, timeouts)
     with database_faults(), engine.connect() as connection, with_access(connection, Access.READ).begin():
-        _require_known(connection, _known(_configuration()))
+        if not _is_newest(connection):
+            _require_known(connection, _known(_configuration()))
+
+
+def _is_newest(connection: Connection) -> bool:
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == [NEWEST]
 
 
 def _configuration() -> "Config":

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from kmsgw.errors import AlreadyExists, ConfigurationError, Conflict, InternalError, Reason, StateUnavailable
 from kmsgw.model.key import Key, KeyState
@@ -22,12 +24,12 @@ from kmsgw.operations.ports import KeyStore
 from kmsgw.storage import examine, key_reading, migrate
 from kmsgw.storage.connections import single_use_engine
 from kmsgw.storage.database import SERVING, SqliteFile
+from kmsgw.storage.migrate import NEWEST
 from kmsgw.storage.tables import metadata
 from tests.contract.key_store_backends import IMPATIENT, PATIENT, Backend, postgresql_backend, sqlite_backend
 from tests.contract.key_store_examples import NOW, full_key, plain_key, rotated
 
 WRITERS = 8
-NEWEST = "0003"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -452,6 +454,13 @@ def test_migrating_twice_changes_nothing(backend: Backend, store: KeyStore) -> N
     migrate(backend.database)
 
     assert list(store.changes_since(-1, {}).keys) == [made]
+
+
+def test_the_newest_revision_is_the_last_of_the_migrations() -> None:
+    config = Config()
+    config.set_main_option("script_location", "kmsgw.storage:migrations")
+
+    assert ScriptDirectory.from_config(config).get_current_head() == NEWEST
 
 
 def test_keys_of_the_first_schema_are_kept(empty: Backend) -> None:
