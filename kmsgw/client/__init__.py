@@ -1,6 +1,7 @@
 """The SDK of kmsgw: `Client`, `LocalEncryption`, and the same for asyncio. Guide: docs/python-sdk.md."""
 
 from kmsgw.client.aio import AsyncApprovals, AsyncClient, AsyncKeys, AsyncOfficers, AsyncPolicy
+from kmsgw.client.batch_results import Batch
 from kmsgw.client.calls.streams import StreamSummary
 from kmsgw.client.client import Approvals, Client, Keys, Officers, Policy
 from kmsgw.client.credentials import Credentials
@@ -85,6 +86,7 @@ __all__ = [
     "AsyncOfficers",
     "AsyncPolicy",
     "AuditUnavailable",
+    "Batch",
     "Client",
     "CodeSource",
     "ConfigurationError",

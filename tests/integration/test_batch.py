@@ -144,7 +144,9 @@ def test_keys_and_versions_are_told_for_each_item(officer: Client, gateway: Gate
     made = writer.batch_encrypt("", [b"a", b"b", b"c"], keys=[KEY, OTHER, "nosuc"])
     assert [(made[0].key_id, made[0].key_version), (made[1].key_id, made[1].key_version)] == [(KEY, 1), (OTHER, 2)]
     assert reasons(made.errors) == {2: Reason.ACCESS_DENIED}
-    rewrapped = gateway.client("rewrap-job").batch_rewrap([old[0].envelope, made[1].envelope, made[0].envelope])
+    rewrapper = gateway.client("rewrap-job")
+    assert eventually(lambda: rewrapper.rewrap(old[0].envelope).changed)
+    rewrapped = rewrapper.batch_rewrap([old[0].envelope, made[1].envelope, made[0].envelope])
     assert [(each.key_id, each.source_key_version, each.key_version) for each in rewrapped.results()] == [
         (OTHER, 1, 2),
         (OTHER, 2, 2),

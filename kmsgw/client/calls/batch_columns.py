@@ -94,6 +94,8 @@ def column(values: Sequence[bytes], size: int) -> Sequence[bytes]:
 
 def keys_of(response: Failing, size: int) -> Under:
     """Return what tells key id and version of an item. Raises `DecodeError` where the answer does not."""
+    if not response.keys and len(response.failures) < size:
+        raise DecodeError
     return _keys(response.keys, response.key_indexes, size)
 
 

@@ -25,6 +25,7 @@ from kmsgw.client import (
     Unauthenticated,
     Unavailable,
 )
+from kmsgw.client.channel import MAX_MESSAGE_BYTES
 from kmsgw.errors import Status
 from tests.fakes.scripted_gateway import Refusal, ScriptedGateway
 from tests.unit.client.driver import Driver
@@ -160,7 +161,7 @@ def test_an_answer_that_is_not_protobuf_is_internal(gateway: ScriptedGateway, dr
 
 
 def test_an_answer_beyond_the_limit_is_refused(gateway: ScriptedGateway, drive: Driver) -> None:
-    gateway.script(METHOD, bytes((1 << 20) + 1))
+    gateway.script(METHOD, bytes(MAX_MESSAGE_BYTES + 1))
 
     with pytest.raises(ResourceExhausted):
         drive(gateway, lambda client: client.decrypt(b"sealed"))
