@@ -2,14 +2,14 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from kmsgw.authz.checked import pack_policies, unpack_policies
 from kmsgw.authz.engine import CedarAuthorizer
 from kmsgw.authz.load import PolicyBundle, load_policies
 from kmsgw.errors import ConfigurationError
-from kmsgw.model.access import AccessRequest, Decision, PolicyText
+from kmsgw.model.access import AccessRequest, Decision, PolicyText, PrincipalKind
 from kmsgw.telemetry.meters import Lookups
 
 _LOG = logging.getLogger(__name__)
@@ -52,6 +52,10 @@ class CurrentPolicies:
     def decide(self, request: AccessRequest) -> Decision:
         """Decide by the policies in force."""
         return self._authorizer.decide(request)
+
+    def kind_of(self, roles: Collection[str]) -> PrincipalKind:
+        """Return what a principal of these roles is, by the policies in force."""
+        return self._authorizer.kind_of(roles)
 
     def explain(self, request: AccessRequest, decision: Decision) -> str:
         """Return a decision in words."""

@@ -6,7 +6,7 @@ the cache and the only thing that the engine is given, so the cache can't answer
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import cedarpy
@@ -85,6 +85,11 @@ class CedarAuthorizer:
             return self._decide_anew(view)
         self._lookups.hits += 1
         return decision
+
+    def kind_of(self, roles: Collection[str]) -> PrincipalKind:
+        """Return what a principal of these roles is: an officer where each is an officers' role, else a service."""
+        officer = bool(roles) and self._bundle.officers_roles.issuperset(roles)
+        return PrincipalKind.OFFICER if officer else PrincipalKind.SERVICE
 
     def explain(self, request: AccessRequest, decision: Decision) -> str:
         """Return a decision in words. Pure."""

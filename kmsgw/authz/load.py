@@ -19,7 +19,7 @@ from kmsgw.authz.schema import Exposure, read_schema, validation_faults
 from kmsgw.authz.scope import Scope, ScopeReader
 from kmsgw.authz.source import PolicySource, split_policies
 from kmsgw.errors import ConfigurationError, Reason
-from kmsgw.model.access import Action, PolicyText
+from kmsgw.model.access import Action, PolicyText, PrincipalKind
 
 SCHEMA_FILE = "schema.cedarschema"
 MAX_FILE_BYTES = 4 << 20
@@ -56,6 +56,13 @@ class PolicyBundle:
     def roles(self) -> frozenset[str]:
         """The roles that the policies name in their scopes."""
         return frozenset(policy.scope.role for policy in self.policies if policy.scope.role is not None)
+
+    @property
+    def officers_roles(self) -> frozenset[str]:
+        """The roles whose permits are all for officers."""
+        permits = [policy.scope for policy in self.policies if policy.text.permits and policy.scope.role is not None]
+        others = {scope.role for scope in permits if scope.kind is not PrincipalKind.OFFICER}
+        return frozenset(scope.role for scope in permits if scope.role is not None and scope.role not in others)
 
     def permitted_roles(self, action: Action) -> tuple[str, ...]:
         """Return the roles that have a permit for an action, whatever its conditions, sorted."""

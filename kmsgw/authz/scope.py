@@ -6,10 +6,23 @@ from dataclasses import dataclass
 import cedarpy
 from cedarpy import pst
 
-from kmsgw.authz.entities import ACTION, KEY, KEYLESS_ACTIONS, ROLE, SERVICE, TENANT, Uid, node, uid_json, uid_of
-from kmsgw.model.access import Action
+from kmsgw.authz.entities import (
+    ACTION,
+    KEY,
+    KEYLESS_ACTIONS,
+    PRINCIPAL_TYPES,
+    ROLE,
+    SERVICE,
+    TENANT,
+    Uid,
+    node,
+    uid_json,
+    uid_of,
+)
+from kmsgw.model.access import Action, PrincipalKind
 
 _ACTIONS = {action.value: action for action in Action}
+_KINDS = {name: kind for kind, name in PRINCIPAL_TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +30,13 @@ class Scope:
     """A scope, loosened where that is simpler: it may let through what the policy does not, never the other way.
 
     ``principal`` and ``resource`` are the entity that the request's principal and resource must be or be in, or None
-    for any. A test of the type alone is left to the engine.
+    for any. A test of the type alone is left to the engine; ``kind`` is what it asks for, or None for either.
     """
 
     principal: Uid | None
     actions: frozenset[Action]
     resource: Uid | None
+    kind: PrincipalKind | None = None
 
     @property
     def role(self) -> str | None:
@@ -39,7 +53,8 @@ class ScopeReader:
 
     def read(self, policy: pst.Template) -> Scope:
         """Return the scope of a policy that has no slots."""
-        return Scope(_entity(policy.principal), self._actions(policy.action), _entity(policy.resource))
+        principal = policy.principal
+        return Scope(_entity(principal), self._actions(policy.action), _entity(policy.resource), _kind(principal))
 
     def _actions(self, constraint: pst.ActionConstraint) -> frozenset[Action]:
         match constraint:
@@ -77,5 +92,13 @@ def _entity(constraint: pst.PrincipalOrResourceConstraint) -> Uid | None:
     match constraint:
         case pst.ScopeEq(entity) | pst.ScopeIn(entity) | pst.ScopeIsIn(_, entity):
             return uid_of(entity)
+        case _:
+            return None
+
+
+def _kind(constraint: pst.PrincipalOrResourceConstraint) -> PrincipalKind | None:
+    match constraint:
+        case pst.ScopeIs(kind) | pst.ScopeIsIn(kind, _):
+            return _KINDS.get(str(kind))
         case _:
             return None

@@ -10,6 +10,8 @@ from kmsgw.cli.failure import CommandError
 from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.cli.output import Format, Output, Record
 from kmsgw.cli.records import moment
+from kmsgw.model.access import PrincipalKind
+from kmsgw.model.request_id import is_request_id
 
 if TYPE_CHECKING:
     from kmsgw.client import Explanation
@@ -25,8 +27,8 @@ _POLICY_COLUMNS = ("policy_id", "effect", "file", "advice")
     cls=Group,
     lazy=_OFFLINE,
     examples=[
-        "kmsgw policy explain 01JB2V7F3M",
-        "kmsgw policy explain --action decrypt --key ehr --role billing --purpose billing",
+        "kmsgw policy explain 01a20014-46c6-7eea-a374-4ee98d69a8b1",
+        "kmsgw policy explain --action decrypt --key ehr --role reader --purpose billing",
         "kmsgw policy validate policies && kmsgw policy test policies",
     ],
 )
@@ -37,7 +39,7 @@ def policy() -> None:
 @verb(
     policy,
     examples=[
-        "kmsgw policy explain 01JB2V7F3M",
+        "kmsgw policy explain 01a20014-46c6-7eea-a374-4ee98d69a8b1",
         "kmsgw policy explain --action decrypt --key ehr --principal billing --purpose billing",
         "kmsgw policy explain --action rotateKey --key ehr --role key-officer -o json | jq -r .effect",
     ],
@@ -47,6 +49,11 @@ def policy() -> None:
 @click.option("--key", default="", metavar="KEY", help="Its key, by id or alias.")
 @click.option("--role", "roles", multiple=True, metavar="NAME", help="A role of its principal; repeat it.")
 @click.option("--principal", default="", metavar="ID", help="Its principal; one that is configured has its roles.")
+@click.option(
+    "--kind",
+    type=click.Choice([kind.value for kind in PrincipalKind]),
+    help="What its principal is.  [default: as configured, or as its roles]",
+)
 @click.option("--tenant", default="", metavar="NAME", help="Tenant of its principal.")
 @click.option("--purpose", default="", metavar="WORD", help="Its declared purpose.")
 @click.option("--end-user", default="", metavar="ID", help="Its declared end user.")
@@ -59,6 +66,7 @@ def explain(
     key: str,
     roles: tuple[str, ...],
     principal: str,
+    kind: str | None,
     tenant: str,
     purpose: str,
     end_user: str,
@@ -69,11 +77,16 @@ def explain(
 
     Give the id of a recorded request, or the options of a hypothetical one. Nothing is changed.
     """
-    hypothetical = any((action, key, roles, principal, tenant, purpose, end_user, context, context_file))
+    hypothetical = any((action, key, roles, principal, kind, tenant, purpose, end_user, context, context_file))
     if (request_id is not None) == hypothetical:
         raise CommandError(
             "Give a request id, or the options of a hypothetical request.",
-            "Say, `kmsgw policy explain --action decrypt --key ehr --role billing`.",
+            "Say, `kmsgw policy explain --action decrypt --key ehr --role reader`.",
+        )
+    if request_id is not None and not is_request_id(request_id):
+        raise CommandError(
+            f"{request_id!r} is no request id: those have the form 01a20014-46c6-7eea-a374-4ee98d69a8b1.",
+            "Take it from the error, or from `kmsgw audit search`.",
         )
     if request_id is None and not action:
         raise CommandError("A hypothetical request wants --action.", "Say, --action decrypt.")
@@ -87,6 +100,7 @@ def explain(
                 key=key,
                 roles=roles,
                 principal_id=principal,
+                kind=PrincipalKind(kind) if kind else None,
                 tenant=tenant,
                 context=pairs,
                 purpose=purpose,

@@ -1,12 +1,14 @@
 """Request ids: UUID version 7 (RFC 9562), so that the time in an id leads to its audit entry without an index."""
 
 import os
+import re
 from datetime import datetime
 from typing import Final
 
 _AT_ONCE: Final = 128
 _RANDOM_BYTES: Final = 10
 _VARIANT: Final = "89ab"
+_FORM: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 _tails: list[str] = []
 
@@ -21,6 +23,11 @@ def new_request_id(now: datetime) -> str:
         tail = made.pop()
         _tails.extend(made)
     return f"{milliseconds[:8]}-{milliseconds[8:]}-{tail}"
+
+
+def is_request_id(text: str) -> bool:
+    """Tell whether a text has the form of a request id: of another no gateway has a record."""
+    return _FORM.fullmatch(text) is not None
 
 
 def _make_tails() -> list[str]:

@@ -1,11 +1,11 @@
 """What the operations need of the world: storage, policy and audit are shaped to these."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from kmsgw.model.access import AccessRequest, Decision, PolicyText
+from kmsgw.model.access import AccessRequest, Decision, PolicyText, PrincipalKind
 from kmsgw.model.key import Key
 
 
@@ -65,6 +65,9 @@ class Authorizer(Protocol):
 
     def policies(self) -> Sequence[PolicyText]:
         """Return the policies in force, by id."""
+
+    def kind_of(self, roles: Collection[str]) -> PrincipalKind:
+        """Return what a principal of these roles is: an officer where policies permit by each to officers alone."""
 
     def explain(self, request: AccessRequest, decision: Decision) -> str:
         """Return a decision in words; they hold no context value."""

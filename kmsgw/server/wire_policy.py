@@ -1,7 +1,10 @@
 """PolicyService and SystemService: from the wire to commands, and from results to the wire."""
 
+from collections.abc import Mapping
+from typing import Final
+
 from kmsgw.errors import InvalidRequest
-from kmsgw.model.access import Principal
+from kmsgw.model.access import Principal, PrincipalKind
 from kmsgw.operations.control.get_status import GetStatusCommand, WorkerState
 from kmsgw.operations.control.key_views import check_page_size
 from kmsgw.operations.control.policies import (
@@ -18,6 +21,11 @@ from kmsgw.v1 import policy_service_pb2 as pb
 from kmsgw.v1 import system_service_pb2
 
 _MAX_TOKEN = 256
+_KINDS: Final[Mapping[pb.PrincipalKind, PrincipalKind | None]] = {
+    pb.PRINCIPAL_KIND_UNSPECIFIED: None,
+    pb.PRINCIPAL_KIND_SERVICE: PrincipalKind.SERVICE,
+    pb.PRINCIPAL_KIND_OFFICER: PrincipalKind.OFFICER,
+}
 
 
 def effect(permits: bool) -> pb.Effect:
@@ -40,8 +48,15 @@ def explain_command(request: pb.ExplainRequest) -> ExplainCommand:
             asked.key,
             context_of(asked.encryption_context),
             declaration_of(asked.declaration),
+            _kind(asked.kind),
         )
     raise InvalidRequest("subject is not set.", advice="Give request_id or hypothetical.")
+
+
+def _kind(asked: pb.PrincipalKind) -> PrincipalKind | None:
+    if asked not in _KINDS:
+        raise InvalidRequest("kind is unknown.", advice="Give a service, an officer, or none.")
+    return _KINDS[asked]
 
 
 def explain_response(result: Explanation) -> pb.ExplainResponse:

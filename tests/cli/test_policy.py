@@ -69,6 +69,15 @@ def test_a_folder_without_cases_is_no_success(policies: Path) -> None:
     assert kmsgw("policy", "test", str(policies)).code == 1
 
 
+@pytest.mark.parametrize("text", ["01JB2V7F3M", "4b5f0d6e-0f38-4b6b-8a57-6f0c9c1a7f3b"])
+def test_what_is_no_request_id_is_told_so_without_asking_the_gateway(text: str) -> None:
+    shown = kmsgw("policy", "explain", text)
+
+    assert shown.code == 1
+    assert shown.stderr.startswith(f"Error: '{text}' is no request id: those have the form 01a20014-")
+    assert "kmsgw audit search" in shown.stderr
+
+
 @pytest.mark.parametrize("verb", ["validate", "test"])
 def test_a_folder_that_is_not_there_is_named(verb: str) -> None:
     shown = kmsgw("policy", verb, "/nonexistent")

@@ -1,12 +1,23 @@
 """`PolicyService.Explain`: why a recorded request was decided as it was, and how an imagined one would be."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
-from kmsgw.client import AccessDenied, Action, Client, InvalidRequest, KmsgwError, NotFound, Unauthenticated
+from kmsgw.client import (
+    AccessDenied,
+    Action,
+    Client,
+    InvalidRequest,
+    KmsgwError,
+    NotFound,
+    PrincipalKind,
+    Unauthenticated,
+)
 from kmsgw.v1 import crypto_service_pb2
 from tests.support.calls import Caller
 from tests.support.gateway import Gateway, make_folder
@@ -164,12 +175,17 @@ class TestRecorded:
 
     @pytest.mark.parametrize(
         "request_id",
-        ["01890a5d-ac96-774b-bcce-b302099a8057", "4b5f0d6e-0f38-4b6b-8a57-6f0c9c1a7f3b", "nothing", "x" * 64],
-        ids=["of another time", "of another kind", "no id", "too long for one"],
+        ["4b5f0d6e-0f38-4b6b-8a57-6f0c9c1a7f3b", "nothing", "x" * 64, ""],
+        ids=["of another kind", "no id", "too long for one", "none"],
     )
-    def test_what_was_never_recorded_is_not_found(self, hearing: Hearing, request_id: str) -> None:
-        with pytest.raises(NotFound) as caught:
+    def test_what_is_no_request_id_is_refused_as_such(self, hearing: Hearing, request_id: str) -> None:
+        with pytest.raises(InvalidRequest) as caught:
             hearing.auditor.policy.explain_request(request_id)
+        assert caught.value.message == "request_id is malformed."
+
+    def test_what_was_never_recorded_is_not_found(self, hearing: Hearing) -> None:
+        with pytest.raises(NotFound) as caught:
+            hearing.auditor.policy.explain_request("01890a5d-ac96-774b-bcce-b302099a8057")
         assert caught.value.advice
 
     def test_the_command_line_says_why(self, hearing: Hearing) -> None:
@@ -198,6 +214,43 @@ class TestHypothetical:
         found = hearing.auditor.policy.explain("rotateKey", key="ehr", roles=["key-officer"])
         assert found.allowed
         assert found.roles == ("key-officer",)
+
+    @pytest.mark.parametrize(
+        ("role", "action", "kind", "policy"),
+        [
+            ("reader", "decrypt", "service", "reader-decrypts"),
+            ("writer", "encrypt", "service", "writer-encrypts"),
+            ("rewrapper", "rewrap", "service", "rewrapper-rewraps"),
+            ("key-officer", "rotateKey", "officer", "key-officer-manages-keys"),
+        ],
+    )
+    def test_a_role_is_asked_about_as_what_it_is_for_and_not_as_the_caller(
+        self, hearing: Hearing, role: str, action: str, kind: str, policy: str
+    ) -> None:
+        found = hearing.auditor.policy.explain(action, key="ehr", roles=[role], purpose="care")
+        assert [each.policy_id for each in found.policies] == [policy]
+        assert found.allowed
+        assert f"Allowed: {kind} {found.principal_id} of tenant hospital (roles: {role}) asks" in found.explanation
+        assert found.principal_id == ("auditor" if kind == "officer" else "somebody")
+
+    def test_the_kind_can_be_given(self, hearing: Hearing) -> None:
+        ask = partial(hearing.auditor.policy.explain, "decrypt", key="ehr", purpose="care")
+        assert ask(roles=["reader"], kind=PrincipalKind.SERVICE).allowed
+        officer = ask(roles=["reader"], kind=PrincipalKind.OFFICER)
+        assert [each.policy_id for each in officer.policies] == ["officers-see-no-data"]
+        assert ask(principal_id="ehr-reader").allowed
+        assert not ask(principal_id="ehr-reader", kind=PrincipalKind.OFFICER).allowed
+
+    def test_a_service_that_has_an_officers_role_too_is_asked_about_as_a_service(self, hearing: Hearing) -> None:
+        found = hearing.auditor.policy.explain("rotateKey", key="ehr", roles=["key-officer", "reader"])
+        assert [each.policy_id for each in found.policies] == ["services-change-no-keys"]
+
+    def test_the_command_line_asks_about_roles_as_what_they_are_for(self, hearing: Hearing) -> None:
+        asked = ("policy", "explain", "--action", "decrypt", "--key", "ehr", "--role", "reader", "--purpose", "care")
+        done = hearing.gateway.run("-o", "json", *asked, profile="auditor")
+        assert json.loads(done.stdout)["effect"] == "allow"
+        done = hearing.gateway.run("-o", "json", *asked, "--kind", "officer", profile="auditor")
+        assert json.loads(done.stdout)["effect"] == "deny"
 
     def test_the_declared_purpose_counts(self, hearing: Hearing) -> None:
         def ask(purpose: str) -> tuple[bool, set[str]]:

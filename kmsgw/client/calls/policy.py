@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kmsgw.client.calls.call import Answer, Call, GivenContext, Page, context_pairs, method_path, time_of
 from kmsgw.client.results import Explanation, PolicyInfo
-from kmsgw.model.access import Action, DecidingPolicy
+from kmsgw.model.access import Action, DecidingPolicy, PrincipalKind
 from kmsgw.model.context import AccessDeclaration
 from kmsgw.v1 import policy_service_pb2 as wire
 from kmsgw.v1.common_pb2 import AccessDeclaration as AccessDeclarationMessage
@@ -12,6 +12,11 @@ from kmsgw.v1.common_pb2 import AccessDeclaration as AccessDeclarationMessage
 _SERVICE = wire.DESCRIPTOR.services_by_name["PolicyService"]
 _EXPLAIN = method_path(_SERVICE, "Explain")
 _LIST = method_path(_SERVICE, "ListPolicies")
+_KINDS = {
+    None: wire.PRINCIPAL_KIND_UNSPECIFIED,
+    PrincipalKind.SERVICE: wire.PRINCIPAL_KIND_SERVICE,
+    PrincipalKind.OFFICER: wire.PRINCIPAL_KIND_OFFICER,
+}
 
 
 def explain_request(request_id: str, *, timeout: float | None = None) -> Call[Explanation]:
@@ -26,6 +31,7 @@ def explain(
     key: str = "",
     roles: Sequence[str] = (),
     principal_id: str = "",
+    kind: PrincipalKind | None = None,
     tenant: str = "",
     context: GivenContext = None,
     purpose: str = "",
@@ -34,6 +40,7 @@ def explain(
 ) -> Call[Explanation]:
     """Say how a request would be decided that nobody made. `roles` are required unless `principal_id` is configured.
 
+    `kind` is what the principal is; without it what `principal_id` is configured as, or what `roles` are for.
     What the client declares of its own calls plays no part here.
     """
     declared = AccessDeclaration(purpose, end_user)
@@ -44,6 +51,7 @@ def explain(
             tenant=tenant,
             action=str(action),
             key=key,
+            kind=_KINDS[kind],
             encryption_context=context_pairs(context),
             declaration=AccessDeclarationMessage(purpose=declared.purpose, end_user=declared.end_user),
         )

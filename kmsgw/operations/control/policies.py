@@ -18,11 +18,14 @@ from kmsgw.model.access import (
 )
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
 from kmsgw.model.key import Key
+from kmsgw.model.request_id import is_request_id
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import Authorizer
 from kmsgw.operations.verb import NO_SUCH_KEY, Access, Grant
 
 _MAX_ROLES = 32
+_ANYBODY = "somebody"
+"""Id of an imagined principal that has none, and is of another kind than who asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,13 @@ class ExplainRecordedCommand:
     request_id: str
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.request_id) <= 64:
+        if not is_request_id(self.request_id):
             raise InvalidRequest("request_id is malformed.", advice="Take it from an answer or from the audit log.")
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainHypotheticalCommand:
-    """Explain how a request that nobody made would be decided."""
+    """Explain how a request that nobody made would be decided. Without `kind` its principal is what its roles are."""
 
     roles: tuple[str, ...]
     principal_id: str
@@ -82,6 +85,7 @@ class ExplainHypotheticalCommand:
     key: str
     context: EncryptionContext
     declaration: AccessDeclaration
+    kind: PrincipalKind | None = None
 
     def __post_init__(self) -> None:
         if self.action not in {each.value for each in Action}:
@@ -195,9 +199,11 @@ class Explain:
             known = None  # Another tenant's principals are told of no more than its keys (threat 16).
         if known is None and not command.roles:
             raise NotFound("No principal of this id is configured.", advice="Check the id, or give roles.")
+        # Never the caller's kind: an auditor, who is an officer, asks what services may do.
+        kind = command.kind or (known.kind if known else self._authorizer.kind_of(command.roles))
         imagined = Principal(
-            command.principal_id or caller.principal_id,
-            known.kind if known else caller.kind,
+            command.principal_id or (caller.principal_id if kind is caller.kind else _ANYBODY),
+            kind,
             command.tenant or (known.tenant if known else caller.tenant),
             frozenset(command.roles) or (known.roles if known else frozenset()),
         )

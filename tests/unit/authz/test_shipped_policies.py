@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, combinations
+from pathlib import Path
 
 import pytest
 
@@ -182,6 +183,27 @@ def test_an_action_on_a_key_that_does_not_exist_is_refused(shipped: CedarAuthori
     for action in set(Action) - EVERY_SERVICE - {A.READ_METRICS}:
         unknown = type(request)(request.principal, action, request.tenant, declaration=request.declaration)
         assert not shipped.decide(unknown).allowed
+
+
+def test_a_role_is_known_for_what_it_is(shipped: CedarAuthorizer) -> None:
+    assert {shipped.kind_of([role]) for role in SERVICE_ROLES} == {SERVICE}
+    assert {shipped.kind_of([role]) for role in OFFICER_ROLES} == {OFFICER}
+    assert shipped.kind_of(["auditor", "approver"]) is OFFICER
+    assert shipped.kind_of(["auditor", "reader"]) is SERVICE
+    assert shipped.kind_of(["unheard-of"]) is SERVICE
+    assert shipped.kind_of([]) is SERVICE
+
+
+def test_a_role_that_permits_to_services_too_is_no_officers_role(tmp_path: Path) -> None:
+    for path in SHIPPED.glob("*.cedar*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "more.cedar").write_text(
+        '@id("auditing-programs") permit (principal in Kmsgw::Role::"auditor", '
+        'action == Kmsgw::Action::"getStatus", resource);'
+    )
+    extended = CedarAuthorizer(load_policies(tmp_path))
+    assert extended.kind_of(["auditor"]) is SERVICE
+    assert extended.kind_of(["approver"]) is OFFICER
 
 
 def test_the_cases_beside_the_policies_pass() -> None:

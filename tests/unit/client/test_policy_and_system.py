@@ -11,6 +11,7 @@ from kmsgw.client import (
     Action,
     DecidingPolicy,
     Explanation,
+    PrincipalKind,
     GatewayStatus,
     Health,
     InvalidRequest,
@@ -62,13 +63,20 @@ def test_a_hypothetical_request_declares_nothing_of_the_client(gateway: Scripted
     explained = drive(
         gateway,
         lambda client: client.policy.explain(
-            Action.ROTATE_KEY, key="ehr", roles=["officer"], tenant="clinic", context={"a": "b"}, end_user="dr-who"
+            Action.ROTATE_KEY,
+            key="ehr",
+            roles=["officer"],
+            kind=PrincipalKind.OFFICER,
+            tenant="clinic",
+            context={"a": "b"},
+            end_user="dr-who",
         ),
         purpose="care",
     )
 
     sent = wire.ExplainRequest.FromString(script.requests[0]).hypothetical
     assert (sent.action, sent.key, list(sent.roles), sent.tenant) == ("rotateKey", "ehr", ["officer"], "clinic")
+    assert sent.kind == wire.PRINCIPAL_KIND_OFFICER
     assert (sent.declaration.purpose, sent.declaration.end_user) == ("", "dr-who")
     assert (explained.allowed, explained.time) == (True, None)
 

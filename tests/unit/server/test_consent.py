@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
@@ -87,6 +87,9 @@ class Policies:
 
     def policies(self) -> list[PolicyText]:
         return []
+
+    def kind_of(self, roles: Collection[str]) -> PrincipalKind:
+        return PrincipalKind.OFFICER
 
     def explain(self, request: AccessRequest, decision: Decision) -> str:
         return ""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import ClassVar
@@ -93,6 +94,9 @@ class Policies:
 
     def policies(self) -> list[PolicyText]:
         return []
+
+    def kind_of(self, roles: Collection[str]) -> PrincipalKind:
+        return PrincipalKind.OFFICER
 
     def explain(self, request: AccessRequest, decision: Decision) -> str:
         return ""
