@@ -6,7 +6,6 @@ before the pipeline has seen it. Health and reflection are grpcio's own services
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -18,6 +17,7 @@ from kmsgw.server.direct import DirectLoop
 from kmsgw.server.pipeline import Call, Pipeline
 from kmsgw.server.reception import Reception
 from kmsgw.server.rpcs import MAX_BATCH_BYTES
+from kmsgw.server.standard_services import StandardServiceGuard
 from kmsgw.server.status import REQUEST_ID_METADATA, read_proof, stopping
 from kmsgw.server.stream_calls import Authenticate, StreamCalls, StreamLimits
 
@@ -31,8 +31,6 @@ _QUIET_SECONDS = 0.25
 
 _QUIET_LIMIT_SECONDS = 3.0
 """So long a stop waits for that: a caller that does not wait as it is told must not hold it up."""
-
-_OWN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/", "/grpc.reflection.v1.")
 
 
 class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs alone
@@ -78,73 +76,6 @@ class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in
         return grpc.stream_unary_rpc_method_handler(answer)
 
 
-class _Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]
-    """Lets only known principals at health and reflection.
-
-    Refusals are recorded. Successes are not: probes come each second, and touch no key.
-    """
-
-    def __init__(
-        self, authenticate: Callable[[bytes | None], object], pipeline: Pipeline, reception: Reception
-    ) -> None:
-        self._authenticate = authenticate
-        self._pipeline = pipeline
-        self._reception = reception
-
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], "grpc.RpcMethodHandler[Any, Any] | None"],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        """Wrap the handlers of services other than kmsgw's own."""
-        handler = continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or not method.startswith(_OWN_SERVICES) or handler.stream_unary:
-            return handler
-        if handler.unary_unary:
-            return grpc.stream_unary_rpc_method_handler(
-                self._one(handler.unary_unary, method), handler.request_deserializer, handler.response_serializer
-            )
-        if handler.unary_stream:
-            behaviour = self._many(handler.unary_stream, method, whole=False)
-        else:
-            assert handler.stream_stream is not None
-            behaviour = self._many(handler.stream_stream, method, whole=True)
-        return grpc.stream_stream_rpc_method_handler(
-            behaviour, handler.request_deserializer, handler.response_serializer
-        )
-
-    def _one(self, behaviour: Callable[[Any, grpc.ServicerContext], Any], method: str) -> Callable[..., Any]:
-        def guarded(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
-            with self._refusing(method, context) as certificate:
-                self._authenticate(certificate)
-                request = self._reception.receive(requests, certificate or b"", context.cancel)
-            return behaviour(request, context)
-
-        return guarded
-
-    def _many(self, behaviour: Callable[..., Iterator[Any]], method: str, *, whole: bool) -> Callable[..., Any]:
-        """Guard a method that answers with a stream; with `whole` it takes one as well."""
-
-        def guarded(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-            with self._refusing(method, context) as certificate:
-                self._authenticate(certificate)
-                self._reception.open_stream(context)
-                asked = requests if whole else self._reception.receive(requests, certificate or b"", context.cancel)
-            yield from behaviour(asked, context)
-
-        return guarded
-
-    @contextmanager
-    def _refusing(self, method: str, context: grpc.ServicerContext) -> Iterator[bytes | None]:
-        """Give the caller's certificate, and answer and record what is refused meanwhile."""
-        certificate = certificate_of(context)
-        try:
-            yield certificate
-        except KmsgwError as error:
-            abort_with(context, self._pipeline.refuse(Call(method, b"", certificate, context.peer()), error))
-
-
 class GrpcServer:
     """A listening server. One a worker; workers share the port with SO_REUSEPORT.
 
@@ -171,7 +102,7 @@ class GrpcServer:
         pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
         self._server = grpc.server(
             pool,
-            interceptors=[_Guard(authenticate, pipeline, self._reception)],
+            interceptors=[StandardServiceGuard(authenticate, pipeline, self._reception)],
             options=(
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

@@ -15,6 +15,8 @@ import grpc
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
 from kmsgw.server.gates import APPROVAL_METADATA, CODE_METADATA, SESSION_METADATA
 from kmsgw.tlog.note import VerifierKey
@@ -62,6 +64,16 @@ RPCS = [
 ]
 RPCS.sort(key=lambda rpc: (not rpc.startswith("CryptoService"), not rpc.endswith("/EnrollOfficer"), rpc))
 """CryptoService first, while its keys are as they were made; then the enrolment, that there is something to confirm."""
+
+STANDARD: dict[str, Message] = {
+    "/grpc.health.v1.Health/Check": health_pb2.HealthCheckRequest(service="kmsgw.v1.CryptoService"),
+    "/grpc.health.v1.Health/List": health_pb2.HealthListRequest(),
+    "/grpc.health.v1.Health/Watch": health_pb2.HealthCheckRequest(service="kmsgw.v1.CryptoService"),
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": reflection_pb2.ServerReflectionRequest(
+        file_containing_symbol="kmsgw.v1.CryptoService"
+    ),
+}
+"""The methods of the standard services, and a request that works for each."""
 
 OF_WHO_IS_ENROLLED = {"OfficerService/Login", "OfficerService/Logout", "OfficerService/WhoAmI"}
 SLOW = {"KeyService/CreateImportParameters": 20}
@@ -355,6 +367,37 @@ def test_generated_inputs_get_documented_answers(rpc: str, target: Target) -> No
     documented = {code for code in DOCUMENTED if ONLY.get(code, service) == service}
     assert set(seen) <= documented, f"{seen} with KMSGW_FUZZ_SEED={SEED}"
     assert sum(seen.values()) == inputs
+    assert target.gateway.workers() == before, "a worker died"
+
+
+def first_answer(call: Any) -> grpc.StatusCode:
+    """Return how a stream of answers begins: OK with an answer, or the status that it ends with."""
+    try:
+        answered = next(call, None)
+    except grpc.RpcError as error:
+        assert isinstance(error, grpc.Call)
+        return error.code()
+    call.cancel()
+    code = grpc.StatusCode.OK if answered is not None else call.code()
+    assert isinstance(code, grpc.StatusCode)
+    return code
+
+
+@pytest.mark.parametrize("method", STANDARD)
+def test_the_standard_services_answer_generated_inputs_too(method: str, target: Target) -> None:
+    chance = random.Random(f"{SEED}/{method}")
+    before = target.gateway.workers()
+    inputs = (generated(STANDARD[method], chance, target) for _ in range(INPUTS))
+    if method.endswith(("/Check", "/List")):
+        seen = storm(target.data.unary_unary(method, bytes, bytes).future, ((each, ()) for each in inputs))
+    else:
+        ask = target.data.stream_stream(method, bytes, bytes)
+        seen = Counter(first_answer(ask(iter([each]), timeout=60)) for each in inputs)
+    print(f"{method}: {dict(seen)} (KMSGW_FUZZ_SEED={SEED})")
+    documented = {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
+    assert set(seen) <= documented, f"{seen} with KMSGW_FUZZ_SEED={SEED}"
+    assert {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT} <= set(seen)
+    assert sum(seen.values()) == INPUTS
     assert target.gateway.workers() == before, "a worker died"
 
 
