@@ -3,7 +3,7 @@
 What is wrong with one item is kept in its place, as an error; what is wrong with the batch is raised.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TypedDict
 
 from google.rpc.status_pb2 import Status
@@ -157,7 +157,7 @@ def _binding(binding: wire.BatchBinding) -> Binding:
     return Binding(binding.key, _given(binding.encryption_context), binding.key_version)
 
 
-def _given(pairs: Iterable[common_pb2.ContextPair]) -> GivenContext:
+def _given(pairs: Collection[common_pb2.ContextPair]) -> GivenContext:
     try:
         return context_of(pairs)
     except KmsgwError as error:
