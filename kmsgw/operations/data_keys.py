@@ -130,6 +130,7 @@ class DataKeys:
         """`places` are those of the providers, by their names: who waits for another's call takes them too."""
         self.sealing_lookups, self.opening_lookups = Lookups(), Lookups()
         self._providers = providers
+        self._in_memory = frozenset(name for name, each in providers.items() if each.describe().in_memory)
         self._places = places or {}
         self._allowance = allowance
         self._limits = limits
@@ -151,9 +152,14 @@ class DataKeys:
             )
         return provider
 
+    def _before_asking(self, key: Key) -> None:
+        """Say that a provider is about to be asked, unless it answers from memory."""
+        if key.provider not in self._in_memory:
+            before_waiting()
+
     def generate(self, key: Key, context: EncryptionContext, holder: DataKeyHolder, trail: Trail) -> WrappedDataKey:
         """Make a data key that nobody else gets, wrapped under the key's primary version."""
-        before_waiting()
+        self._before_asking(key)
         plaintext = new_data_key()
         return WrappedDataKey(plaintext, self.wrap(key, plaintext, context, holder, trail), key.primary.version)
 
@@ -163,7 +169,7 @@ class DataKeys:
         The wrap is counted in `trail` before it is made, and so is one that fails: nobody knows whether the provider
         did it. Raises `ResourceExhausted` where the version has been wrapped under as often as is safe.
         """
-        before_waiting()
+        self._before_asking(key)
         version = key.primary
         self._allowance.spend(key.key_id, version.version)
         trail.key_version = version.version

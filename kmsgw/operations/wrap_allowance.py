@@ -20,6 +20,7 @@ from typing import Final, Protocol
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import ResourceExhausted, StateUnavailable
 from kmsgw.model.key import WRAP_LIMIT
+from kmsgw.operations.waiting import before_waiting
 
 WRAP_MARGIN: Final = 2**28
 """Wraps before the limit at which a worker stops: enough for 512 workers."""
@@ -87,6 +88,7 @@ class StoredWraps:
         with self._lock:
             if self._spent_if_fresh(place):
                 return
+        before_waiting()
         now = self._clock.monotonic()
         stored = self._read(key_id, version)
         with self._lock:

@@ -43,12 +43,16 @@ class MaterialRef:
 
 @dataclass(frozen=True, slots=True)
 class ProviderDescription:
-    """What `status` says of a provider. ``mechanism`` is what was chosen after probing."""
+    """What `status` says of a provider. ``mechanism`` is what was chosen after probing.
+
+    ``in_memory`` says that wrapping and unwrapping never wait: then a thread that must not wait may ask for them.
+    """
 
     name: str
     kind: ProviderKind
     mechanism: str
     development_only: bool
+    in_memory: bool = False
 
 
 class KeyProvider(Protocol):

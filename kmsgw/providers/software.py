@@ -81,7 +81,9 @@ class SoftwareProvider:
     ) -> None:
         if len(root_key) != ROOT_KEY_BYTES:
             raise ValueError(f"a root key has {ROOT_KEY_BYTES} bytes")
-        self._description = ProviderDescription(name, ProviderKind.SOFTWARE, MECHANISM, development_only)
+        self._description = ProviderDescription(
+            name, ProviderKind.SOFTWARE, MECHANISM, development_only, in_memory=True
+        )
         self._clock = clock
         self._sealing_key = _derived(root_key, b"kmsgw/software/seal/v1")
         self._token_key = _derived(root_key, b"kmsgw/software/import/v1")

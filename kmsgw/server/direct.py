@@ -2,8 +2,9 @@
 
 On `grpc.server` most of what a small call costs is the hand-over between threads. Here the thread that takes a call
 off the queue also answers it, where memory holds all that it needs; the records of all calls in hand are flushed at
-once, in a second thread, which then sends the answers. What would wait (`kmsgw.operations.waiting`), and every method
-that is not named as inline, goes to grpcio's own machinery and its threads, as without this loop.
+once, and then their answers sent. While the disk is slow a second thread does that. What would wait
+(`kmsgw.operations.waiting`), and every method that is not named as inline, goes to grpcio's own machinery and its
+threads, as without this loop.
 
 This stands on names that are private to grpcio. `TESTED` lists the versions that it was tested with; on any other the
 gateway serves with the public server alone. docs/adr/0013 tells what it is worth and what else was tried.
@@ -37,6 +38,14 @@ _IDLE_SECONDS: Final = 1.0
 _AT_ONCE: Final = 64
 _LONGEST_SECONDS: Final = 0.005
 """Answers that are flushed together at most, and how long the first waits: in a flood the queue is never empty."""
+
+QUICK_SECONDS: Final = 0.002
+"""A flush that takes no longer on average is waited for by the loop itself: the hand-over to another thread, and their
+turns with the interpreter's lock, cost more (docs/adr/0014)."""
+
+_WEIGHT: Final = 0.125
+_SLOW_SECONDS: Final = 1.0
+"""What the last flush counts in the average, and how long a disk that was slow is left to the second thread."""
 
 MESSAGE_SECONDS: Final = 10.0
 """A call whose message has not come after this is ended. It holds no thread meanwhile, only memory."""
@@ -88,6 +97,8 @@ class DirectLoop:
         self._swept = 0.0
         self._answered: list[tuple[_Rpc, Reply]] = []
         self._first_answered = 0.0
+        self._flush_seconds = 0.0
+        self._slow_until = 0.0
         self._begun = threading.Condition()
         self._queued: list[tuple[_Rpc, Reply]] = []
         self._ended = False
@@ -183,15 +194,23 @@ class DirectLoop:
         return len(self._answered) >= _AT_ONCE or SYSTEM_CLOCK.monotonic() - self._first_answered > _LONGEST_SECONDS
 
     def _hand_over(self) -> None:
-        """Give the answers in hand to the flush."""
+        """Send the answers in hand, or give them to the second thread while the disk is slow."""
         answered, self._answered = self._answered, []
-        if answered:
+        if not answered:
+            return
+        if SYSTEM_CLOCK.monotonic() < self._slow_until:
             with self._begun:
                 self._queued += answered
                 self._begun.notify()
+            return
+        self._flush_seconds += (self._send_all(answered) - self._flush_seconds) * _WEIGHT
+        if self._flush_seconds > QUICK_SECONDS:
+            # The average begins anew: it may have been something else that held this thread up.
+            self._flush_seconds = 0.0
+            self._slow_until = SYSTEM_CLOCK.monotonic() + _SLOW_SECONDS
 
     def _flush(self) -> None:
-        """Send answers whose records are durable, all that are queued at once, until the loop has ended."""
+        """Send what the loop does not send itself, all that is queued at once, until the loop has ended."""
         while True:
             with self._begun:
                 while not self._queued and not self._ended:
@@ -199,12 +218,21 @@ class DirectLoop:
                 queued, self._queued = self._queued, []
             if not queued:
                 return
-            for rpc, reply in queued:
-                # The first of them waits for the flush of all; the others then find theirs durable.
-                try:
-                    self._send(rpc, self._pipeline.finish(reply))
-                except Exception:  # noqa: BLE001  without this thread nobody would be answered any more
-                    _LOG.exception("an answer could not be sent")
+            self._send_all(queued)
+
+    def _send_all(self, answered: Sequence[tuple[_Rpc, Reply]]) -> float:
+        """Send answers once their records are durable; return how many seconds it took until they were."""
+        began = SYSTEM_CLOCK.monotonic()
+        flushed = 0.0
+        for rpc, reply in answered:
+            # The first of them waits for the flush of all; the others then find theirs durable.
+            try:
+                ended = self._pipeline.finish(reply)
+                flushed = flushed or SYSTEM_CLOCK.monotonic()
+                self._send(rpc, ended)
+            except Exception:  # noqa: BLE001  without this thread nobody would be answered any more
+                _LOG.exception("an answer could not be sent")
+        return max(0.0, flushed - began)
 
     def _answer_patiently(self, rpc: _Rpc, call: Call, place: str) -> None:
         try:

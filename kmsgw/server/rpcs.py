@@ -51,6 +51,7 @@ INLINE = frozenset(
     f"/kmsgw.v1.CryptoService/{name}"
     for name in (
         *("Encrypt", "Decrypt", "ReEncrypt", "Rewrap", "GenerateRandomBytes", "ComputeMac", "VerifyMac"),
+        *("GenerateDataKey", "GenerateDataKeyWithoutPlaintext"),
         *("BatchEncrypt", "BatchDecrypt", "BatchReEncrypt", "BatchRewrap"),
     )
 )

@@ -14,12 +14,13 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from kmsgw import daemon, worker
 from kmsgw.bootstrap import key_providers
-from kmsgw.providers.base import MaterialRef
+from kmsgw.providers.base import MaterialRef, ProviderDescription
 from kmsgw.providers.software import SoftwareProvider
 
 PROVIDER: Final = "network-hsm"
@@ -34,6 +35,10 @@ _OWN_ARGUMENTS: Final = 3
 
 class DelayedProvider(SoftwareProvider):
     """The software provider; the one that is named `PROVIDER` is slowed down."""
+
+    def describe(self) -> ProviderDescription:
+        """Say what it is: one that waits."""
+        return replace(super().describe(), in_memory=super().describe().name != PROVIDER)
 
     def wrap(self, material: MaterialRef, data_key: bytes, aad: bytes) -> bytes:
         """Wait, then wrap."""

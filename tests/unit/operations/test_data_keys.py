@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,9 @@ from kmsgw.model.context import EMPTY_CONTEXT, EncryptionContext
 from kmsgw.model.key import Key, KeyVersion
 from kmsgw.operations.data_keys import CacheLimits, DataKeys
 from kmsgw.operations.verb import Trail
-from kmsgw.providers.base import MaterialRef
+from kmsgw.operations.waiting import WouldWait, become_impatient
+from kmsgw.operations.wrap_allowance import StoredWraps
+from kmsgw.providers.base import MaterialRef, ProviderDescription
 from kmsgw.providers.places import GRACE_SECONDS, Places
 from kmsgw.providers.software import SoftwareProvider
 from tests.fakes.clock import SetClock
@@ -138,7 +141,7 @@ def test_a_cached_data_key_is_not_found_with_another_context_holder_or_wrapping(
     with pytest.raises(DecryptionFailed):
         bench.unwrap(wrapped_data_key("ehr", 1, envelope.wrapped))
     with pytest.raises(DecryptionFailed):
-        bench.unwrap(replace(envelope, wrapped=envelope.wrapped[:-1] + b"\0"))
+        bench.unwrap(replace(envelope, wrapped=envelope.wrapped[:-1] + bytes((envelope.wrapped[-1] ^ 1,))))
 
 
 def test_a_key_that_was_moved_to_another_tenant_opens_nothing_of_what_it_protected() -> None:
@@ -277,3 +280,46 @@ def test_long_contexts_take_no_room_in_the_cache_and_share_no_data_key() -> None
     assert wrapped[:2] == wrapped[2:]
     assert wrapped[0] != wrapped[1]
     assert all(len(place[3]) <= 64 for place in bench.data_keys._sealing)
+
+
+def in_an_impatient_thread(work: Callable[[], object]) -> object:
+    """Return what a thread that must not wait makes of something, or raise what it raises."""
+
+    def run() -> object:
+        become_impatient()
+        return work()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()
+
+
+def test_a_provider_that_answers_from_memory_is_asked_by_a_thread_that_must_not_wait() -> None:
+    bench = Bench()
+    made = in_an_impatient_thread(
+        lambda: bench.data_keys.generate(bench.key, PATIENT, DataKeyHolder.CLIENT, Trail()).wrapped
+    )
+    assert made
+    assert bench.provider.wraps == 1
+
+
+def test_any_other_provider_is_not_asked_there_and_no_wrap_is_counted() -> None:
+    class Remote(CountingProvider):
+        def describe(self) -> ProviderDescription:
+            return replace(super().describe(), in_memory=False)
+
+    provider, trail = Remote(), Trail()
+    data_keys = DataKeys({"software": provider}, CacheLimits(3, 1000, 60, 10))
+    with pytest.raises(WouldWait):
+        in_an_impatient_thread(lambda: data_keys.generate(Bench().key, PATIENT, DataKeyHolder.CLIENT, trail))
+    assert (provider.wraps, trail.wraps) == (0, 0)
+
+
+def test_a_sum_of_wraps_that_has_to_be_read_first_is_not_waited_for_there() -> None:
+    def read(_key_id: str, _version: int) -> int:
+        raise AssertionError("the database was asked")
+
+    bench, trail = Bench(), Trail()
+    data_keys = DataKeys({"software": bench.provider}, CacheLimits(3, 1000, 60, 10), allowance=StoredWraps(read))
+    with pytest.raises(WouldWait):
+        in_an_impatient_thread(lambda: data_keys.generate(bench.key, PATIENT, DataKeyHolder.CLIENT, trail))
+    assert (bench.provider.wraps, trail.wraps) == (0, 0)
