@@ -86,17 +86,18 @@ class LocalEncryption:
         the wait for a data key, in seconds.
         """
         held: HeldDataKey | None = None
-        try:
-            pairs = pairs_of(context)
-            held = self._held.get((key, pairs, purpose, end_user))
-            if held is None and len(pairs) > 1:
-                held = self._held.get(sealing_place(key, tuple(sorted(pairs)), purpose, end_user))
-        except (TypeError, AttributeError):  # an argument that can't be: checked below, and said in words
-            held = None
-        if held is not None and type(data) is bytes:
-            sealed = held.seal(data, self._now())
-            if sealed is not None:
-                return sealed
+        if type(data) is bytes:
+            try:
+                pairs = pairs_of(context)
+                held = self._held.get((key, pairs, purpose, end_user))
+                if held is None and len(pairs) > 1:
+                    held = self._held.get(sealing_place(key, tuple(sorted(pairs)), purpose, end_user))
+            except (TypeError, AttributeError):  # an argument that can't be: checked below, and said in words
+                held = None
+            if held is not None:
+                sealed = held.seal(data, self._now())
+                if sealed is not None:
+                    return sealed
         wanted = sealing_request(self._declaration, key, data, context, purpose, end_user)
         return self._use(wanted, held, len(data), lambda each: each.seal(data, self._now()), timeout)
 
@@ -254,8 +255,8 @@ class LocalEncryption:
                 )
                 self._keeper.start()
 
-    def tend(self) -> float:
-        """Renew and replace what is due, and return the seconds until there is more to do. For the keeper alone."""
+    def _tend(self) -> float:
+        """Renew and replace what is due, and return the seconds until there is more to do."""
         wait = self._cache.next_round - self._now()
         if wait > 0:
             return wait
@@ -309,7 +310,7 @@ def _keep_leases(owner: "weakref.ref[LocalEncryption]", stir: threading.Event) -
         local = owner()
         if local is None or local._closed:  # noqa: SLF001 - of the same module
             return
-        wait = local.tend()
+        wait = local._tend()  # noqa: SLF001 - of the same module
         del local
 
 

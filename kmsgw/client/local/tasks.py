@@ -222,8 +222,8 @@ class AsyncLocalEncryption:
             self._keeper = asyncio.create_task(_keep_leases(weakref.ref(self), self._stir))
         return fetched
 
-    async def tend(self) -> float:
-        """Renew and replace what is due, and return the seconds until there is more to do. For the keeper alone."""
+    async def _tend(self) -> float:
+        """Renew and replace what is due, and return the seconds until there is more to do."""
         wait = self._cache.next_round - self._now()
         if wait > 0:
             return wait
@@ -276,7 +276,7 @@ async def _keep_leases(owner: "weakref.ref[AsyncLocalEncryption]", stir: asyncio
         local = owner()
         if local is None:
             return
-        wait = await local.tend()
+        wait = await local._tend()  # noqa: SLF001 - of the same module
         del local
 
 

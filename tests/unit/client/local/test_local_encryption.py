@@ -277,7 +277,7 @@ def moved(lender: LendingGateway, seconds: float) -> None:
 
 @pytest.fixture
 def local(lender: LendingGateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEncryption]:
-    """Local encryption without its thread: the test calls `tend` in its place."""
+    """Local encryption without its thread: the test calls `_tend` in its place."""
     monkeypatch.setattr(LocalEncryption, "_keep", lambda _self: None)
     with lender.local() as made:
         yield made
@@ -289,7 +289,7 @@ def test_a_lease_is_renewed_for_as_long_as_the_data_key_is_used_and_not_beyond_i
     for _ in range(20 * 5):
         local.seal("ehr", b"x", CONTEXT)
         moved(lender, 4)
-        local.tend()
+        local._tend()
     # 400 seconds: its age is at most 300, and it is replaced before that, by one call.
     assert 2 <= lender.counts["GenerateDataKey"] <= 4
     assert lender.counts["RenewDataKeyLeases"] >= 20
@@ -299,7 +299,7 @@ def test_a_data_key_that_is_not_used_is_let_go(lender: LendingGateway, local: Lo
     local.seal("ehr", b"x", CONTEXT)
     for _ in range(30):
         moved(lender, 4)
-        local.tend()
+        local._tend()
     assert len(local._cache) == 0
     assert lender.counts["RenewDataKeyLeases"] <= 2
 
@@ -312,7 +312,7 @@ def test_many_leases_are_renewed_in_one_call(lender: LendingGateway, local: Loca
         local.open(envelope, CONTEXT, purpose=purpose)
     local._cache.hurry()
     moved(lender, 29)
-    local.tend()
+    local._tend()
     renewals = [call for call in lender.calls if hasattr(call, "leases")]
     assert [len(call.leases) for call in renewals] == [500, 500, 203]
 
@@ -325,7 +325,7 @@ def test_data_keys_whose_leases_are_alike_share_one(lender: LendingGateway, loca
     for envelope in envelopes:
         local.open(envelope, CONTEXT)
     moved(lender, 29)
-    local.tend()
+    local._tend()
     (renewal,) = (call for call in lender.calls if hasattr(call, "leases"))
     assert len(renewal.leases) == 1
     for envelope in envelopes:
@@ -342,7 +342,7 @@ def test_a_lease_that_the_gateway_ends_takes_the_data_key_at_once(
     kept = list(local._cache.held.values())
     lender.ended, lender.refusal = reason, None
     moved(lender, 29)
-    local.tend()
+    local._tend()
     assert [bytes(each._material) for each in kept] == [bytes(64)] * 2
     lender.refusal = AccessDenied()
     with pytest.raises(AccessDenied):
@@ -355,8 +355,8 @@ def test_after_a_rotation_the_next_round_brings_the_new_version(lender: LendingG
     old = local.seal("ehr", b"x", CONTEXT)
     lender.version = 2
     moved(lender, 15)
-    local.tend()
-    local.tend()
+    local._tend()
+    local._tend()
     sealed = local.seal("ehr", b"x", CONTEXT)
     assert (version_of(old), version_of(sealed)) == (1, 2)
     assert lender.counts == {"GenerateDataKey": 2, "RenewDataKeyLeases": 1}
@@ -373,7 +373,7 @@ def test_without_the_gateway_data_keys_serve_until_their_leases_end_and_no_longe
     lender.refusal = Unavailable("no gateway")
     for _ in range(29):
         moved(lender, 1)
-        local.tend()
+        local._tend()
         local.seal("ehr", b"x", CONTEXT)
     moved(lender, 1)
     with pytest.raises(Unavailable):
@@ -387,7 +387,7 @@ def test_a_certificate_that_is_refused_ends_all_leases(lender: LendingGateway, l
     local.seal("ehr", b"x", CONTEXT)
     lender.refusal = Unauthenticated("revoked")
     moved(lender, 15)
-    local.tend()
+    local._tend()
     assert len(local._cache) == 0
 
 
@@ -397,7 +397,7 @@ def test_a_data_key_that_runs_low_is_replaced_before_it_is_used_up(
     lender.limits = DataKeyLimits(max_messages=80, max_bytes=10**6, max_age_seconds=300.0, lease_seconds=30.0)
     for _ in range(75):
         local.seal("ehr", b"x", CONTEXT)
-    assert local.tend() > 0
+    assert local._tend() > 0
     assert lender.counts == {"GenerateDataKey": 2}
 
 
