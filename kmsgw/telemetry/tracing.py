@@ -4,6 +4,7 @@ A span says which method, how it ended, how long each stage took, and the reques
 rest. It never holds a context value, a key or its id, an end user, or the text of an error.
 """
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 QUEUED_SPANS: Final = 4096
 """Spans that wait for the collector at most; more are dropped: a collector that is away costs no memory."""
+
+STOP_SECONDS: Final = 1.0
+"""How long a stop waits for the last spans to be sent."""
 
 _EXPORT_SECONDS: Final = 5.0
 _MISSING: Final = "tracing.endpoint: OpenTelemetry is not installed"
@@ -109,9 +113,11 @@ class Tracing:
             span.set_status(Status(StatusCode.ERROR))
         span.end(now_ns - int((now - ended) * 1e9))
 
-    def stop(self) -> None:
-        """Send what waits, and no more."""
-        self._provider.shutdown()
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Send what waits, for so long at most: a collector that is away must not hold up a stop."""
+        thread = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
+        thread.start()
+        thread.join(seconds)
 
 
 class CallSpan:

@@ -34,9 +34,11 @@ from kmsgw.providers.software import SoftwareProvider, _aad, unseal
 from kmsgw.v1 import common_pb2, crypto_service_pb2
 from tests.support.calls import METHODS, Caller, pairs
 from tests.support.canaries import canary, files_below, find_secrets, forms, process_texts
+from tests.support.collector import span_collector
 from tests.support.gateway import Gateway, eventually, make_folder
 from tests.support.openbao import OpenBao
 from tests.support.principals import add_principal, issue_certificate
+from tests.support.scraping import scrape
 from tests.support.softhsm import SoftHsm, make_token
 from tests.support.three_providers import CLERK, configure_hsm, configure_openbao
 
@@ -105,18 +107,23 @@ def session(tmp_path_factory: pytest.TempPathFactory, openbao_server: OpenBao) -
     gateway.append('[providers.sealed]\nkind = "software"\npassphrase_file = "passphrase"\n')
     add_principal(gateway, CLERK, "writer", "reader", "data-key-user", "rewrapper", "blind-index-user")
     issue_certificate(gateway, "stranger")
+    gateway.append('[metrics]\nlisten = "127.0.0.1:0"\n')
     held.secrets |= {"PIN": token.pin.encode(), "SO PIN": token.so_pin.encode()}
     for login in (openbao_server.data_approle, openbao_server.control_approle):
         held.secrets[f"secret id of {login.secret_id_file.stem}"] = login.secret_id_file.read_bytes().strip()
 
-    gateway.start()
-    try:
-        busy(held, token, openbao_server)
-        assert gateway.process is not None
-        for pid in (gateway.process.pid, *gateway.workers()):
-            held.places |= process_texts(pid)
-    finally:
-        status = gateway.stop()
+    with span_collector() as collector:
+        gateway.append(collector.tracing())
+        gateway.start()
+        try:
+            busy(held, token, openbao_server)
+            assert gateway.process is not None
+            for pid in (gateway.process.pid, *gateway.workers()):
+                held.places |= process_texts(pid)
+            held.say("metrics", all_metrics(gateway).encode())
+        finally:
+            status = gateway.stop()
+        held.say("spans", b"".join(collector.sent))
     assert status == 0
     refused_starts(held, folder, openbao_server)
     add_key_material(held)
@@ -129,6 +136,18 @@ def session(tmp_path_factory: pytest.TempPathFactory, openbao_server: OpenBao) -
     held.places |= dict(files_below(gateway.folder, but=holders))
     yield held
     shutil.rmtree(folder)
+
+
+def all_metrics(gateway: Gateway) -> str:
+    """Return the metrics when they have everything that was done: the workers show it once a second."""
+    found: list[str] = [""]
+
+    def complete() -> bool:
+        found[0] = scrape(gateway, "auditor").text
+        return found[0].count('reason="CONTEXT_INVALID"') > 0
+
+    assert eventually(complete)
+    return found[0]
 
 
 def busy(held: Session, token: SoftHsm, server: OpenBao) -> None:
@@ -383,6 +402,11 @@ def test_the_session_left_much_to_search(session: Session) -> None:
         assert b'"outcome":"%s"' % outcome in entries
     for reason in (b"DECRYPTION_FAILED", b"REQUEST_MALFORMED", b"CONTEXT_INVALID", b"PROVIDER_UNAVAILABLE"):
         assert b'"reason":"%s"' % reason in entries
+    (metrics,) = (content for name, content in session.places.items() if name.startswith("metrics"))
+    (spans,) = (content for name, content in session.places.items() if name.startswith("spans"))
+    for said in (b"CryptoService/Decrypt", b"DECRYPTION_FAILED", b"REQUEST_MALFORMED", b"hsm", b"unwrap"):
+        assert said in metrics
+        assert said in spans
     assert len(session.secrets) > 50
 
 

@@ -156,7 +156,9 @@ def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A running gateway with the software provider and the key `ehr`, shared by the session: add, never break."""
-    made = make_folder(tmp_path_factory.mktemp("gateway") / "kms").start()
+    made = make_folder(tmp_path_factory.mktemp("gateway") / "kms")
+    made.append('[metrics]\nlisten = "127.0.0.1:0"\n')
+    made.start()
     made.client("key-officer").keys.create("ehr")
     yield made
     assert made.stop() == 0

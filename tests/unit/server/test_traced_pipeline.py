@@ -1,5 +1,7 @@
 """Traces: a call's span is part of its caller's trace, has a span for each stage, and holds nothing confidential."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,7 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from kmsgw.audit.record import ContextDigest
-from kmsgw.errors import ProviderUnavailable
+from kmsgw.errors import ConfigurationError, ProviderUnavailable
 from kmsgw.model.proof import Proof
 from kmsgw.operations.data.generate_random_bytes import GenerateRandomBytes
 from kmsgw.operations.waiting import WouldWait
@@ -18,7 +20,7 @@ from kmsgw.server.pipeline import Call, Reply
 from kmsgw.server.rpcs import Plane, Rpc
 from kmsgw.server.traced_pipeline import STAGE_SPANS, TracedPipeline
 from kmsgw.telemetry.meters import ProviderMeter
-from kmsgw.telemetry.tracing import Tracing
+from kmsgw.telemetry.tracing import Collector, Tracing, start_tracing
 from kmsgw.v1 import crypto_service_pb2, key_service_pb2
 from tests.unit.server.test_pipeline import RANDOM, ROTATE, Journal, KnownCallers, OneKey, Policies, Rotation
 
@@ -179,3 +181,23 @@ def test_spans_hold_nothing_that_is_confidential(bench: Bench) -> None:
         text = span.to_json()
         for secret in ("a session", "secret", "ehr", "amira", "192.0.2.7", "ValueError"):
             assert secret not in text
+
+
+def test_a_collector_that_is_away_holds_up_no_stop() -> None:
+    tracing = start_tracing(Collector("http://127.0.0.1:1"), 1.0, {"service.name": "kmsgw"})
+    tracing.call(RANDOM, "").end("", "OK", "")
+    tracing.stop(0.0)
+
+
+def test_without_opentelemetry_tracing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(ConfigurationError) as caught:
+        start_tracing(Collector("http://127.0.0.1:1"), 1.0, {})
+    assert "not installed" in caught.value.message
+    assert "kmsgw[tracing]" in caught.value.advice
+
+
+def test_a_gateway_that_does_not_trace_loads_no_opentelemetry() -> None:
+    program = "import sys, kmsgw.bootstrap; print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
