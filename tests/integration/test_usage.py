@@ -59,6 +59,23 @@ def nodes(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresSer
     postgres_server.drop_database(database)
 
 
+def test_items_of_batches_count_like_single_calls(nodes: Nodes) -> None:
+    officer = nodes.officer()
+    officer.keys.create("batched")
+    (clerk, _) = nodes.clerks()
+    envelopes = [each.envelope for each in clerk.batch_encrypt("batched", [b"12345"] * 20).results()]
+    clerk.batch_generate_data_key("batched", 3)
+    assert len(clerk.batch_decrypt([*envelopes[:4], b"junk"]).errors) == 1
+    officer.keys.rotate("batched")
+    assert eventually(lambda: clerk.rewrap(envelopes[0]).changed)
+    clerk.batch_rewrap(envelopes[:10])
+    clerk.batch_re_encrypt(envelopes[:5], "batched", destination_context={"patient": "P-1"})
+    assert eventually(lambda: officer.keys.usage("batched").of(1).rewraps_away == 16, 10)
+    old, new = officer.keys.usage("batched").of(1), officer.keys.usage("batched").of(2)
+    assert (old.envelopes, old.data_keys, old.decrypts, old.sealed_bytes, old.wraps) == (20, 3, 4, 100, 4)
+    assert (new.rewraps_here, new.envelopes, new.sealed_bytes, new.wraps) == (11, 5, 25, 3)
+
+
 def test_usage_is_the_sum_over_all_nodes(nodes: Nodes) -> None:
     officer = nodes.officer()
     officer.keys.create("summed")

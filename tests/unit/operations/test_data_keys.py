@@ -109,6 +109,26 @@ def test_a_message_larger_than_the_limit_gets_a_data_key_of_its_own() -> None:
     assert bench.data_keys.for_sealing(bench.key, PATIENT, 5000, Trail()).wrapped != made.wrapped
 
 
+@pytest.mark.parametrize(
+    ("sizes", "runs"),
+    [([10] * 3, [3]), ([10] * 7, [3, 3, 1]), ([400, 400, 400], [2, 1]), ([5000, 10, 5000], [1, 1, 1]), ([], [])],
+)
+def test_many_messages_get_data_keys_within_the_same_limits(sizes: list[int], runs: list[int]) -> None:
+    bench = Bench()
+    trail = Trail()
+    found = list(bench.data_keys.for_sealing_many(bench.key, PATIENT, sizes, trail))
+    assert [count for _, count in found] == runs
+    assert len({data_key.wrapped for data_key, _ in found}) == len(runs)
+    assert trail.wraps == bench.provider.wraps
+
+
+def test_what_many_messages_left_of_a_data_key_others_may_use() -> None:
+    bench = Bench()
+    ((first, _),) = bench.data_keys.for_sealing_many(bench.key, PATIENT, [10, 10], Trail())
+    assert bench.data_keys.for_sealing(bench.key, PATIENT, 980, Trail()).wrapped == first.wrapped
+    assert bench.data_keys.for_sealing(bench.key, PATIENT, 10, Trail()).wrapped != first.wrapped
+
+
 def test_two_contexts_never_share_a_data_key() -> None:
     bench = Bench()
     one = bench.data_keys.for_sealing(bench.key, PATIENT, 1, Trail())
