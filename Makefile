@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # clone seen from the folder above, is taken for the package.
 EDITABLE := --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults loadtest bench flood man lock clean
+.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults loadtest bench soak flood man lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,6 +74,10 @@ bench: $(VENV)/.develops ## measure kmsgw beside OpenBao; writes build/bench.htm
 
 flood: $(VENV)/.develops ## measure what an honest caller notices while another floods; FLOOD=--help
 	$(BIN)/python -m loadtests.flood $(FLOOD)
+
+soak: $(VENV)/.develops ## a million calls in ten minutes: does anything grow or leak? SOAK='--minutes 2 --calls 100000'
+	@.ci/services bench
+	$(BIN)/python -m loadtests.soak $(SOAK)
 
 man: $(VENV)/.runs ## write the manual pages of kmsgw into build/man
 	$(BIN)/kmsgw man --folder build/man

@@ -62,6 +62,23 @@ def resident_mb(pids: Iterable[int]) -> float:
     return sum(_resident_kib(pid) for pid in pids) * _KIB / 1e6
 
 
+def descriptors(pids: Iterable[int]) -> int:
+    """Return how many descriptors processes have open."""
+    return sum(_entries(pid, "fd") for pid in pids)
+
+
+def threads(pids: Iterable[int]) -> int:
+    """Return how many threads processes have."""
+    return sum(_entries(pid, "task") for pid in pids)
+
+
+def _entries(pid: int, folder: str) -> int:
+    try:
+        return sum(1 for _ in (_PROC / str(pid) / folder).iterdir())
+    except OSError:
+        return 0
+
+
 def _stat(pid: int) -> Stat | None:
     try:
         return parse_stat((_PROC / str(pid) / "stat").read_text())
