@@ -5,11 +5,18 @@ import click
 from kmsgw.cli.armor import armored
 from kmsgw.cli.command import verb
 from kmsgw.cli.declared import context_options, declaration_options, read_context
-from kmsgw.cli.files import PIPE, check_target, read_bytes, write_bytes
+from kmsgw.cli.file_streams import open_input, target_of, telling_the_target
+from kmsgw.cli.files import PIPE, check_target, write_bytes
 from kmsgw.cli.invocation import Invocation, pass_invocation
+from kmsgw.client import Encrypted, StreamSummary
+from kmsgw.client.files.segments import write_all
+from kmsgw.client.files.target import open_target
 
 UNARY_LIMIT = 65_536
 """Longest plaintext, in bytes, that the gateway encrypts in one call."""
+
+ARMOR_LIMIT = 16 << 20
+"""Longest plaintext, in bytes, that is written as text: that is held in memory."""
 
 
 @verb(
@@ -22,7 +29,8 @@ UNARY_LIMIT = 65_536
 @click.option("--key", required=True, metavar="KEY", help="Key id, or alias/NAME.")
 @click.option("-i", "--in", "source", metavar="FILE", help="Plaintext; default standard input.")
 @click.option("-O", "--out", "target", metavar="FILE", help="Envelope; default standard output.")
-@click.option("--armor", is_flag=True, help="Write the envelope as text.")
+@click.option("--armor", is_flag=True, help="Write the envelope as text, of at most 16 MiB.")
+@click.option("--by-gateway", is_flag=True, help="Have the gateway encrypt, whatever the size.")
 @context_options
 @declaration_options
 @pass_invocation
@@ -32,6 +40,7 @@ def encrypt(
     source: str | None,
     target: str | None,
     armor: bool,
+    by_gateway: bool,
     context: tuple[str, ...],
     context_file: str | None,
     purpose: str | None,
@@ -39,17 +48,31 @@ def encrypt(
 ) -> None:
     """Encrypt a file or standard input into an envelope.
 
-    Up to 64 KiB go to the gateway. Longer data is encrypted on this machine with a data key of the gateway, which
-    wants the permission generateDataKey. The same context must be given to decrypt.
+    Up to 64 KiB go to the gateway. Longer data, of any size, is encrypted on this machine in a stream with a data key
+    of the gateway, which wants the permission generateDataKey; with --by-gateway it is streamed through the gateway,
+    which wants encrypt. The same context must be given to decrypt. A file appears under its name when it is whole.
     """
     pairs = read_context(context, context_file)
     check_target(target, binary=not armor)
-    with invocation.connect() as client:
-        plaintext = read_bytes(invocation, source)
-        if len(plaintext) > UNARY_LIMIT:
-            made = client.seal(key, plaintext, pairs, purpose=purpose, end_user=end_user)
+    with invocation.connect() as client, open_input(invocation, source) as plain:
+        made: Encrypted | StreamSummary
+        if len(plain.begins_with(UNARY_LIMIT + 1)) <= UNARY_LIMIT or armor:
+            plaintext = plain.at_most(
+                UNARY_LIMIT if by_gateway else ARMOR_LIMIT, "Leave out --armor: streams have any size."
+            )
+            seal = client.seal if len(plaintext) > UNARY_LIMIT else client.encrypt
+            made = seal(key, plaintext, pairs, purpose=purpose, end_user=end_user)
+            write_bytes(armored(made.envelope) if armor else made.envelope, target, private=False)
+        elif by_gateway:
+            with telling_the_target(target), open_target(target_of(target), private=False, durable=True) as file:
+                stream = client.encrypt_stream(key, plain.as_file, pairs, purpose=purpose, end_user=end_user)
+                for chunk in stream:
+                    write_all(file, chunk)
+            made = stream.summary
         else:
-            made = client.encrypt(key, plaintext, pairs, purpose=purpose, end_user=end_user)
-    write_bytes(armored(made.envelope) if armor else made.envelope, target, private=False)
+            with telling_the_target(target):
+                made = client.encrypt_file(
+                    key, plain.place, target_of(target), pairs, purpose=purpose, end_user=end_user, durable=True
+                )
     if target not in (None, PIPE):
         invocation.note(f"Encrypted under {made.key_id}, version {made.key_version}: {target}")

@@ -1,5 +1,6 @@
 """`kmsgw rewrap`: the group, and one file. Jobs have modules of their own."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -8,8 +9,13 @@ from kmsgw.cli.armor import armored, dearmored
 from kmsgw.cli.command import Group, verb
 from kmsgw.cli.declared import context_options, declaration_options, read_context
 from kmsgw.cli.failure import CommandError
-from kmsgw.cli.files import PIPE, check_target, read_bytes, write_bytes
+from kmsgw.cli.file_streams import open_input, target_of, telling_the_target
+from kmsgw.cli.files import PIPE, check_target, write_bytes
 from kmsgw.cli.invocation import Invocation, pass_invocation
+from kmsgw.envelope.format import MAGIC, STREAM_HEAD_BYTES
+
+MAX_TEXT_BYTES = 64 << 20
+"""Longest armoured text, which is held in memory. Bytes may be of any size: only their header is read."""
 
 _LAZY = {
     "run": ("kmsgw.cli.rewrap_run:run", "Rewrap JSON lines, CSV, a folder, or a table's column; resumable."),
@@ -64,15 +70,22 @@ def file(
     if in_place and (target is not None or path == PIPE):
         raise CommandError("--in-place wants a file, and no -O.", "Give either --in-place or -O FILE.")
     pairs = read_context(context, context_file)
-    with invocation.connect() as client:
-        data = read_bytes(invocation, path)
-        envelope = dearmored(data)
-        armor = envelope is not data
-        if not in_place:
-            check_target(target, binary=not armor)
-        made = client.rewrap(envelope, pairs, purpose=purpose, end_user=end_user)
-    if not in_place or made.envelope != envelope:
-        write_bytes(armored(made.envelope) if armor else made.envelope, path if in_place else target, private=False)
+    with invocation.connect() as client, open_input(invocation, path) as old:
+        head = old.begins_with(STREAM_HEAD_BYTES)
+        if head.startswith(MAGIC):
+            if not in_place:
+                check_target(target, binary=True)
+            rewrapping = partial(client.rewrap_file, context=pairs, purpose=purpose, end_user=end_user, durable=True)
+            with telling_the_target(path if in_place else target):
+                made = rewrapping(path) if in_place else rewrapping(old.as_file, target=target_of(target))
+        else:
+            text = old.at_most(MAX_TEXT_BYTES, "Store envelopes of this size as bytes.")
+            envelope = dearmored(text)
+            if not in_place:
+                check_target(target, binary=False)
+            made = client.rewrap(envelope, pairs, purpose=purpose, end_user=end_user)
+            if not in_place or made.envelope != envelope:
+                write_bytes(armored(made.envelope), path if in_place else target, private=False)
     if made.source_key_version == made.key_version:
         invocation.note(f"Already under {made.key_id}, version {made.key_version}: {Path(path).name}")
     else:

@@ -15,8 +15,11 @@ from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from kmsgw.client.files.tasks import encrypt_file
+from kmsgw.model.context import NO_DECLARATION
 from loadtests.bench.contender import NotBuiltError
 from loadtests.bench.figures import Ratio
+from loadtests.bench.lender import lender
 from loadtests.bench.local import LocalResult
 
 RAW_FILE: Final = "AES-256-GCM, file in segments"
@@ -117,8 +120,9 @@ def _raw(plain: Path, sealed: Path) -> None:
             target.write(view)
 
 
-def _sdk(_plain: Path, _sealed: Path) -> None:
-    raise NotBuiltError("not built: the SDK encrypts no files yet")
+def _sdk(plain: Path, sealed: Path) -> None:
+    """Encrypt as `Client.encrypt_file` does, but for the call that brings the data key."""
+    encrypt_file(NO_DECLARATION, "bench", plain, sealed).perform(lender())
 
 
 LIBRARIES: Final[Mapping[str, SealFile]] = {RAW_FILE: _raw, SDK_FILE: _sdk}

@@ -5,6 +5,8 @@ from typing import TypeVar, cast
 
 from kmsgw.client import Client, DataKeyLimits, LocalEncryption
 from kmsgw.client.calls.call import Answer, Call
+from kmsgw.client.calls.streams import StreamCall
+from kmsgw.client.files.tasks import Runner, Talk
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.envelope.format import wrapped_data_key
 from kmsgw.model.context import NO_DECLARATION
@@ -28,7 +30,7 @@ class _Connection:
     settings = _Settings()
 
 
-class _Transport:
+class _Transport(Runner):
     """Answers in memory what the gateway would answer: one data key, and that it may be used for longer."""
 
     connection = _Connection()
@@ -38,6 +40,10 @@ class _Transport:
 
     def run(self, call: Call[T]) -> T:
         return call.result(Answer(self._answer(call).SerializeToString()))
+
+    def converse(self, call: StreamCall) -> Talk:
+        """Stream nothing: there is no gateway."""
+        raise NotImplementedError(call.method)
 
     def _answer(
         self, call: Call[T]
@@ -64,6 +70,11 @@ class _Client:
     def __init__(self) -> None:
         self._transport = _Transport()
         self._declaration = NO_DECLARATION
+
+
+def lender() -> Runner:
+    """Return what answers the calls of work on files, with one data key."""
+    return _Transport()
 
 
 def local_encryption() -> LocalEncryption:

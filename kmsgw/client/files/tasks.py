@@ -174,9 +174,10 @@ def decrypt_file(
 
 def rewrap_file(
     defaults: AccessDeclaration,
-    path: str | os.PathLike[str],
+    source: Place,
     context: GivenContext = None,
     *,
+    target: Place | None = None,
     purpose: str | None = None,
     end_user: str | None = None,
     durable: bool = False,
@@ -184,22 +185,23 @@ def rewrap_file(
 ) -> FileTask[Rewrapped]:
     """Put the data key of a file, a stream or an envelope, under the newest version of its key.
 
-    Only the header travels, and what follows it is copied as it is, in constant memory; the path gets the new file when
-    it is whole. A file that is under the newest version already is left as it is. The result's ``envelope`` is the
-    header. Raises `EnvelopeMalformed` where the file is none, and `OSError`.
+    Only the header travels, and what follows it is copied as it is, in constant memory. Without a `target` the source,
+    then a path, is replaced when the new file is whole, and left as it is where it is under the newest version already.
+    The result's ``envelope`` is the header. Raises `EnvelopeMalformed` where the file is none, and `OSError`.
     """
     bound, stop = bound_context(context), Stop()
+    if target is None and not isinstance(source, str | os.PathLike):
+        raise InvalidRequest("The source is no path.", advice="Name a target.")
 
     def perform(runner: Runner) -> Rewrapped:
-        with open_source(path) as old:
-            parsed = parse_envelope(_read(old, STREAM_HEAD_BYTES), payload_optional=True)
-            header = _header(parsed)
+        with open_source(source) as old:
+            head = _read(old, STREAM_HEAD_BYTES)
+            header = _header(parse_envelope(head, payload_optional=True))
             call = sealing.rewrap(defaults, header, bound, purpose=purpose, end_user=end_user, timeout=timeout)
             made = runner.run(call)
-            if made.changed:
-                old.seek(len(header))
-                with open_target(path, private=False, durable=durable) as new:
-                    write_all(new, made.envelope)
+            if target is not None or made.changed:
+                with open_target(source if target is None else target, private=False, durable=durable) as new:
+                    write_all(new, made.envelope + head[len(header) :])
                     shutil.copyfileobj(old, new, _COPY_BYTES)
         return made
 
