@@ -144,7 +144,7 @@ def test_a_provider_that_hangs_holds_up_no_other_and_is_refused_at_once(place: P
 
         assert eventually(all_seen, 15)
         assert {(reply.status, reply.reason) for reply in served} == {(grpc.StatusCode.OK, "")}
-        assert refused.keys() == {overloaded, late}
+        assert {each for each in refused if each[1]} == {overloaded, late}  # the rest never reached the gateway
     finally:
         place.openbao.thaw()
         over.set()
