@@ -17,6 +17,7 @@ from kmsgw.operations.data_keys import DataKeys
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import Authorizer
 from kmsgw.operations.verb import Access, Grant, Trail
+from kmsgw.operations.waiting import before_waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,8 @@ class BatchReEncrypt:
             raise opening.error
         plaintext = opening.plaintext(envelope)
         if envelope.suite is Suite.WRAPPED_DATA_KEY:
+            # As in BatchRewrap: no wrap is made where a later item may begin the call anew.
+            before_waiting()
             trail.key_version = destination.primary.version
             wrapped = self._data_keys.wrap(destination, plaintext, context, envelope.suite.holder, trail)
             return wrapped_data_key(destination.key_id, trail.key_version, wrapped).encode()

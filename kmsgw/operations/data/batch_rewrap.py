@@ -16,6 +16,7 @@ from kmsgw.operations.data_keys import DataKeys
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import Authorizer
 from kmsgw.operations.verb import Access, Grant, Trail
+from kmsgw.operations.waiting import before_waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,9 @@ class BatchRewrap:
 
     def _wrapped(self, opening: Opening, envelope: Envelope, trail: Trail) -> bytes:
         if not opening.rewrapped:
+            # Also where the provider is in memory: should a later item have to wait, the call begins anew, and a wrap
+            # that was made before would be in no record.
+            before_waiting()
             holder = envelope.suite.holder
             opening.rewrapped = self._data_keys.wrap(
                 opening.permit.granted(), opening.data_key, opening.context, holder, trail
