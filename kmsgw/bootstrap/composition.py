@@ -24,7 +24,7 @@ from kmsgw.authn.second_factor import Rules, SecondFactorOfOfficers
 from kmsgw.authz import CurrentPolicies
 from kmsgw.bootstrap.gateway import Gateway
 from kmsgw.bootstrap.key_providers import open_provider
-from kmsgw.bootstrap.observation import MetricsPlace, Observed, call_meter, observation, open_tracing
+from kmsgw.bootstrap.observation import MetricsPlace, Observed, call_meter, count_caches, observation, open_tracing
 from kmsgw.bootstrap.principals import Principals
 from kmsgw.bootstrap.protection import guarded, limits_of, places_of, queue_of
 from kmsgw.clock import SYSTEM_CLOCK
@@ -121,13 +121,7 @@ def build(
     identity = _identity(settings)
     policies = CurrentPolicies(settings.policy.folder, checked_policies)
     keys = _keys(settings, meters)
-    meters.caches.update(
-        {
-            "sealing": keys.data_keys.sealing_lookups,
-            "opening": keys.data_keys.opening_lookups,
-            "policy": policies.lookups,
-        }
-    )
+    count_caches(meters, keys.data_keys, policies)
     audit = _audit(settings, worker, on_fatal, meters.audit)
     health = HealthMonitor(keys.providers, lambda: _probe_audit(audit, on_fatal), keys.keyring.require_fresh)
     secrets = OfficerSecrets(keys.keyring, keys.writer, keys.data_keys, settings.default_provider)

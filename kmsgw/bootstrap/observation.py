@@ -7,11 +7,13 @@ from pathlib import Path
 from kmsgw import __version__
 from kmsgw.audit.log import DurableLog
 from kmsgw.authn.files import RevocationFiles
+from kmsgw.authz import CurrentPolicies
 from kmsgw.bootstrap.node_figures import NodeFigures
 from kmsgw.bootstrap.worker_figures import Publisher, WorkerFigures
 from kmsgw.config import Settings, TracingSettings
 from kmsgw.errors import ConfigurationError
 from kmsgw.operations.control.read_metrics import ReadMetrics
+from kmsgw.operations.data_keys import DataKeys
 from kmsgw.operations.keyring import Keyring
 from kmsgw.secret_file import read_secret_file
 from kmsgw.server.health import HealthMonitor
@@ -20,6 +22,7 @@ from kmsgw.server.metrics_http import METRICS_METHOD, MetricsServer, metrics_tab
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.rpcs import Rpc
 from kmsgw.server.tls import ServerCredentials
+from kmsgw.server.wire_crypto import CONTEXT_LOOKUPS
 from kmsgw.storage import State
 from kmsgw.telemetry.board import Board
 from kmsgw.telemetry.meters import CallMeter, Meters, ProviderMeter
@@ -70,6 +73,14 @@ class Observed:
     state: State
     loop: str
     port: int
+
+
+def count_caches(meters: Meters, data_keys: DataKeys, policies: CurrentPolicies) -> None:
+    """Have the lookups in a worker's caches be among what it counts."""
+    meters.caches["sealing"] = data_keys.sealing_lookups
+    meters.caches["opening"] = data_keys.opening_lookups
+    meters.caches["policy"] = policies.lookups
+    meters.caches["context"] = CONTEXT_LOOKUPS
 
 
 def call_meter(table: Mapping[str, Rpc]) -> CallMeter:

@@ -17,6 +17,7 @@ from kmsgw.operations.data.generate_random_bytes import GenerateRandomBytesComma
 from kmsgw.operations.data.re_encrypt import ReEncryptCommand, ReEncrypted
 from kmsgw.operations.data.rewrap import RewrapCommand, Rewrapped
 from kmsgw.operations.data.verify_mac import VerifiedMac, VerifyMacCommand
+from kmsgw.telemetry.meters import Lookups
 from kmsgw.v1 import common_pb2, crypto_service_pb2
 
 CACHED_CONTEXTS: Final = 4096
@@ -24,6 +25,9 @@ CACHED_CONTEXTS: Final = 4096
 
 CACHED_BYTES: Final = 256
 """Longest canonical context that is kept. Both caches hold at most about 8 MiB."""
+
+CONTEXT_LOOKUPS: Final = Lookups()
+"""How often the context of a request was in the cache."""
 
 _contexts: GenerationCache[tuple[tuple[str, str], ...], EncryptionContext] = GenerationCache(CACHED_CONTEXTS)
 _declarations: GenerationCache[tuple[str, str], AccessDeclaration] = GenerationCache(CACHED_CONTEXTS)
@@ -38,7 +42,10 @@ def context_of(pairs: Collection[common_pb2.ContextPair]) -> EncryptionContext:
     # The rules look at each character: a tenth of what a call of 1 KiB costs. What they allowed once, they allow again.
     asked = tuple([(pair.key, pair.value) for pair in pairs])
     context = _contexts.get(asked)
-    if context is None:
+    if context is not None:
+        CONTEXT_LOOKUPS.hits += 1
+    else:
+        CONTEXT_LOOKUPS.misses += 1
         context = EncryptionContext.of_pairs(asked)
         if len(context.canonical) <= CACHED_BYTES:
             _contexts.put(asked, context)

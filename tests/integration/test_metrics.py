@@ -41,6 +41,7 @@ def test_one_answer_has_the_calls_of_all_workers(gateway: Gateway) -> None:
     assert grown("kmsgw_audit_group_entries_sum", 7)
     assert grown("kmsgw_provider_call_seconds_count", 1, provider="software")
     assert grown("kmsgw_cache_lookups_total", 7, cache="policy")
+    assert grown("kmsgw_cache_lookups_total", 7, cache="context")
     assert grown("kmsgw_handshakes_total", 2)
 
 

@@ -134,3 +134,31 @@ def test_officers_without_a_second_factor_are_for_development() -> None:
     assert parse_settings(off, BASE).officers.second_factor == "off"
     production = off.replace('environment = "development"', 'environment = "production"')
     assert any(each.startswith("officers.second_factor: ") for each in faults_of(production))
+
+
+def test_metrics_and_traces_are_off_unless_they_are_configured() -> None:
+    settings = parse_settings(GOOD, BASE)
+    assert settings.metrics.listen is None
+    assert settings.tracing.endpoint is None
+
+
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        ('[metrics]\nlisten = "nowhere"', "metrics.listen: use HOST:PORT"),
+        ('[tracing]\nendpoint = "http://collector.example:4317"', "tracing.endpoint: plain http is for a collector on"),
+        ('[tracing]\nendpoint = "http://10.0.0.1:4317"', "tracing.endpoint: plain http is for a collector on"),
+        ('[tracing]\nendpoint = "https://collector.example"', "tracing.endpoint: use https://HOST:PORT"),
+        ('[tracing]\nendpoint = "collector.example:4317"', "tracing.endpoint: use https://HOST:PORT"),
+        ('[tracing]\nendpoint = "https://collector.example:4317"', "tracing: ca: required with an https endpoint"),
+        ('[tracing]\ncertificate = "client.pem"', "tracing: give both or neither of certificate and private_key"),
+    ],
+)
+def test_metrics_and_traces_go_nowhere_unprotected(section: str, fault: str) -> None:
+    assert any(found.startswith(fault) for found in faults_of(f"{GOOD}\n{section}\n"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_a_collector_on_this_machine_may_be_without_tls(host: str) -> None:
+    settings = parse_settings(f'{GOOD}\n[tracing]\nendpoint = "http://{host}:4317"\n', BASE)
+    assert settings.tracing.endpoint == f"http://{host}:4317"
