@@ -104,7 +104,7 @@ OFFICERS_AND_APPROVALS = {
 }
 WITHOUT_KEY = {"GenerateRandomBytes", "CreateKey", "ListKeys", "Explain", "ListPolicies", "GetStatus"}
 WITHOUT_KEY |= OFFICERS_AND_APPROVALS
-WITHOUT_KEY |= {"RenewDataKeyLeases"}  # it names many keys: see test_data_key_leases.py
+WITHOUT_KEY |= {"RenewDataKeyLeases"}  # it names many keys: tests/unit/operations/test_renew_data_key_leases.py
 
 KNOWN_ANSWERS = {"CancelKeyDestruction": ("FAILED_PRECONDITION", "KEY_STATE_UNSUITABLE")}
 """What is answered about the known key, where it is no success."""
