@@ -9,9 +9,9 @@ from typing import Final
 from loadtests.bench.figures import Ratio
 
 _WIDTH: Final = 760.0
-_LEFT: Final = 170.0
+_LEFT: Final = 190.0
 _RIGHT: Final = 90.0
-_BAR: Final = 15.0
+_BAR: Final = 17.0
 _GAP: Final = 14.0
 
 
@@ -89,7 +89,8 @@ def ratio_chart(title: str, rows: Sequence[Dots]) -> str:
                 f'<line class="asked" x1="{asked:.1f}" x2="{asked:.1f}" y1="{y - 9:.1f}" y2="{y + 9:.1f}">'
                 f"<title>asked: {row.asked:g}</title></line>"
             )
-        parts.append(_text(high + 10, y + 4, f"{ratio.median:.2f}", "start"))
+        # At the edge, where no mark is in the way.
+        parts.append(_text(_WIDTH - 8, y + 4, f"{ratio.median:.2f}", "end"))
     return _figure(title, parts, bottom + 2 * _BAR)
 
 

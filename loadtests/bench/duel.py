@@ -6,7 +6,7 @@ pair to pair, and ratios are made pair by pair.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from loadtests.bench.contender import Contender, WrongAnswerError
@@ -24,6 +24,9 @@ _CALLS_OF_A_CONNECTION: Final = 50.0
 """At a given rate, calls a second of one connection: h2load's clock for them ticks each 10 ms."""
 
 _FEWEST_CONNECTIONS: Final = 8
+
+_LONGER: Final = (4, 8)
+"""How many times as long a slice is that is repeated, since nothing was answered in it."""
 
 _UNMEASURED_STREAMS: Final = 100
 
@@ -89,7 +92,7 @@ def best_load(side: Side, work: Work, timing: Timing) -> Load:
         for load in _candidates(protocol)
     ]
     for load, found in tried:
-        _require_answers(side, work, load, found)
+        _require_success(side, work, load, found)
     return choose([(load, found.calls_per_s) for load, found in tried])
 
 
@@ -157,18 +160,22 @@ def _rounds(sides: Sequence[Side], work: Work, loads: Sequence[Load], plan: Plan
 
 
 def measured(side: Side, work: Work, load: Load, timing: Timing) -> Slice:
-    """Return a slice whose answers were checked. Raises `WrongAnswerError`. Counting must have begun."""
+    """Return a slice whose answers were checked. Raises `WrongAnswerError`. Counting must have begun.
+
+    One in which nothing was answered is repeated, and longer: the machine had no time for the server.
+    """
     contender = side.contender
-    found = side.generator.slice(contender, contender.target(work), load, timing)
-    _require_answers(side, work, load, found)
-    contender.check_count(work, found.acknowledged, found.failed + load.in_flight)
-    contender.check(work)
-    return found
+    for times in (1, *_LONGER):
+        longer = replace(timing, measured=timing.measured * times)
+        found = side.generator.slice(contender, contender.target(work), load, longer)
+        _require_success(side, work, load, found)
+        contender.check_count(work, found.acknowledged, found.failed + load.in_flight)
+        contender.check(work)
+        if found.calls_per_s:
+            return found
+    raise WrongAnswerError(f"{contender.name} {work.name}, {load}: no call was answered")
 
 
-def _require_answers(side: Side, work: Work, load: Load, found: Slice) -> None:
-    if found.failed or not found.calls_per_s:
-        raise WrongAnswerError(
-            f"{side.contender.name} {work.name}, {load}: {found.failed} calls failed, "
-            f"{found.acknowledged} were answered"
-        )
+def _require_success(side: Side, work: Work, load: Load, found: Slice) -> None:
+    if found.failed:
+        raise WrongAnswerError(f"{side.contender.name} {work.name}, {load}: {found.failed} calls failed")

@@ -23,9 +23,10 @@ h1 { font-size: 1.7rem; margin: 0 0 .25rem; } h2 { font-size: 1.2rem; margin: 2.
 .figures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(30rem, 100%), 1fr)); }
 .card, figure { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: 1rem 1.1rem;
   margin: 0; overflow-x: auto; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: 1rem; margin-bottom: 1rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .8rem; margin-bottom: 1rem; }
 .tile b { display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: .85rem; }
+p.card, details.card { margin: 0 0 1rem; }
 .warning { border-color: var(--bad); } .warning strong { color: var(--bad); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .88rem; }
 th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
@@ -34,7 +35,7 @@ th:first-child, td:first-child { text-align: left; white-space: normal; } th { c
 .good, .bad, .none { font-weight: 600; } .good { color: var(--good); } .bad { color: var(--bad); }
 .none { color: var(--none); }
 figcaption { font-weight: 600; margin-bottom: .5rem; } svg { width: 100%; height: auto; display: block; }
-svg text { fill: var(--text); font-size: 12px; }
+svg text { fill: var(--text); font-size: 14px; }
 .c0 { fill: var(--c0); } .c1 { fill: var(--c1); } .grid { stroke: var(--line); }
 .range { stroke: var(--c0); stroke-width: 2; } .one { stroke: var(--soft); }
 .asked { stroke: var(--bad); stroke-width: 3; }
@@ -161,6 +162,10 @@ _CHARTS: Final[Sequence[tuple[str, Callable[[Result], tuple[float, float]]]]] = 
     (
         "p99 at saturation, milliseconds",
         lambda each: (each.first.median.p99_ms, each.second.median.p99_ms),
+    ),
+    (
+        "Resident memory, MB",
+        lambda each: (each.first.median.rss_mb, each.second.median.rss_mb),
     ),
 )
 

@@ -118,7 +118,7 @@ def test_the_page_is_one_file_that_fetches_nothing_and_quotes_what_it_shows() ->
 
     assert "A &lt;processor&gt;" in found
     assert not re.search(r"https?:|src=|href=|url\(|@import|<script|<link", found)
-    assert found.count("<svg") == 6
+    assert found.count("<svg") == 7
     assert found.count("<svg") == found.count("</svg>")
 
 
