@@ -28,6 +28,21 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def own_core(place: int, places: int) -> int | None:
+    """Return the core for a process that has one of so many places, or None where none is its own.
+
+    None where there is not just one core for each place, and where this process may not use all cores of the machine:
+    then somebody else has decided already who runs where.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[place] if places == len(cores) == os.cpu_count() and 0 <= place < places else None
+
+
+def keep_to(core: int) -> None:
+    """Run on one core from now on: this thread, and all that it starts."""
+    os.sched_setaffinity(0, {core})
+
+
 def end_with_parent(parent: int) -> None:
     """Have the kernel send SIGTERM to this process when its parent dies; at once where it has died already."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

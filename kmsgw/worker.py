@@ -12,9 +12,10 @@ import signal
 import sys
 from contextlib import suppress
 
+from kmsgw.config import ServerSettings
 from kmsgw.errors import ConfigurationError, KmsgwError
 from kmsgw.launch import hold, read_held, read_held_settings
-from kmsgw.processes import end_with_parent, forbid_dumps, raise_descriptor_limit
+from kmsgw.processes import end_with_parent, forbid_dumps, keep_to, own_core, raise_descriptor_limit
 from kmsgw.telemetry import start_logging
 
 _LOG = logging.getLogger("kmsgw.worker")
@@ -51,6 +52,7 @@ def main() -> int:
             hold(options.policies_fd, bootstrap.check(settings, prepare=options.prepare))
             _tell(options.status_fd, [], "")
             return 0
+        _take_core(options.name, settings.server)
         # What a start makes lives as long as the worker: 100,000 keys are 400,000 objects. The collector would walk
         # them again and again, a third of the time that it takes to load them, and later in the middle of calls.
         gc.disable()
@@ -87,6 +89,14 @@ def main() -> int:
         else:
             gateway.stop(settings.server.drain_seconds)
             return 0
+
+
+def _take_core(name: str, server: ServerSettings) -> None:
+    """Keep this process to the core of its place. Called before it starts threads, which inherit that."""
+    # Threads of Python take a lock in turns, and one that moves between cores costs more than a second core is worth.
+    core = own_core(int(name.rpartition("-")[2]), server.workers) if server.pin else None
+    if core is not None:
+        keep_to(core)
 
 
 def _tell(descriptor: int, faults: list[str], advice: str) -> None:

@@ -19,6 +19,7 @@ class ServerSettings(Section):
         "threads",
         description="direct answers from one loop, threads from a pool; auto is direct where grpcio is known to suit.",
     )
+    pin: bool = Field(True, description="Keep each worker to a core of its own, where there is one for each.")
     threads: int = Field(16, ge=1, le=256, description="Handler threads of a worker.")
     streams: int = Field(32, ge=0, le=1024, description="Streams at a time of a worker; each has a thread of its own.")
     streams_each: int = Field(8, ge=1, le=1024, description="Streams at a time of one principal, on a worker.")
