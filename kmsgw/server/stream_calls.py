@@ -201,18 +201,22 @@ class StreamCalls:
             line.checked = now
             opened.check()
 
+    def tick(self) -> None:
+        """End the streams that have been silent for too long."""
+        now = self._clock.monotonic()
+        with self._changed:
+            lines = list(self._lines)
+        for line in lines:
+            if line.fault is None and now - line.heard > self._limits.idle_seconds:
+                line.fault = DeadlineExceeded(
+                    f"Nothing came or went for {self._limits.idle_seconds:g} s.",
+                    advice="Begin again, and send without pauses.",
+                )
+                line.cancel()
+
     def _watch(self) -> None:
         while not self._stopped.wait(_WATCH_SECONDS):
-            now = self._clock.monotonic()
-            with self._changed:
-                lines = list(self._lines)
-            for line in lines:
-                if line.fault is None and now - line.heard > self._limits.idle_seconds:
-                    line.fault = DeadlineExceeded(
-                        f"Nothing came or went for {self._limits.idle_seconds:g} s.",
-                        advice="Begin again, and send without pauses.",
-                    )
-                    line.cancel()
+            self.tick()
 
 
 def _check_end(opened: OpenStream[Reply], end: End | None) -> None:
