@@ -113,7 +113,7 @@ def test_policy_is_asked_once_for_what_all_items_share() -> None:
     assert [each.action for each in world.policies.asked] == [Action.ENCRYPT, Action.DECRYPT]
     assert (world.bench.provider.wraps, world.bench.provider.unwraps) == (1, 1)
     (group,) = world.account.groups
-    assert (group.items, group.key_version, group.policies) == ([*range(50)], 1, {"clerks"})
+    assert (group.items, group.key_version, group.policies) == ([*range(50)], 1, frozenset({"clerks"}))
 
 
 def test_however_many_keys_are_unknown_or_forbidden_the_database_is_asked_once() -> None:
