@@ -80,3 +80,17 @@ def test_to_a_pipe_goes_the_beginning_that_is_authentic(run: AsWhom) -> None:
     stream[-1] ^= 1
     refused = decrypt(run, stdin=bytes(stream))
     assert (refused.code, refused.stdout) == (5, PLAINTEXT[: 3 * SEGMENT])
+
+
+def test_rewrap_takes_the_header_of_a_file_and_of_a_pipe(run: AsWhom, gateway: Gateway, tmp_path: Path) -> None:
+    officer = gateway.client("key-officer").keys
+    officer.create("cli-streams")
+    stream = run("ehr-datakeys", "encrypt", "--key", "cli-streams", *CONTEXT, stdin=PLAINTEXT).stdout
+    (tmp_path / "sealed").write_bytes(stream)
+    officer.rotate("cli-streams")
+    piped = run("rewrap-job", "rewrap", "file", "-", *CONTEXT, stdin=stream)
+    placed = run("rewrap-job", "rewrap", "file", str(tmp_path / "sealed"), "--in-place", *CONTEXT)
+    assert (piped.code, placed.code) == (0, 0)
+    for renewed in (piped.stdout, (tmp_path / "sealed").read_bytes()):
+        assert parse_envelope(renewed[:STREAM_HEAD_BYTES], stream=True).key_version == 2
+        assert decrypt(run, stdin=renewed).stdout == PLAINTEXT

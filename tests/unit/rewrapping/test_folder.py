@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from kmsgw.envelope.format import Suite, parse_envelope
+from kmsgw.envelope.stream import StreamSealer
 from kmsgw.errors import ConfigurationError, EnvelopeMalformed
+from kmsgw.model.context import EMPTY_CONTEXT
 from kmsgw.rewrapping.context_rule import ContextRule
 from kmsgw.rewrapping.folder import File, Folder
 from kmsgw.rewrapping.rows import Wrapping
@@ -53,6 +56,32 @@ def test_only_the_header_of_a_large_file_is_kept(tmp_path: Path) -> None:
     assert file.size < 500
     assert not unapplied
     assert (tmp_path / "in" / "large").read_bytes() == rewrapped(large)
+
+
+def test_a_stream_is_rewrapped_by_its_header_and_its_segments_stay(tmp_path: Path) -> None:
+    sealer = StreamSealer(
+        bytes(32),
+        EMPTY_CONTEXT,
+        key_id="ehr",
+        key_version=1,
+        wrapped=bytes(60),
+        suite=Suite.CLIENT_STREAM,
+        segment_exponent=20,
+    )
+    stream = sealer.header + b"".join(sealer.update(bytes(3_000_000))) + sealer.finish()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "stream").write_bytes(stream)
+    (tmp_path / "in" / "cut").write_bytes(sealer.header)
+
+    source, found = files(tmp_path / "in")
+    cut, file = sorted(found, key=lambda each: each.place)
+    unapplied = source.apply([file], {"stream": Wrapping(2, b"n" * 80)})
+
+    assert (file.header, cut.header) == (sealer.header, b"")
+    assert cut.fault is not None
+    assert not unapplied
+    renewed = parse_envelope(sealer.header, payload_optional=True).with_wrapping(2, b"n" * 80).encode()
+    assert (tmp_path / "in" / "stream").read_bytes() == renewed + stream[len(sealer.header) :]
 
 
 def test_subfolders_and_patterns_count_and_links_do_not(tmp_path: Path) -> None:
