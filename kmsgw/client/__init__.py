@@ -7,7 +7,7 @@ from kmsgw.client.client import Approvals, Client, Keys, Officers, Policy
 from kmsgw.client.credentials import Credentials
 from kmsgw.client.local.blocking import LocalEncryption
 from kmsgw.client.local.tasks import AsyncLocalEncryption
-from kmsgw.client.proving import ApprovalSource, CodeSource
+from kmsgw.client.proving import ApprovalSource, CodeSource, Foreseen
 from kmsgw.client.results import (
     ApprovalInfo,
     ApprovalVoteInfo,
@@ -103,6 +103,7 @@ __all__ = [
     "EnvelopeMalformed",
     "Explanation",
     "FailedPrecondition",
+    "Foreseen",
     "GatewayStatus",
     "GatewayStream",
     "Health",

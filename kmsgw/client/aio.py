@@ -15,10 +15,10 @@ from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.calls.streams import StreamCall
 from kmsgw.client.channel import channel_credentials, channel_options
 from kmsgw.client.credentials import Credentials
-from kmsgw.client.failures import Failure, Metadata, find_request_id, read_failure
+from kmsgw.client.failures import Failure, Metadata, find_officers_wanted, find_request_id, read_failure
 from kmsgw.client.files import tasks
 from kmsgw.client.files.tasks import FileTask
-from kmsgw.client.proving import NOTHING_BORNE, ApprovalSource, Bearing, CodeSource
+from kmsgw.client.proving import NOTHING_BORNE, ApprovalSource, Bearing, CodeSource, Foreseen
 from kmsgw.client.retry import RetryPolicy
 from kmsgw.client.stream_talk_aio import AsyncGatewayStream, AsyncStreamRpc, perform
 from kmsgw.client.transport import Attempts, Settings, client_closed, explain_stream, next_token
@@ -59,7 +59,9 @@ class _AsyncConnection:
             if self._closed and task is not None and not task.cancelling():
                 raise client_closed() from None
             raise
-        return Answer(payload, find_request_id(await rpc.trailing_metadata(), await rpc.initial_metadata()))
+        trailing = await rpc.trailing_metadata()
+        request_id = find_request_id(trailing, await rpc.initial_metadata())
+        return Answer(payload, request_id, find_officers_wanted(trailing))
 
     def begin_stream(
         self, call: StreamCall, messages: AsyncIterator[bytes], metadata: tuple[tuple[str, str], ...]
@@ -101,6 +103,7 @@ class _AsyncTransport:
         while True:
             outcome = await self._outcome(call, bearing)
             if isinstance(outcome, Answer):
+                bearing.foresee(outcome.officers_wanted)
                 # Cryptography over megabytes would hold up every other task of the loop.
                 return await asyncio.to_thread(call.result, outcome) if call.heavy else call.result(outcome)
             remedy = bearing.remedy_for(outcome)
@@ -284,13 +287,20 @@ class AsyncClient(_AsyncCaller):
         self.approvals = AsyncApprovals(transport, declaration)
         self.officers = AsyncOfficers(transport, declaration)
 
-    def proving(self, *, session: str = "", code: str | CodeSource = "", approval: str | ApprovalSource = "") -> Self:
+    def proving(
+        self,
+        *,
+        session: str = "",
+        code: str | CodeSource = "",
+        approval: str | ApprovalSource = "",
+        foreseen: Foreseen | None = None,
+    ) -> Self:
         """Return a view of this client whose calls prove what is given: as `Client.proving`, and not to await.
 
         A function that returns codes or approvals is called in a thread.
         """
         view = copy.copy(self)
-        bearing = self._transport.bearing.extended(session, code, approval)
+        bearing = self._transport.bearing.extended(session, code, approval, foreseen)
         view._equip(_AsyncTransport(self._transport.connection, bearing), self._declaration)  # noqa: SLF001 - of the same class
         return view
 

@@ -14,10 +14,10 @@ from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.calls.streams import StreamCall
 from kmsgw.client.channel import channel_credentials, channel_options
 from kmsgw.client.credentials import Credentials
-from kmsgw.client.failures import Failure, find_request_id, read_failure
+from kmsgw.client.failures import Failure, find_officers_wanted, find_request_id, read_failure
 from kmsgw.client.files import tasks
 from kmsgw.client.files.tasks import FileTask
-from kmsgw.client.proving import NOTHING_BORNE, ApprovalSource, Bearing, CodeSource
+from kmsgw.client.proving import NOTHING_BORNE, ApprovalSource, Bearing, CodeSource, Foreseen
 from kmsgw.client.retry import RetryPolicy
 from kmsgw.client.stream_talk import GatewayStream, StreamRpc
 from kmsgw.client.transport import Attempts, Settings, client_closed, explain_stream, next_token
@@ -62,7 +62,9 @@ class _Connection:
             if self._closed:  # by another thread, meanwhile
                 raise client_closed() from None
             raise
-        return Answer(payload, find_request_id(rpc.trailing_metadata() or (), rpc.initial_metadata() or ()))
+        trailing = rpc.trailing_metadata() or ()
+        request_id = find_request_id(trailing, rpc.initial_metadata() or ())
+        return Answer(payload, request_id, find_officers_wanted(trailing))
 
     def begin_stream(
         self, call: StreamCall, messages: Iterator[bytes], metadata: tuple[tuple[str, str], ...]
@@ -92,6 +94,7 @@ class _Transport:
         while True:
             outcome = self._outcome(call, bearing)
             if isinstance(outcome, Answer):
+                bearing.foresee(outcome.officers_wanted)
                 return call.result(outcome)
             remedy = bearing.remedy_for(outcome)
             if remedy is None:
@@ -267,19 +270,27 @@ class Client(_Caller):
         self.approvals = Approvals(transport, declaration)
         self.officers = Officers(transport, declaration)
 
-    def proving(self, *, session: str = "", code: str | CodeSource = "", approval: str | ApprovalSource = "") -> Self:
+    def proving(
+        self,
+        *,
+        session: str = "",
+        code: str | CodeSource = "",
+        approval: str | ApprovalSource = "",
+        foreseen: Foreseen | None = None,
+    ) -> Self:
         """Return a view of this client whose calls prove what is given: for officers.
 
         `session` is that of a login. `code` is a one-time code for the next sensitive call, or a function that returns
         one, which is called when the gateway wants a code or has refused one. `approval` is the id of an approval,
         or a function that waits for one and returns its id: the very same request is then sent again with it.
+        `foreseen` is called with the number of other officers that the request of a dry run would want, if any.
         What is left out stays as it is here. The connection is shared: closing either closes both.
 
         A call that carries a code is repeated only where it was never sent, since a code works once. Raises
         `InvalidRequest` where something can't be sent.
         """
         view = copy.copy(self)
-        bearing = self._transport.bearing.extended(session, code, approval)
+        bearing = self._transport.bearing.extended(session, code, approval, foreseen)
         view._equip(_Transport(self._transport.connection, bearing), self._declaration)  # noqa: SLF001 - of the same class
         return view
 

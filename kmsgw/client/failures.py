@@ -4,6 +4,7 @@ The gateway describes an error in ``google.rpc.Status`` (AIP-193): ErrorInfo wit
 RequestInfo. What carries none of these did not come from the gateway, but from gRPC or from something between.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
@@ -17,7 +18,9 @@ from kmsgw.errors import Status
 
 ERROR_DOMAIN = "kmsgw"
 REQUEST_ID_KEY = "kmsgw-request-id"
+_OFFICERS_WANTED_KEY = "kmsgw-officers-wanted"
 _DETAILS_KEY = "grpc-status-details-bin"
+_SMALL_NUMBER = re.compile(r"[0-9]{1,4}")
 
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
@@ -62,6 +65,14 @@ def find_request_id(*metadata: Metadata) -> str:
             if key == REQUEST_ID_KEY and isinstance(value, str):
                 return value
     return ""
+
+
+def find_officers_wanted(trailing: Metadata) -> int:
+    """Return how many other officers the request of a dry run would want; 0 where the answer does not say."""
+    for key, value in trailing:
+        if key == _OFFICERS_WANTED_KEY and isinstance(value, str) and _SMALL_NUMBER.fullmatch(value):
+            return int(value)
+    return 0
 
 
 def read_failure(code: grpc.StatusCode, details: str, initial: Metadata, trailing: Metadata) -> Failure:

@@ -1,7 +1,7 @@
 """What an officer's calls prove, on the client's side: session, one-time code, approval. Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from kmsgw.errors import InvalidRequest, KmsgwError, Reason
@@ -13,6 +13,9 @@ CodeSource: TypeAlias = Callable[[KmsgwError], str]
 ApprovalSource: TypeAlias = Callable[[KmsgwError], str]
 """Returns the id of an approval once it is given, or raises to give up. The error names the one that is wanted."""
 
+Foreseen: TypeAlias = Callable[[int], None]
+"""Is told, after a dry run, how many other officers must consent to the request itself. It must return at once."""
+
 MAX_PROOF_CHARACTERS = 512
 """Longest session, code or approval id that is sent; the gateway's own are far shorter."""
 
@@ -21,14 +24,18 @@ MAX_PROOF_CHARACTERS = 512
 class Bearing:
     """What the calls of one view of a client carry.
 
-    With a `source`, a code is asked for when the gateway wants it; with an `approver`, an approval.
+    With a `source`, a code is asked for when the gateway wants it; with an `approver`, an approval. `foreseen` is told
+    what a dry run foresees.
     """
 
     proof: Proof = field(default=Proof())
     source: CodeSource | None = field(default=None, repr=False)
     approver: ApprovalSource | None = field(default=None, repr=False)
+    foreseen: Foreseen | None = field(default=None, repr=False)
 
-    def extended(self, session: str, code: str | CodeSource, approval: str | ApprovalSource) -> "Bearing":
+    def extended(
+        self, session: str, code: str | CodeSource, approval: str | ApprovalSource, foreseen: Foreseen | None = None
+    ) -> "Bearing":
         """Return this with what is given put over it. Raises `InvalidRequest` where it can't be sent."""
         fixed, source = (code, self.source) if isinstance(code, str) else ("", code)
         given, approver = (approval, self.approver) if isinstance(approval, str) else ("", approval)
@@ -40,17 +47,23 @@ class Bearing:
             ),
             source,
             approver,
+            foreseen or self.foreseen,
         )
 
     def with_code(self, code: str) -> "Bearing":
         """Return this with another code. Raises `InvalidRequest` where it can't be sent."""
         proof = Proof(self.proof.session, _sendable(code, "one-time code"), self.proof.approval)
-        return Bearing(proof, self.source, self.approver)
+        return replace(self, proof=proof)
 
     def with_approval(self, approval: str) -> "Bearing":
         """Return this with an approval and without a code: the one that was carried has been used."""
         proof = Proof(self.proof.session, "", _sendable(approval, "approval"))
-        return Bearing(proof, self.source, self.approver)
+        return replace(self, proof=proof)
+
+    def foresee(self, officers_wanted: int) -> None:
+        """Tell whoever is to be told that the request of a dry run would want the consent of others."""
+        if officers_wanted and self.foreseen is not None:
+            self.foreseen(officers_wanted)
 
     @property
     def repeatable(self) -> bool:

@@ -58,7 +58,8 @@ class Trail:
     also by an operation that failed after that: usage is counted from them (docs/adr/0012). ``facts`` go beside what
     the access says of the change, also where the call is refused; never a code, a session or another secret.
     ``refused`` is told in place of the access that policy had allowed before. ``batch`` is what became of the items of
-    a batch: then the rest is told by its groups.
+    a batch: then the rest is told by its groups. ``officers_wanted`` is how many others must consent to what a dry run
+    tries: the caller is told, the record is not.
     """
 
     key_id: str = ""
@@ -70,6 +71,7 @@ class Trail:
     facts: dict[str, object] = field(default_factory=dict)
     refused: Refused | None = None
     batch: BatchAccount | None = None
+    officers_wanted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,14 +29,18 @@ class ConsentGate:
     def admit(self, petition: Petition) -> Mapping[str, object]:
         """Let pass what wants no consent, and what carries it; open an approval for the rest, and refuse.
 
+        A dry run passes, and its trail says how many officers the request itself would want.
+
         Raises `FailedPrecondition` with APPROVAL_REQUIRED and the id of the approval that was opened, or with the
         reason why the one that the call carries does not do.
         """
-        if petition.dry_run or not petition.rpc.operation.changes_state:
+        if not petition.rpc.operation.changes_state:
             return {}
         key = petition.keys[0] if petition.keys else None
         needed = officers_wanted(petition.rpc.method, petition.command, key, self._numbers)
-        if not needed:
+        if petition.dry_run:
+            petition.trail.officers_wanted = needed
+        if petition.dry_run or not needed:
             return {}
         digest = request_hash(petition.principal.principal_id, petition.rpc.method, petition.message, petition.keys)
         given = petition.proof().approval

@@ -28,7 +28,7 @@ from kmsgw.operations.waiting import WouldWait, become_impatient
 from kmsgw.server.gates import Proof
 from kmsgw.server.holding import Holding
 from kmsgw.server.pipeline import Call, Pipeline, Reply
-from kmsgw.server.status import REQUEST_ID_METADATA, failure_metadata, grpc_code, read_proof, stopping
+from kmsgw.server.status import failure_metadata, grpc_code, read_proof, stopping, success_metadata
 
 TESTED: Final = frozenset({"1.85.1"})
 """Versions of grpcio that the direct loop was tested with."""
@@ -250,7 +250,7 @@ class DirectLoop:
             )
             message: tuple[Any, ...] = ()
         else:
-            trailing = ((REQUEST_ID_METADATA, reply.request_id),)
+            trailing = success_metadata(reply.request_id, reply.officers_wanted)
             status = cygrpc.SendStatusFromServerOperation(trailing, cygrpc.StatusCode.ok, b"", _NO_FLAGS)
             message = (cygrpc.SendMessageOperation(reply.message, _NO_FLAGS),)
         self._finish(rpc, (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS), *message, status))

@@ -18,7 +18,7 @@ from kmsgw.server.pipeline import Call, Pipeline
 from kmsgw.server.reception import Reception
 from kmsgw.server.rpcs import MAX_BATCH_BYTES
 from kmsgw.server.standard_services import StandardServiceGuard
-from kmsgw.server.status import REQUEST_ID_METADATA, read_proof, stopping
+from kmsgw.server.status import read_proof, stopping, success_metadata
 from kmsgw.server.stream_calls import Authenticate, StreamCalls, StreamLimits
 
 MAX_MESSAGE_BYTES = MAX_BATCH_BYTES + 1024 * 1024
@@ -70,7 +70,7 @@ class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in
                 reply = self._pipeline.refuse(call, stopping()) if self.draining else self._pipeline.handle(call)
             if reply.error is not None:
                 abort_with(context, reply)
-            context.set_trailing_metadata(((REQUEST_ID_METADATA, reply.request_id),))
+            context.set_trailing_metadata(success_metadata(reply.request_id, reply.officers_wanted))
             return reply.message
 
         return grpc.stream_unary_rpc_method_handler(answer)

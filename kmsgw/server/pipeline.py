@@ -69,7 +69,7 @@ class Reply:
     """An answer: a message, or an error. ``index`` is that of its record, which must be durable before it leaves.
 
     ``method`` and ``started``, by the monotonic clock, are those of its call. ``earlier`` are the indexes of the other
-    records of a batch.
+    records of a batch. ``officers_wanted`` is how many others must consent to what a dry run tries.
     """
 
     request_id: str
@@ -79,6 +79,7 @@ class Reply:
     method: str = ""
     started: float = 0.0
     earlier: tuple[int, ...] = ()
+    officers_wanted: int = 0
 
 
 @dataclass(slots=True)
@@ -374,7 +375,16 @@ class Pipeline:
         except AuditUnavailable as unavailable:
             return Reply(passage.request_id, b"", unavailable, -1, passage.call.method, passage.started)
         answer = b"" if error else passage.answer
-        return Reply(passage.request_id, answer, error, indexes[-1], passage.call.method, passage.started, indexes[:-1])
+        return Reply(
+            passage.request_id,
+            answer,
+            error,
+            indexes[-1],
+            passage.call.method,
+            passage.started,
+            indexes[:-1],
+            passage.trail.officers_wanted,
+        )
 
     def _counted(self, passage: _Passage, error: KmsgwError) -> Reply:
         """Refuse with the request id of the first such refusal within a second; its record stands for all of them."""

@@ -13,12 +13,20 @@ from kmsgw.model.proof import APPROVAL_METADATA, CODE_METADATA, SESSION_METADATA
 DOMAIN = "kmsgw"
 REQUEST_ID_METADATA = "kmsgw-request-id"
 DETAILS_METADATA = "grpc-status-details-bin"
+OFFICERS_WANTED_METADATA = "kmsgw-officers-wanted"
 _PROOFS = (SESSION_METADATA, CODE_METADATA, APPROVAL_METADATA, TRACEPARENT_METADATA)
 
 
 def failure_metadata(error: KmsgwError, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
     """Return the trailing metadata of a failed call."""
     return ((REQUEST_ID_METADATA, request_id), (DETAILS_METADATA, status_details(error, request_id)))
+
+
+def success_metadata(request_id: str, officers_wanted: int) -> tuple[tuple[str, str], ...]:
+    """Return the trailing metadata of an answer: of a dry run also how many officers the request itself would want."""
+    if not officers_wanted:
+        return ((REQUEST_ID_METADATA, request_id),)
+    return ((REQUEST_ID_METADATA, request_id), (OFFICERS_WANTED_METADATA, str(officers_wanted)))
 
 
 def stopping() -> Unavailable:

@@ -57,7 +57,15 @@ class Refusal:
         return (*self.trailing, ("grpc-status-details-bin", raw)) if raw is not None else self.trailing
 
 
-Step: TypeAlias = Refusal | Message | bytes | Callable[[bytes], Message | bytes]
+@dataclass(frozen=True)
+class Foretold:
+    """The answer to a dry run whose request itself would want the consent of so many officers."""
+
+    message: Message
+    officers: str
+
+
+Step: TypeAlias = Refusal | Foretold | Message | bytes | Callable[[bytes], Message | bytes]
 
 
 @dataclass
@@ -134,6 +142,8 @@ class ScriptedGateway(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             if isinstance(step, Refusal):
                 context.set_trailing_metadata((*trailing, *step.metadata()))
                 context.abort(step.code, step.message)
+            if isinstance(step, Foretold):
+                trailing, step = (*trailing, ("kmsgw-officers-wanted", step.officers)), step.message
             if callable(step):
                 step = step(request)
             context.set_trailing_metadata(trailing)

@@ -23,10 +23,14 @@ GivenContext: TypeAlias = Mapping[str, str] | EncryptionContext | None
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A successful answer: the response as bytes, and the id under which the gateway recorded the request."""
+    """A successful answer: the response as bytes, and the id under which the gateway recorded the request.
+
+    Of a dry run ``officers_wanted`` is how many others must consent to the request itself; 0 where nobody must.
+    """
 
     payload: bytes = field(repr=False)
     request_id: str = ""
+    officers_wanted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 from kmsgw.client import AsyncClient, Client, InvalidRequest, KmsgwError, Reason, Unavailable
 from kmsgw.model.proof import APPROVAL_METADATA, CODE_METADATA, SESSION_METADATA
 from kmsgw.v1 import key_service_pb2 as wire
-from tests.fakes.scripted_gateway import Refusal, ScriptedGateway, unavailable
+from tests.fakes.scripted_gateway import Foretold, Refusal, ScriptedGateway, unavailable
 from tests.unit.client.driver import Driver, Use
 
 ROTATE, GET, LIST = "KeyService/RotateKey", "KeyService/GetKey", "KeyService/ListKeys"
@@ -140,11 +140,30 @@ def test_an_error_names_the_approval_that_is_wanted(gateway: ScriptedGateway, dr
         assert caught.value.approval_id == expected
 
 
+@pytest.mark.parametrize(
+    ("said", "heard"), [("2", [2]), ("0", []), ("", []), ("two", []), ("-1", []), ("9" * 40, []), (None, [])]
+)
+def test_a_dry_run_foresees_how_many_officers_the_request_would_want(
+    gateway: ScriptedGateway, drive: Driver, said: str | None, heard: list[int]
+) -> None:
+    gateway.script(ROTATE, ROTATED if said is None else Foretold(ROTATED, said))
+    foreseen: list[int] = []
+
+    rotated = drive(
+        gateway,
+        lambda client: client.proving(foreseen=foreseen.append).proving(session="s-1").keys.rotate("ehr", dry_run=True),
+    )
+
+    assert rotated.primary_version == 2
+    assert foreseen == heard
+
+
 @pytest.mark.parametrize("name", ["session", "code", "approval"])
 @pytest.mark.parametrize("text", ["line\nend", "\x00secret", "sécret", " secret", "secret" * 100])
 def test_what_can_not_be_sent_is_refused_without_being_quoted(gateway: ScriptedGateway, name: str, text: str) -> None:
+    proof: dict[str, Any] = {name: text}
     with Client(gateway.address, gateway.credentials()) as client, pytest.raises(InvalidRequest) as caught:
-        client.proving(**{name: text})
+        client.proving(**proof)
 
     assert "secret" not in str(caught.value)
 

@@ -27,6 +27,7 @@ from kmsgw.operations.verb import Access, Grant, Operation
 from kmsgw.server.consent import ConsentGate
 from kmsgw.server.pipeline import Call, Pipeline, Reply
 from kmsgw.server.rpcs import Rpc, rpc_table
+from kmsgw.server.status import success_metadata
 from kmsgw.storage import Database, migrate, open_approvals
 from kmsgw.v1 import approval_service_pb2 as approvals_pb
 from kmsgw.v1 import key_service_pb2 as keys_pb
@@ -379,6 +380,18 @@ def test_where_nobody_is_wanted_nothing_is_asked(store: ApprovalStore) -> None:
     assert bench.send("amira", ROTATE, A_ROTATION).error is None
     assert "change" in bench.journal.last
     assert "approval" not in bench.journal.last["change"]
+
+
+@pytest.mark.parametrize("needed", [0, 1, 2])
+def test_a_dry_run_is_told_how_many_officers_the_request_would_want(store: ApprovalStore, needed: int) -> None:
+    bench = Bench(store, needed)
+    dry = bench.send("amira", ROTATE, keys_pb.RotateKeyRequest(key="ehr", reason="yearly", dry_run=True))
+    assert (dry.error, dry.officers_wanted) == (None, needed)
+    assert success_metadata("r-1", dry.officers_wanted) == (
+        ("kmsgw-request-id", "r-1"),
+        *([("kmsgw-officers-wanted", str(needed))] if needed else []),
+    )
+    assert bench.send("amira", ROTATE, A_ROTATION).officers_wanted == 0, "it opens an approval instead"
 
 
 def test_a_dry_run_opens_nothing_and_uses_nothing(bench: Bench) -> None:
