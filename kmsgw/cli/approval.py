@@ -57,8 +57,14 @@ def show(invocation: Invocation, approval_id: str) -> None:
     """Show an approval: the whole request, its hash, and who decided what."""
     with invocation.connect() as client:
         found = client.approvals.get(approval_id)
+        me = client.who_am_i().principal_id if found.state is ApprovalState.PENDING else ""
     _write(invocation, found)
-    if found.state is ApprovalState.PENDING:
+    if found.state is not ApprovalState.PENDING:
+        return
+    if me == found.requester:
+        taking = invocation.to_type(f"approval reject {found.approval_id} --reason TEXT")
+        invocation.note(f"Another officer decides on it. `{taking}` takes it back.")
+    elif all(vote.officer_id != me for vote in found.votes):
         invocation.note(f"Next: {invocation.to_type(f'approval approve {found.approval_id}')}")
 
 
@@ -86,8 +92,7 @@ def approve(invocation: Invocation, approval_id: str, reason: str, dry_run: bool
         again = f"{made.requester} sends the request again: the same command, with --approval {made.approval_id}."
         invocation.note(printable(f"Next: {again}"))
     elif made.state is ApprovalState.PENDING:
-        command = invocation.to_type(f"approval show {made.approval_id}")
-        invocation.note(f"Next: another officer looks at it too, with `{command}`.")
+        invocation.note(f"Next: another officer looks at it too, with `kmsgw approval show {made.approval_id}`.")
 
 
 @verb(approval, examples=['kmsgw approval reject 019a… --reason "Not before the backup"'])

@@ -130,7 +130,8 @@ def time_left(end: datetime, now: datetime) -> str:
 def say_how_to_come_back(invocation: "Invocation", error: KmsgwError) -> None:
     """Put the next commands into the advice of an error that waits for the consent of others."""
     if error.reason in AWAITING and error.approval_id:
-        show = invocation.to_type(f"approval show {error.approval_id}")
+        # Theirs has a profile of its own: with this one they would act as whoever asks.
+        show = f"kmsgw approval show {error.approval_id}"
         error.advice = (
             f"Another officer looks at it with `{show}`; once it is approved, run `{_again(invocation, error)}`."
         )

@@ -63,7 +63,9 @@ def _examine(invocation: Invocation) -> Iterator[Finding]:
     usable = not any(each.result is Result.FAIL and each.check == "files" for each in files)
     connection = list(examine_connection(profile, handshake=usable))
     yield from connection
-    if usable and not any(each.result is Result.FAIL for each in connection):
+    # With a key that others can read nothing is called, here as elsewhere.
+    private = not any(each.result is Result.FAIL and each.check == "key file" for each in files)
+    if usable and private and not any(each.result is Result.FAIL for each in connection):
         yield from _examine_gateway(invocation)
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
-from kmsgw.cli.failure import printable
+from kmsgw.cli.failure import CommandError, printable
 from kmsgw.cli.finding import Finding, Result
-from kmsgw.cli.profile import Profile
+from kmsgw.cli.profile import Profile, require_private
 from kmsgw.client import ConfigurationError, Credentials
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.model.names import DEVELOPMENT_ORGANISATION
@@ -96,11 +96,14 @@ def _handshake(plain: socket.socket, host: str, profile: Profile) -> Iterator[Fi
 
 
 def _mode(key: Path) -> Finding:
+    try:
+        require_private(key)
+    except CommandError as error:
+        return Finding("key file", Result.FAIL, printable(error.message.removesuffix(".")), printable(error.advice))
     mode = stat.S_IMODE(key.stat().st_mode)
     if mode & 0o077:
-        return Finding(
-            "key file", Result.FAIL, printable(f"{key} has mode {mode:04o}: others can read it"), f"chmod 600 {key}"
-        )
+        text = printable(f"{key} is not yours, and has mode {mode:04o}: others can read it")
+        return Finding("key file", Result.WARN, text, "Have its owner close it to all who need not read it.")
     return Finding("key file", Result.OK, f"mode {mode:04o}")
 
 

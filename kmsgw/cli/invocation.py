@@ -13,9 +13,9 @@ from kmsgw.cli.approval_wait import ApprovalWait, say_how_to_come_back
 from kmsgw.cli.failure import CommandError
 from kmsgw.cli.key_advice import name_the_key
 from kmsgw.cli.output import Format, Output, Record
-from kmsgw.cli.profile import Flags, Profile, resolve_profile
+from kmsgw.cli.profile import Flags, Profile, require_private, resolve_profile
 from kmsgw.clock import SYSTEM_CLOCK
-from kmsgw.errors import KmsgwError, Reason
+from kmsgw.errors import KmsgwError, Reason, Unauthenticated
 
 if TYPE_CHECKING:
     from kmsgw.cli.one_time_code import CodeEntry
@@ -110,6 +110,9 @@ class Invocation:
             ("--config", self.flags.config),
             ("--profile", self.flags.profile),
             ("--address", self.flags.address),
+            ("--ca", self.flags.ca),
+            ("--certificate", self.flags.certificate),
+            ("--key-file", self.flags.key),
         ]
         chosen = [text for name, value in options if value for text in (name, shlex.quote(value))]
         return " ".join(["kmsgw", *chosen, command])
@@ -143,6 +146,7 @@ class Invocation:
         from kmsgw.client import Client, Credentials  # noqa: PLC0415
 
         profile = self.profile
+        require_private(profile.key)
         credentials = Credentials.from_files(profile.ca, profile.certificate, profile.key)
         kept = self.session_file(profile).read(SYSTEM_CLOCK.now())
         with Client(profile.address, credentials, timeout=profile.timeout, purpose=profile.purpose) as client:
@@ -150,7 +154,7 @@ class Invocation:
                 session=kept.session if kept else "", code=self.codes(profile), approval=self.flags.approval or ""
             )
             try:
-                yield proven.proving(approval=ApprovalWait(self, proven))
+                yield proven.proving(approval=ApprovalWait(self, proven), foreseen=self._say_who_must_consent)
             except KmsgwError as error:
                 self._say_what_to_type(error)
                 say_how_to_come_back(self, error)
@@ -163,15 +167,23 @@ class Invocation:
         from kmsgw.client import NO_RETRY, Client, Credentials  # noqa: PLC0415
 
         profile = self.profile
+        require_private(profile.key)
         credentials = Credentials.from_files(profile.ca, profile.certificate, profile.key)
         kept = self.session_file(profile).read(SYSTEM_CLOCK.now())
         with Client(profile.address, credentials, timeout=seconds, retry=NO_RETRY) as client:
             yield client.proving(session=kept.session if kept else "")
 
+    def _say_who_must_consent(self, officers: int) -> None:
+        if not self.flags.approval:
+            self.note(f"It wants the consent of {officers} other officer{'s' if officers > 1 else ''}.")
+
     def _say_what_to_type(self, error: KmsgwError) -> None:
         if error.reason is Reason.SESSION_REQUIRED:
             error.advice = f"Log in with `{self.to_type('login')}`, then repeat the command."
-        elif error.reason is Reason.OFFICER_NOT_ENROLLED:
+        elif error.reason is Reason.CERTIFICATE_EXPIRED:
+            error.advice = f"Ask for a new certificate; `{self.to_type('doctor')}` shows the one that you have."
+        elif error.reason is Reason.OFFICER_NOT_ENROLLED and isinstance(error, Unauthenticated):
+            # Where another officer is not enrolled, that one types it, with a profile of its own.
             error.advice = error.advice.replace("`kmsgw officer enrol`", f"`{self.to_type('officer enrol')}`")
             error.advice = error.advice.replace("`kmsgw officer confirm`", f"`{self.to_type('officer confirm')}`")
 

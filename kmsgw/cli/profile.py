@@ -14,6 +14,9 @@ The file is ``$XDG_CONFIG_HOME/kmsgw/config.toml``, or what ``--config`` or ``KM
 It holds no secret: the private key stays in a file of its own.
 """
 
+import os
+import shlex
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -106,6 +109,22 @@ def resolve_profile(flags: Flags, environ: Mapping[str, str]) -> Profile:
         values.get("purpose", ""),
         _seconds(values.get("timeout")),
     )
+
+
+def require_private(key: Path) -> None:
+    """Raise `CommandError` where others may read or write a private key of yours.
+
+    As ssh does: of a file that is another's, such as one that a container's platform put there, that one decides.
+    """
+    try:
+        found = key.stat()
+    except OSError:
+        return  # what is wrong with it is told, with the other files, when they are read
+    if found.st_uid == os.geteuid() and found.st_mode & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        raise CommandError(
+            f"{key} has mode {mode:04o}: others can read it.", f"Type `chmod 600 {shlex.quote(str(key))}`."
+        )
 
 
 def profile_names(flags: Flags, environ: Mapping[str, str]) -> list[str]:

@@ -153,14 +153,20 @@ def _unreachable(failure: Failure, target: str, repeatable: bool, certificate_ex
             Unavailable("The connection to the gateway broke.", advice=_repeat_advice(repeatable)),
             failure,
         )
+    if certificate_expired is not None:
+        # gRPC tells of the address that it tried last, so its words may be of another that nothing listens at.
+        expired = Unauthenticated(
+            f"Your certificate expired on {certificate_expired:%Y-%m-%d at %H:%M} UTC: the gateway at {target} takes "
+            "no call with it.",
+            reason=Reason.CERTIFICATE_EXPIRED,
+            advice="Renew it, and make a new client.",
+        )
+        return _finished(expired, failure)
     what, advice = "no connection came about.", "Check the address and the network."
     for sign, meaning, remedy in _CONNECTION_FAULTS:
         if sign in failure.message:
             what, advice = meaning, remedy
             break
-    if certificate_expired is not None and "Socket closed" in failure.message:
-        what = f"your certificate expired on {certificate_expired:%Y-%m-%d at %H:%M} UTC."
-        advice = "Renew it, and make a new client."
     return _finished(Unavailable(f"The gateway at {target} can't be reached: {what}", advice=advice), failure)
 
 

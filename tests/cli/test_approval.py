@@ -10,15 +10,15 @@ import pytest
 
 from kmsgw.model.proof import APPROVAL_METADATA, CODE_METADATA
 from kmsgw.v1 import approval_service_pb2 as wire
-from kmsgw.v1 import key_service_pb2
+from kmsgw.v1 import key_service_pb2, officer_service_pb2
 from tests.cli.command_line import Transcript
 from tests.cli.officer_desk import EXPIRES, Desk, stamp
-from tests.fakes.scripted_gateway import Refusal, ScriptedGateway
+from tests.fakes.scripted_gateway import Foretold, Refusal, ScriptedGateway
 
 ID = "01980000-0000-7000-8000-000000000001"
 HASH = "ab" * 32
 ASKED = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
-ROTATE, GET = "KeyService/RotateKey", "ApprovalService/GetApproval"
+ROTATE, GET, WHO_AM_I = "KeyService/RotateKey", "ApprovalService/GetApproval", "OfficerService/WhoAmI"
 ROTATED = key_service_pb2.RotateKeyResponse(
     key=key_service_pb2.Key(
         key_id="ehr", state=key_service_pb2.KEY_STATE_ENABLED, primary_version=2, create_time=stamp(EXPIRES)
@@ -28,6 +28,10 @@ DENIED, STATE = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.FAILED_PRECON
 WANTS_CODE = Refusal(DENIED, "This wants a fresh one-time code in the same call.", "CODE_REQUIRED")
 WANTED = Refusal(STATE, "This wants the consent of 1 other officer.", "APPROVAL_REQUIRED", advice="…", approval=ID)
 REQUEST = '{\n  "key": "ehr",\n  "version": 0,\n  "days": 7,\n  "force": true,\n  "reason": "closed"\n}'
+
+
+def am(officer: str) -> officer_service_pb2.WhoAmIResponse:
+    return officer_service_pb2.WhoAmIResponse(principal_id=officer, kind="officer", tenant="hospital")
 
 
 @pytest.fixture
@@ -92,6 +96,7 @@ def test_a_rotation_tells_the_versions(desk: Desk) -> None:
 
 def test_an_approval_is_shown_in_words_and_whole(desk: Desk) -> None:
     desk.gateway.script(GET, got(wire.APPROVAL_STATE_PENDING))
+    desk.gateway.script(WHO_AM_I, am("emeka"))
 
     assert desk.kmsgw("approval", "show", ID) == Transcript(
         0,
@@ -112,6 +117,43 @@ def test_an_approval_is_shown_in_words_and_whole(desk: Desk) -> None:
         ).encode(),
         f"Next: kmsgw approval approve {ID}\n",
     )
+
+
+def test_who_asked_is_not_told_to_approve_it(desk: Desk) -> None:
+    desk.gateway.script(GET, got(wire.APPROVAL_STATE_PENDING))
+    desk.gateway.script(WHO_AM_I, am("amira"))
+
+    assert desk.kmsgw("--profile", "key-officer", "approval", "show", ID).stderr == (
+        f"Another officer decides on it. `kmsgw --profile key-officer approval reject {ID} --reason TEXT` "
+        "takes it back.\n"
+    )
+
+
+def test_who_has_approved_already_is_told_no_more(desk: Desk) -> None:
+    desk.gateway.script(GET, got(wire.APPROVAL_STATE_PENDING, by="emeka"))
+    desk.gateway.script(WHO_AM_I, am("emeka"))
+
+    assert desk.kmsgw("approval", "show", ID).stderr == ""
+
+
+def test_the_second_approver_is_named_no_profile(desk: Desk) -> None:
+    desk.gateway.script(GET, got(wire.APPROVAL_STATE_PENDING))
+    half = approval(wire.APPROVAL_STATE_PENDING, by="emeka", reason="seen")
+    desk.gateway.script("ApprovalService/Approve", wire.ApproveResponse(approval=half))
+
+    told = desk.kmsgw("--profile", "key-officer", "approval", "approve", ID).stderr
+
+    assert told.endswith(f"Next: another officer looks at it too, with `kmsgw approval show {ID}`.\n")
+
+
+def test_a_dry_run_says_who_must_consent(desk: Desk) -> None:
+    desk.gateway.script(ROTATE, Foretold(ROTATED, "1"), Foretold(ROTATED, "2"))
+
+    for officers in ("1 other officer", "2 other officers"):
+        told = desk.kmsgw("key", "rotate", "ehr", "--dry-run").stderr
+        assert told == f"It wants the consent of {officers}.\nDry run: nothing was changed.\n"
+    told = desk.kmsgw("key", "rotate", "ehr", "--dry-run", "--approval", ID).stderr
+    assert told == "Dry run: nothing was changed.\n"
 
 
 def test_for_programs_the_request_is_an_object(desk: Desk) -> None:
@@ -182,7 +224,7 @@ def test_a_command_that_wants_approval_ends_with_code_4_and_says_what_to_type(de
         4,
         b"",
         f"Error: This wants the consent of 1 other officer. (APPROVAL_REQUIRED, approval {ID})\n"
-        f"Next: Another officer looks at it with `kmsgw --profile key-officer approval show {ID}`; "
+        f"Next: Another officer looks at it with `kmsgw approval show {ID}`; "
         f"once it is approved, run `{again}`.\n",
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import segno
 
 from kmsgw.cli.qr_code import QUIET_ZONE
-from kmsgw.v1 import key_service_pb2
+from kmsgw.v1 import key_service_pb2, system_service_pb2
 from kmsgw.v1 import officer_service_pb2 as wire
 from tests.cli.command_line import Transcript
 from tests.cli.officer_desk import EXPIRES, Desk, stamp
@@ -473,3 +474,49 @@ def test_a_reset_wants_a_reason_and_the_officers_name(desk: Desk) -> None:
         ("auditor", True, "Telephone lost"),
         ("auditor", False, "Telephone lost"),
     ]
+
+
+def test_a_reset_of_who_has_no_second_factor_names_no_profile_for_that_officer(desk: Desk) -> None:
+    advice = "There is nothing to reset: the officer runs `kmsgw officer enrol`."
+    nothing = Refusal(
+        grpc.StatusCode.FAILED_PRECONDITION, "It has no second factor.", "OFFICER_NOT_ENROLLED", advice=advice
+    )
+    desk.gateway.script("OfficerService/ResetOfficer", nothing)
+
+    told = desk.kmsgw("--profile", "key-officer", "officer", "reset", "approver", "--reason", "lost", "--dry-run")
+
+    assert told.stderr.endswith(f"Next: {advice}\n")
+
+
+def test_an_expired_certificate_is_a_denial_and_says_what_to_do(desk: Desk) -> None:
+    expired = desk.gateway.ca.issue_client("key-officer", not_after=datetime(2026, 1, 31, 8, 0, tzinfo=UTC))
+    (desk.folder / "old.pem").write_bytes(expired.certificate)
+    (desk.folder / "old.key").touch(mode=0o600)
+    (desk.folder / "old.key").write_bytes(expired.private_key)
+    files = ("--certificate", str(desk.folder / "old.pem"), "--key-file", str(desk.folder / "old.key"))
+
+    told = desk.kmsgw("--profile", "key-officer", *files, "status")
+
+    assert (told.code, told.stdout) == (3, b"")
+    assert told.stderr == (
+        f"Error: Your certificate expired on 2026-01-31 at 08:00 UTC: the gateway at {desk.gateway.address} takes no "
+        "call with it. (CERTIFICATE_EXPIRED)\n"
+        f"Next: Ask for a new certificate; `kmsgw --profile key-officer {shlex.join(files)} doctor` shows the one that "
+        "you have.\n"
+    )
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o602])
+def test_a_private_key_that_others_can_reach_is_refused_before_it_is_used(desk: Desk, mode: int) -> None:
+    script = desk.gateway.script("SystemService/GetStatus", system_service_pb2.GetStatusResponse())
+    key = desk.folder / "me.key"
+    key.chmod(mode)
+
+    told = desk.kmsgw("status")
+
+    assert (told.code, told.stdout) == (1, b"")
+    assert told.stderr == (f"Error: {key} has mode {mode:04o}: others can read it.\nNext: Type `chmod 600 {key}`.\n")
+    assert not script.requests
+    key.chmod(0o600)
+    assert desk.kmsgw("status").stderr.startswith("Error: This worker does not serve.")
+    assert len(script.requests) == 1

@@ -182,7 +182,7 @@ def test_explain_wants_a_request_id_or_a_hypothetical_request() -> None:
         1,
         b"",
         "Error: Give a request id, or the options of a hypothetical request.\n"
-        "Next: Say, `kmsgw policy explain --action decrypt --key ehr --role billing`.\n",
+        "Next: Say, `kmsgw policy explain --action decrypt --key ehr --role reader`.\n",
     )
 
 

@@ -265,6 +265,17 @@ def test_status_says_that_it_is_for_development(run: AsWhom, gateway: Gateway) -
     assert run("ehr-writer", "--quiet", "status").stderr == ""
 
 
+def test_a_dry_run_says_who_must_consent_to_the_request(run: AsWhom, key: str) -> None:
+    assert run("key-officer", "key", "update", key, "--deletion-protection").code == 0
+
+    tried = run("key-officer", "key", "update", key, "--no-deletion-protection", "--dry-run")
+
+    assert (tried.code, tried.stderr) == (
+        0,
+        "It wants the consent of 1 other officer.\nDry run: nothing was changed.\n",
+    )
+
+
 def test_doctor_finds_a_sound_profile_sound(run: AsWhom, gateway: Gateway) -> None:
     found = run("ehr-writer", "doctor", "-o", "json")
 
@@ -288,10 +299,10 @@ def test_doctor_finds_a_readable_key_file(gateway: Gateway, tmp_path: Path) -> N
 
     assert found.code == 2
     assert {"check": "key file", "result": "fail", "finding": f"{exposed} has mode 0644: others can read it",
-            "advice": f"chmod 600 {exposed}"} in json.loads(found.text)  # fmt: skip
+            "advice": f"Type `chmod 600 {exposed}`."} in json.loads(found.text)  # fmt: skip
     assert (
         found.stderr
-        == f"Error: 1 of {len(json.loads(found.text))} checks failed: key file.\nNext: chmod 600 {exposed}\n"
+        == f"Error: 1 of {len(json.loads(found.text))} checks failed: key file.\nNext: Type `chmod 600 {exposed}`.\n"
     )
 
 

@@ -20,6 +20,7 @@ from kmsgw.client import (
     InvalidRequest,
     Reason,
     RetryPolicy,
+    Unauthenticated,
     Unavailable,
 )
 from kmsgw.v1 import crypto_service_pb2 as wire
@@ -123,8 +124,10 @@ def test_a_client_certificate_that_the_gateway_does_not_trust(gateway: ScriptedG
 def test_an_expired_client_certificate(gateway: ScriptedGateway, drive: Driver) -> None:
     expired = gateway.ca.issue_client("tester", not_after=datetime.now(UTC) - HOUR)
 
-    with pytest.raises(Unavailable, match="your certificate expired on"):
+    with pytest.raises(Unauthenticated, match="Your certificate expired on") as caught:
         drive(gateway, lambda client: client.status(), credentials=gateway.credentials(issued=expired))
+    assert caught.value.reason is Reason.CERTIFICATE_EXPIRED
+    assert caught.value.advice == "Renew it, and make a new client."
 
 
 def test_what_listens_does_not_speak_tls(gateway: ScriptedGateway, drive: Driver) -> None:
