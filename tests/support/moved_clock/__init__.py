@@ -4,6 +4,7 @@ A one-time code works once and a new one comes every 30 seconds: an officer who 
 and a test need not.
 """
 
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +27,9 @@ class MovedClock:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables that make a process of Python tell this time."""
-        return {"PYTHONPATH": str(_FOLDER), "KMSGW_TEST_CLOCK": str(self.file)}
+        """Variables that make a process of Python tell this time, and import from where this one does."""
+        paths = [str(_FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {"PYTHONPATH": os.pathsep.join(paths), "KMSGW_TEST_CLOCK": str(self.file)}
 
     def now(self) -> float:
         """Return the seconds since 1970."""
