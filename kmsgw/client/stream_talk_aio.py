@@ -3,18 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 import grpc
 
 from kmsgw.client.calls.call import Call
 from kmsgw.client.calls.streams import StreamAnswers, StreamCall, StreamSummary
-from kmsgw.client.failures import Failure, Metadata, find_request_id, read_failure
+from kmsgw.client.failures import Failure, find_request_id, read_failure
 from kmsgw.client.files.tasks import FileTask
 from kmsgw.client.stream_pieces import chunks_of, pieces_of_any
 from kmsgw.errors import InternalError, KmsgwError
 
 T = TypeVar("T")
+
+_FAILED_TO_SEND: Final = "Internal error from Core"
+_STATUS_TRIES: Final = 40
+_STATUS_SECONDS: Final = 0.025
 
 
 class AsyncStreamRpc(Protocol):
@@ -129,9 +133,8 @@ async def _next(rpc: AsyncStreamRpc) -> bytes | Failure | None:
     # Returned and not raised, so that no error keeps that of gRPC alive as its __context__.
     try:
         answer = await rpc.read()
-    except grpc.aio.AioRpcError as error:
-        trailing: Metadata = error.trailing_metadata() or ()  # type: ignore[assignment]
-        return read_failure(error.code(), error.details() or "", error.initial_metadata() or (), trailing)
+    except grpc.aio.AioRpcError:
+        return await _failure_of(rpc)
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -139,14 +142,25 @@ async def _next(rpc: AsyncStreamRpc) -> bytes | Failure | None:
         # Ended by `close` or by a fault of the source, which looks like a cancellation of the task and is none.
         return read_failure(grpc.StatusCode.CANCELLED, "", (), ())
     if answer is grpc.aio.EOF:  # type: ignore[attr-defined]
-        code = await rpc.code()
-        if code is grpc.StatusCode.OK:
-            return None
-        return read_failure(
-            code, await rpc.details() or "", await rpc.initial_metadata() or (), await rpc.trailing_metadata() or ()
-        )
+        return None if await rpc.code() is grpc.StatusCode.OK else await _failure_of(rpc)
     assert isinstance(answer, bytes)
     return answer
+
+
+async def _failure_of(rpc: AsyncStreamRpc) -> Failure:
+    """Return why a call failed: what the gateway says of it, where that comes."""
+    # Where the gateway refuses while something is being sent, grpc.aio at first tells of its own failure to send, and
+    # of the gateway's status only when that has come, a moment later.
+    for _ in range(_STATUS_TRIES):
+        if await rpc.code() is not grpc.StatusCode.INTERNAL or await rpc.details() != _FAILED_TO_SEND:
+            break
+        await asyncio.sleep(_STATUS_SECONDS)
+    return read_failure(
+        await rpc.code(),
+        await rpc.details() or "",
+        await rpc.initial_metadata() or (),
+        await rpc.trailing_metadata() or (),
+    )
 
 
 async def _take_head(pieces: AsyncIterator[bytes], length: int) -> tuple[bytes, bytes]:
