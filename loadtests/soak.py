@@ -84,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the soak and return the exit status."""
     given = _parser().parse_args(arguments)
     seconds = given.minutes * 60
+    given.folder = given.folder.resolve()
     shutil.rmtree(given.folder, ignore_errors=True)
     given.folder.mkdir(parents=True)
     cores = len(os.sched_getaffinity(0))

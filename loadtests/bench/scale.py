@@ -38,6 +38,7 @@ class Scale:
 
 def compare(folder: Path, settings: GatewaySettings, plan: Plan, cores: int, say: Say) -> Scale:
     """Start both gateways, several times each, and measure the works in alternating slices."""
+    folder.mkdir(parents=True)
     few = Gateway.start(folder / "few", settings, {"bench": "software"})
     try:
         many = Gateway.start(folder / "many", settings, {"bench": "software"})
