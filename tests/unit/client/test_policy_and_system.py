@@ -11,12 +11,12 @@ from kmsgw.client import (
     Action,
     DecidingPolicy,
     Explanation,
-    PrincipalKind,
     GatewayStatus,
     Health,
     InvalidRequest,
     NotFound,
     PolicyInfo,
+    PrincipalKind,
     ProviderInfo,
 )
 from kmsgw.v1 import policy_service_pb2 as wire

@@ -5,8 +5,7 @@ import signal
 import socket
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,12 +17,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from sqlalchemy import Connection
 
 from kmsgw.errors import ConfigurationError, Conflict, StateUnavailable
 from kmsgw.model.key import Key
 from kmsgw.operations.ports import KeyStore
-from kmsgw.storage import Database, keys, migrate, open_store, unit
+from kmsgw.storage import Database, key_reading, migrate, open_store, unit
 from kmsgw.storage.access import Access
 from kmsgw.storage.connections import Connections
 from kmsgw.storage.database import SERVING, PostgresqlServer, Timeouts
@@ -238,20 +236,20 @@ def test_a_key_that_changes_between_the_statements_that_read_it_is_read_again(
 ) -> None:
     with store.unit_of_work() as work:
         made = work.add(plain_key("one"))
-    read_aliases = keys._aliases_of
+    read_aliases = key_reading._Chunk._aliases
     saved: list[Key] = []
 
-    def change_then_read(connection: Connection, key_ids: list[str]) -> defaultdict[str, list[str]]:
+    def change_then_read(chunk: key_reading._Chunk) -> Mapping[str, Sequence[str]]:
         if not saved:
             saved.append(made)
             other = open_store(database)
             with other.unit_of_work() as writing:
                 saved[0] = writing.save(replace(rotated(made), aliases=("alias/one",)))
             other.close()
-        return read_aliases(connection, key_ids)
+        return read_aliases(chunk)
 
     with store.unit_of_work() as work:
-        monkeypatch.setattr(keys, "_aliases_of", change_then_read)
+        monkeypatch.setattr(key_reading._Chunk, "_aliases", change_then_read)
         assert work.get("one") == saved[0]
 
 
