@@ -55,7 +55,9 @@ def add_policies(folder: Path, total: int) -> None:
 
 
 def _add(connection: Connection, table: Table, rows: Iterator[dict[str, object]]) -> None:
-    connection.execute(insert(table), list(rows))
+    values = list(rows)
+    if values:
+        connection.execute(insert(table), values)
 
 
 def _name(number: int) -> str:
