@@ -1,5 +1,7 @@
 """`kmsgw decrypt`."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from kmsgw.cli.armor import dearmored
@@ -8,9 +10,11 @@ from kmsgw.cli.declared import context_options, declaration_options, read_contex
 from kmsgw.cli.file_streams import open_input, target_of, telling_the_target
 from kmsgw.cli.files import PIPE, check_target, refuse_terminal, write_bytes
 from kmsgw.cli.invocation import Invocation, pass_invocation
-from kmsgw.client import Decrypted, StreamSummary
 from kmsgw.envelope.format import STREAM_HEAD_BYTES, parse_envelope
 from kmsgw.errors import EnvelopeMalformed
+
+if TYPE_CHECKING:
+    from kmsgw.client import Decrypted, StreamSummary
 
 ENVELOPE_LIMIT = 66_816
 """Longest envelope, in bytes, that the gateway opens in one call."""
@@ -70,7 +74,10 @@ def decrypt(
             opened = opening(envelope, pairs, expected_key=expect_key, purpose=purpose, end_user=end_user)
             write_bytes(opened.plaintext, target, private=True)
     if target not in (None, PIPE):
-        invocation.note(f"Decrypted with {opened.key_id}, version {opened.key_version}: {target}")
+        invocation.done(
+            {"key_id": opened.key_id, "key_version": opened.key_version, "file": target},
+            f"Decrypted with {opened.key_id}, version {opened.key_version}: {target}",
+        )
 
 
 def _is_stream(head: bytes) -> bool:

@@ -1,5 +1,7 @@
 """`kmsgw encrypt`."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from kmsgw.cli.armor import armored
@@ -8,9 +10,9 @@ from kmsgw.cli.declared import context_options, declaration_options, read_contex
 from kmsgw.cli.file_streams import open_input, target_of, telling_the_target
 from kmsgw.cli.files import PIPE, check_target, write_bytes
 from kmsgw.cli.invocation import Invocation, pass_invocation
-from kmsgw.client import Encrypted, StreamSummary
-from kmsgw.client.files.segments import write_all
-from kmsgw.client.files.target import open_target
+
+if TYPE_CHECKING:
+    from kmsgw.client import Encrypted, StreamSummary
 
 UNARY_LIMIT = 65_536
 """Longest plaintext, in bytes, that the gateway encrypts in one call."""
@@ -64,6 +66,10 @@ def encrypt(
             made = seal(key, plaintext, pairs, purpose=purpose, end_user=end_user)
             write_bytes(armored(made.envelope) if armor else made.envelope, target, private=False)
         elif by_gateway:
+            # grpc and cryptography take 0.2 s to import, which `--help` should not wait for.
+            from kmsgw.client.files.segments import write_all  # noqa: PLC0415
+            from kmsgw.client.files.target import open_target  # noqa: PLC0415
+
             with telling_the_target(target), open_target(target_of(target), private=False, durable=True) as file:
                 stream = client.encrypt_stream(key, plain.as_file, pairs, purpose=purpose, end_user=end_user)
                 for chunk in stream:
@@ -75,4 +81,7 @@ def encrypt(
                     key, plain.place, target_of(target), pairs, purpose=purpose, end_user=end_user, durable=True
                 )
     if target not in (None, PIPE):
-        invocation.note(f"Encrypted under {made.key_id}, version {made.key_version}: {target}")
+        invocation.done(
+            {"key_id": made.key_id, "key_version": made.key_version, "file": target},
+            f"Encrypted under {made.key_id}, version {made.key_version}: {target}",
+        )

@@ -5,12 +5,14 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from kmsgw.cli.failure import CommandError
 from kmsgw.cli.files import PIPE
 from kmsgw.cli.invocation import Invocation
-from kmsgw.client.files.tasks import Place
+
+if TYPE_CHECKING:
+    from kmsgw.client.files.tasks import Place
 
 
 class Input(io.RawIOBase):
@@ -56,7 +58,7 @@ class Input(io.RawIOBase):
         return cast("BinaryIO", self)
 
     @property
-    def place(self) -> Place:
+    def place(self) -> "Place":
         """What the SDK reads: the path of a regular file, which it can read from several threads, else this."""
         return self._path if self._path is not None and Path(self._path).is_file() else self.as_file
 
@@ -84,7 +86,7 @@ def open_input(invocation: Invocation, path: str | None) -> Iterator[Input]:
     yield Input(sys.stdin.buffer, None)
 
 
-def target_of(path: str | None) -> Place:
+def target_of(path: str | None) -> "Place":
     """Return what the SDK writes to: standard output where `path` is None or ``-``."""
     return sys.stdout.buffer if path is None or path == PIPE else path
 

@@ -20,6 +20,7 @@ from kmsgw.cli.command import verb
 from kmsgw.cli.development import LOCAL_HOSTS, VALIDITY, DevelopmentCa, IssuedCertificate, spiffe_id
 from kmsgw.cli.failure import CommandError
 from kmsgw.cli.invocation import Invocation, pass_invocation
+from kmsgw.cli.output import Record
 from kmsgw.model.names import is_name
 
 
@@ -178,7 +179,14 @@ def init(
         _copy(shipped_policies(), draft / "policies")
         _write(draft / "kmsgwd.toml", _configuration(listen, node, workers).encode())
         _write(draft / "config.toml", _profiles(address).encode())
-    invocation.note(_next_steps(folder))
+    record: Record = {
+        "folder": str(folder),
+        "address": address,
+        "gateway_configuration": str(folder / "kmsgwd.toml"),
+        "profiles": str(folder / "config.toml"),
+        "environment": "development",
+    }
+    invocation.done(record, _next_steps(folder))
 
 
 def _endpoint(listen: str) -> tuple[str, int]:

@@ -64,6 +64,13 @@ class Invocation:
         if not self.quiet:
             click.echo(text, err=True)
 
+    def done(self, record: Record, note: str) -> None:
+        """Tell what a command did whose standard output is free: in words, and for programs as a record too."""
+        output = self.output
+        if output.form is not Format.TABLE:
+            output.record(record)
+        self.note(note)
+
     def records(self, records: Iterable[Record], columns: Sequence[str], nothing: str) -> None:
         """Write a table, or a list for programs. For people an empty one is the note `nothing`, and no bare heads."""
         rows = [*records]

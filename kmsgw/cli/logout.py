@@ -13,7 +13,7 @@ def logout(invocation: Invocation) -> None:
     file = invocation.session_file(invocation.profile)
     if file.read(SYSTEM_CLOCK.now()) is None:
         file.remove()
-        invocation.note("You are not logged in.")
+        invocation.done({"logged_out": False}, "You are not logged in.")
         return
     try:
         with invocation.connect() as client:
@@ -24,4 +24,4 @@ def logout(invocation: Invocation) -> None:
     finally:
         # Whatever the gateway said: what nobody has can't be used, and it ends by itself.
         file.remove()
-    invocation.note("Logged out.")
+    invocation.done({"logged_out": True}, "Logged out.")

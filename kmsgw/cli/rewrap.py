@@ -12,6 +12,7 @@ from kmsgw.cli.failure import CommandError
 from kmsgw.cli.file_streams import open_input, target_of, telling_the_target
 from kmsgw.cli.files import PIPE, check_target, write_bytes
 from kmsgw.cli.invocation import Invocation, pass_invocation
+from kmsgw.cli.output import Record
 from kmsgw.envelope.format import MAGIC, STREAM_HEAD_BYTES
 
 MAX_TEXT_BYTES = 64 << 20
@@ -87,9 +88,20 @@ def file(
             if not in_place or made.envelope != envelope:
                 write_bytes(armored(made.envelope), path if in_place else target, private=False)
     if made.source_key_version == made.key_version:
-        invocation.note(f"Already under {made.key_id}, version {made.key_version}: {Path(path).name}")
+        told = f"Already under {made.key_id}, version {made.key_version}: {Path(path).name}"
     else:
-        invocation.note(
+        told = (
             f"Rewrapped from version {made.source_key_version} to {made.key_version} of {made.key_id}: "
             f"{Path(path).name}"
         )
+    written = path if in_place else target
+    if written in (None, PIPE):
+        invocation.note(told)
+    else:
+        record: Record = {
+            "key_id": made.key_id,
+            "key_version": made.key_version,
+            "source_key_version": made.source_key_version,
+            "file": written,
+        }
+        invocation.done(record, told)

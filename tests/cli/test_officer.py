@@ -305,6 +305,7 @@ class TestSession:
 
         assert desk.kmsgw("logout") == Transcript(0, b"", "Logged out.\n")
         assert desk.kmsgw("logout") == Transcript(0, b"", "You are not logged in.\n")
+        assert desk.kmsgw("logout", "-o", "yaml") == Transcript(0, b"logged_out: false\n", "You are not logged in.\n")
         assert script.metadata == [{"kmsgw-session": "s3ssion"}]
         assert list(desk.sessions.iterdir()) == []
 

@@ -326,3 +326,22 @@ def test_the_real_process_encrypts_through_a_pipe(gateway: Gateway) -> None:
         plaintext, more = running.communicate(envelope, timeout=30)
 
     assert (complaint, more, plaintext) == (b"", b"", PLAINTEXT)
+
+
+def test_where_the_data_goes_to_a_file_a_record_says_what_was_done(run: AsWhom, key: str, tmp_path: Path) -> None:
+    context = ("--context", "patient=P-1")
+    sealed, moved, opened = (str(tmp_path / name) for name in ("sealed", "moved", "opened"))
+    record = {"key_id": key, "key_version": 1}
+
+    made = run("ehr-writer", "encrypt", "--key", key, "-O", sealed, "-o", "json", *context, stdin=PLAINTEXT)
+    assert json.loads(made.text) == {**record, "file": sealed}
+    made = run("rewrap-job", "rewrap", "file", sealed, "-O", moved, "-o", "json", *context)
+    assert json.loads(made.text) == {**record, "source_key_version": 1, "file": moved}
+    made = run("rewrap-job", "rewrap", "file", moved, "--in-place", "-o", "json", *context)
+    assert json.loads(made.text) == {**record, "source_key_version": 1, "file": moved}
+    made = run("ehr-reader", "decrypt", "-i", moved, "-O", opened, "-o", "yaml", "--purpose", "care", *context)
+    assert made.text == f'key_id: "{key}"\nkey_version: 1\nfile: "{opened}"\n'
+    assert Path(opened).read_bytes() == PLAINTEXT
+
+    assert run("ehr-reader", "decrypt", "-i", moved, "-o", "json", "--purpose", "care", *context).stdout == PLAINTEXT
+    assert run("ehr-reader", "decrypt", "-i", moved, "-O", opened, "--purpose", "care", *context).stdout == b""

@@ -1,5 +1,6 @@
 """`kmsgw init` makes a whole development folder or nothing."""
 
+import json
 import os
 import stat
 import subprocess
@@ -19,6 +20,7 @@ from kmsgw.cli.init import EXAMPLE_PRINCIPALS, init, shipped_policies
 from kmsgw.config import Environment, SoftwareSettings, load_settings
 from kmsgw.model.access import PrincipalKind
 from kmsgw.server.tls_files import check_tls_files
+from tests.cli.command_line import kmsgw
 
 
 def _run(*arguments: str | Path) -> Result:
@@ -264,3 +266,16 @@ def test_issued_keys_do_not_show() -> None:
     assert isinstance(issued, IssuedCertificate)
     assert b"PRIVATE KEY" in issued.private_key
     assert "PRIVATE KEY" not in repr(issued)
+
+
+def test_for_programs_it_says_what_was_made(tmp_path: Path) -> None:
+    made = kmsgw("init", str(tmp_path / "kms"), "--listen", "127.0.0.1:9443", "-o", "json")
+
+    assert made.code == 0
+    assert json.loads(made.text) == {
+        "folder": str(tmp_path / "kms"),
+        "address": "127.0.0.1:9443",
+        "gateway_configuration": str(tmp_path / "kms" / "kmsgwd.toml"),
+        "profiles": str(tmp_path / "kms" / "config.toml"),
+        "environment": "development",
+    }
