@@ -50,6 +50,8 @@ proto-check: $(VENV)/.develops ## lint the contract, and fail where kmsgw/v1 is 
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=build/proto --grpc_python_out=build/proto --pyi_out=build/proto $(PROTOS)
 	@for made in build/proto/kmsgw/v1/*; do \
 	  cmp "$$made" "kmsgw/v1/$$(basename "$$made")" || { echo 'kmsgw/v1 is stale: run `make proto`'; exit 1; }; done
+	@for kept in kmsgw/v1/*_pb2*; do \
+	  test -e "build/proto/$$kept" || { echo "$$kept is of no file in proto/: remove it"; exit 1; }; done
 
 policies: $(VENV)/.develops ## validate the shipped policies and run their cases
 	$(BIN)/kmsgw policy validate policies
