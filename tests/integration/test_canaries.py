@@ -188,6 +188,7 @@ def every_verb(held: Session, clerk: Client, officer: Client, key: str, context:
     held.secrets[f"data key without plaintext under {key}"] = clerk.decrypt(unseen.wrapped, context).plaintext
     large = clerk.seal(key, plaintext * 4000, context)
     assert clerk.open(large.envelope, context).plaintext == plaintext * 4000
+    many_at_once(held, clerk, key, context)
     indexed = held.text(f"indexed value under {key}").encode()
     mac = clerk.compute_mac(key, "patient-number", indexed)
     held.secrets[f"hash of it under {key}"] = mac.mac
@@ -197,6 +198,24 @@ def every_verb(held: Session, clerk: Client, officer: Client, key: str, context:
     assert eventually(lambda: clerk.rewrap(sealed.envelope, context).key_version == 2, 2.0)
     clerk.re_encrypt(sealed.envelope, "software", context, {"moved": held.text(f"new context of {key}")})
     held.secrets[f"random bytes of {key}"] = clerk.random_bytes(32)
+
+
+def many_at_once(held: Session, clerk: Client, key: str, context: dict[str, str]) -> None:
+    """A batch and a stream, there and back; then with another context, and cut."""
+    values = [held.text(f"value {number} of a batch under {key}").encode() for number in range(3)]
+    wrong = {"patient": held.text(f"wrong context value of a batch under {key}")}
+    made = clerk.batch_encrypt(key, values, context)
+    held.say("result", repr(made).encode())
+    envelopes = [each.envelope for each in made.results()]
+    opened = clerk.batch_decrypt(envelopes, context)
+    held.say("result", repr(opened).encode())
+    assert [each.plaintext for each in opened.results()] == values
+    held.say("result", repr(clerk.batch_decrypt(envelopes, wrong)).encode())
+    text = held.text(f"plaintext of a stream under {key}").encode() * 3000
+    sealed = b"".join(clerk.encrypt_stream(key, [text], context))
+    assert b"".join(clerk.decrypt_stream([sealed], context)) == text
+    held.fails(lambda: list(clerk.decrypt_stream([sealed], wrong)))
+    held.fails(lambda: list(clerk.decrypt_stream([sealed[:-40]], context)))
 
 
 def everything_fails(held: Session, clerk: Client, officer: Client, context: dict[str, str]) -> None:
