@@ -59,7 +59,9 @@ def test_no_wait_outlasts_the_deadline() -> None:
     assert next_delay(Failure(Status.UNAVAILABLE, "", retry_after=30.0), remaining=10.0) is None
 
 
-@pytest.mark.parametrize("status", set(Status) - {Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED})
+@pytest.mark.parametrize(
+    "status", [each for each in Status if each not in {Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED}]
+)
 def test_only_unavailable_and_exhausted_is_repeated(status: Status) -> None:
     assert next_delay(Failure(status, "", retry_after=0.1)) is None
 
