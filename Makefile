@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What the benchmark compares with has needs of its own, which are none of the product's.
+PEERS := .venv-bench
 PROTOS := $(wildcard proto/kmsgw/v1/*.proto)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # compat: the tree is on the module path as it is. With setuptools' own finder a folder that is named kmsgw, such as the
@@ -70,9 +72,9 @@ faults: services $(VENV)/.develops ## kill workers, fill disks, stop servers: th
 loadtest: $(VENV)/.develops ## put a gateway of its own under load and write build/loadtest/report.html
 	$(BIN)/python -m loadtests.run
 
-bench: $(VENV)/.develops ## measure kmsgw beside OpenBao; writes build/bench.html and .json; BENCH=--short: just try
+bench: $(PEERS)/.measures ## measure kmsgw beside OpenBao; writes build/bench.html and .json; BENCH=--short: just try
 	@.ci/services bench
-	$(BIN)/python -m loadtests.bench.run $(BENCH)
+	$(PEERS)/bin/python -m loadtests.bench.run $(BENCH)
 
 flood: $(VENV)/.develops ## measure what an honest caller notices while another floods; FLOOD=--help
 	$(BIN)/python -m loadtests.flood $(FLOOD)
@@ -110,3 +112,11 @@ $(VENV)/.develops: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/pip install -q --require-hashes -r requirements-dev.lock
 	@PYTHONWARNINGS=ignore $(BIN)/pip install -q $(EDITABLE)
 	@touch $@ $(VENV)/.runs
+
+# What the benchmark runs in.
+$(PEERS)/.measures: requirements-bench.lock pyproject.toml | $(VENV)/bin/python
+	@echo 'installing what the benchmark needs into $(PEERS): a minute or two'
+	@$(BIN)/python -m venv $(PEERS)
+	@$(PEERS)/bin/pip install -q --require-hashes -r requirements-bench.lock
+	@PYTHONWARNINGS=ignore $(PEERS)/bin/pip install -q $(EDITABLE)
+	@touch $@

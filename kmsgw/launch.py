@@ -27,7 +27,10 @@ _ADVICE = "Open the descriptor when starting kmsgwd, for example with 3<FILE."
 
 def slow_start(seconds: float) -> ConfigurationError:
     """Return the error for a worker that takes too long to start."""
-    return ConfigurationError([f"a worker did not start within {seconds:.0f} s; its log says how far"])
+    return ConfigurationError(
+        [f"a worker did not start within {seconds:.0f} s; its log says how far"],
+        advice="Look whether a token or a server hangs, run fewer workers (server.workers), or try again.",
+    )
 
 
 @dataclass(slots=True)

@@ -16,6 +16,8 @@ from kmsgw.storage import Database
 from kmsgw.v1 import crypto_service_pb2 as crypto
 from tests.support.calls import METHODS, pairs
 from tests.support.gateway import Gateway, eventually, make_folder
+from tests.support.softhsm import make_token
+from tests.support.three_providers import configure_hsm
 from tests.support.traffic import verified_entries
 from tests.support.usage import execute, logged, stored
 
@@ -167,24 +169,29 @@ def test_eight_workers_with_schedule_and_budget_due_at_once_make_one_version(tmp
 
 
 def test_budgets_of_messages_bytes_and_wraps_rotate_by_themselves_and_no_call_fails(tmp_path: Path) -> None:
-    gateway = make_folder(tmp_path / "kms").start()
+    gateway = make_folder(tmp_path / "kms")
+    configure_hsm(gateway, make_token(tmp_path / "token", "budgets"))
+    gateway.start()
+    names = ("messages", "bytes", "wraps", "wraps-in-the-hsm")
     try:
         officer, writer = gateway.client("key-officer"), gateway.client("ehr-writer")
         data_keys = gateway.client("ehr-datakeys", purpose="care")
         officer.keys.create("messages", rotation=RotationPolicy(max_messages=10))
         officer.keys.create("bytes", rotation=RotationPolicy(max_bytes=100))
         officer.keys.create("wraps", rotation=RotationPolicy(max_wraps=6))
+        officer.keys.create("wraps-in-the-hsm", provider="hsm", rotation=RotationPolicy(max_wraps=6))
         for _ in range(10):
             writer.encrypt("messages", b"x")
             writer.encrypt("bytes", b"0123456789")
         for _ in range(6):
             data_keys.generate_data_key("wraps")
-        for name in ("messages", "bytes", "wraps"):
+            data_keys.generate_data_key("wraps-in-the-hsm")
+        for name in names:
             assert eventually(lambda name=name: officer.keys.get(name).primary_version == 2, 10), name  # type: ignore[misc]
             newest = next(iter(officer.keys.versions(name)))
-            assert newest.reason == f"budget: {name}"
+            assert newest.reason == f"budget: {name.partition('-')[0]}"
         time.sleep(2.5)
-        assert [officer.keys.get(name).primary_version for name in ("messages", "bytes", "wraps")] == [2, 2, 2]
+        assert {officer.keys.get(name).primary_version for name in names} == {2}
     finally:
         assert gateway.stop() == 0
 
