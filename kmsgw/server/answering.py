@@ -5,7 +5,7 @@ from typing import NoReturn, cast
 
 import grpc
 
-from kmsgw.server.pipeline import Reply
+from kmsgw.server.passage import Reply
 from kmsgw.server.status import failure_metadata, grpc_code
 
 

@@ -27,7 +27,8 @@ from kmsgw.errors import KmsgwError, Overloaded, Reason
 from kmsgw.operations.waiting import WouldWait, become_impatient
 from kmsgw.server.gates import Proof
 from kmsgw.server.holding import Holding
-from kmsgw.server.pipeline import Call, Pipeline, Reply
+from kmsgw.server.passage import Call, Reply
+from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.status import failure_metadata, grpc_code, read_proof, stopping, success_metadata
 
 TESTED: Final = frozenset({"1.85.1"})

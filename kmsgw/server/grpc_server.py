@@ -14,7 +14,8 @@ from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import KmsgwError, Unavailable
 from kmsgw.server.answering import abort_with, certificate_of
 from kmsgw.server.direct import DirectLoop
-from kmsgw.server.pipeline import Call, Pipeline
+from kmsgw.server.passage import Call
+from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.reception import Reception
 from kmsgw.server.rpcs import MAX_BATCH_BYTES
 from kmsgw.server.standard_services import StandardServiceGuard

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import Overloaded, Reason
-from kmsgw.server.pipeline import Reply
+from kmsgw.server.passage import Reply
 
 LONGEST_SECONDS: Final = 0.5
 """How long a refusal is held back at most; half of what it says to wait, where that is less."""

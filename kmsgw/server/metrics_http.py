@@ -21,7 +21,7 @@ from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import Status, Unavailable
 from kmsgw.operations.control.read_metrics import ReadMetrics, ReadMetricsCommand
 from kmsgw.server.http_tls import HttpTls
-from kmsgw.server.pipeline import Call, Reply
+from kmsgw.server.passage import Call, Reply
 from kmsgw.server.rpcs import Plane, Rpc
 from kmsgw.server.status import REQUEST_ID_METADATA, read_proof
 from kmsgw.telemetry.exposition import CONTENT_TYPE

@@ -8,11 +8,9 @@ waits for it, so that a transport which serves many calls at once can flush once
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from kmsgw.audit.record import AuditRecord, ContextDigest, Phase
 from kmsgw.authn.authenticator import Authenticator
@@ -28,19 +26,20 @@ from kmsgw.errors import (
     Reason,
     Unauthenticated,
 )
-from kmsgw.model.access import AccessRequest, Principal, PrincipalKind
+from kmsgw.model.access import AccessRequest, PrincipalKind
 from kmsgw.model.key import Key
-from kmsgw.model.names import ALIAS_PREFIX, RESERVED_TENANT, check_key_name
+from kmsgw.model.names import RESERVED_TENANT, check_key_name
 from kmsgw.model.request_id import new_request_id
 from kmsgw.operations.data.stream_work import StreamWork
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import AuditLog, Authorizer
-from kmsgw.operations.verb import NO_SUCH_KEY, Access, Grant, Trail
+from kmsgw.operations.verb import NO_SUCH_KEY, Grant
 from kmsgw.operations.waiting import WouldWait, work_for
-from kmsgw.server.batch_records import append_all, batch_records, outcome_of
+from kmsgw.server.batch_records import append_all, batch_records
 from kmsgw.server.counted_refusals import CountedRefusals, Kind
-from kmsgw.server.gates import Gate, Petition, Proof
+from kmsgw.server.gates import Gate, Petition
 from kmsgw.server.open_stream import OpenStream
+from kmsgw.server.passage import Call, Passage, Reply, record_of
 from kmsgw.server.quota import Ceiling, Quotas
 from kmsgw.server.rpcs import Rpc
 
@@ -48,61 +47,8 @@ _LOG = logging.getLogger(__name__)
 
 KnownT = TypeVar("KnownT")
 
-_MAX_METHOD = 200
 _QUEUED = "calls that wait for a thread"
 _MOST_QUEUED = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call as it came. ``certificate`` is the client's, in PEM, as TLS verified it; ``proof`` reads its metadata."""
-
-    method: str
-    request: bytes = field(repr=False)
-    certificate: bytes | None
-    peer: str
-    proof: Callable[[], Proof] = field(repr=False, default=Proof)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer: a message, or an error. ``index`` is that of its record, which must be durable before it leaves.
-
-    ``method`` and ``started``, by the monotonic clock, are those of its call. ``earlier`` are the indexes of the other
-    records of a batch. ``officers_wanted`` is how many others must consent to what a dry run tries.
-    """
-
-    request_id: str
-    message: bytes = field(repr=False)
-    error: KmsgwError | None
-    index: int
-    method: str = ""
-    started: float = 0.0
-    earlier: tuple[int, ...] = ()
-    officers_wanted: int = 0
-
-
-@dataclass(slots=True)
-class _Passage:
-    """A call on its way through the stages."""
-
-    call: Call
-    request_id: str
-    started: float
-    now: datetime
-    principal: Principal | None = None
-    rpc: Rpc | None = None
-    message: Message | None = None
-    command: Any = None
-    accesses: tuple[Access, ...] = ()
-    refused: int | None = None
-    keys: list[Key | None] = field(default_factory=list)
-    policies: set[str] = field(default_factory=set)
-    trail: Trail = field(default_factory=Trail)
-    note: str = ""
-    shown: dict[str, object] = field(default_factory=dict)
-    answer: bytes = b""
-    work: StreamWork | None = None
 
 
 def _uncounted(_method: str, _error: KmsgwError | None, _seconds: float) -> None:
@@ -142,7 +88,7 @@ class Pipeline:
         self._audit = audit
         self._context_digest = context_digest
         self._clock = clock
-        self._stages: tuple[Callable[[_Passage], None], ...] = (
+        self._stages: tuple[Callable[[Passage], None], ...] = (
             self._authenticate,
             self._admit,
             self._decode,
@@ -185,11 +131,11 @@ class Pipeline:
             lambda error: self.finish(self._recorded(passage, error)),
         )
 
-    def _passage(self, call: Call) -> _Passage:
+    def _passage(self, call: Call) -> Passage:
         now = self._clock.now()
-        return _Passage(call, new_request_id(now), self._clock.monotonic(), now)
+        return Passage(call, new_request_id(now), self._clock.monotonic(), now)
 
-    def _walk(self, passage: _Passage) -> KmsgwError | None:
+    def _walk(self, passage: Passage) -> KmsgwError | None:
         """Take a call through the stages and return what it is refused for."""
         try:
             for stage in self._stages:
@@ -242,11 +188,11 @@ class Pipeline:
     def _refused(self, call: Call, error: KmsgwError) -> Reply:
         return self._recorded(self._passage(call), error)
 
-    def _authenticate(self, passage: _Passage) -> None:
+    def _authenticate(self, passage: Passage) -> None:
         principal = passage.principal = self._authenticator.authenticate(passage.call.certificate)
         work_for(principal.principal_id)
 
-    def _admit(self, passage: _Passage) -> None:
+    def _admit(self, passage: Passage) -> None:
         rpc = passage.rpc = self._table.get(passage.call.method)
         self._quotas.take(_known(passage.principal), 1, len(passage.call.request))
         if rpc is None:
@@ -259,7 +205,7 @@ class Pipeline:
                 advice="Seal large values in the client with a data key.",
             )
 
-    def _decode(self, passage: _Passage) -> None:
+    def _decode(self, passage: Passage) -> None:
         rpc = _known(passage.rpc)
         try:
             request = rpc.request.FromString(passage.call.request)
@@ -273,13 +219,13 @@ class Pipeline:
         passage.command = rpc.read(request)
         passage.accesses = tuple(rpc.operation.accesses(passage.command))
 
-    def _attend(self, passage: _Passage) -> None:
+    def _attend(self, passage: Passage) -> None:
         self._show(passage, self._before_policy)
 
-    def _confirm(self, passage: _Passage) -> None:
+    def _confirm(self, passage: Passage) -> None:
         self._show(passage, self._after_policy)
 
-    def _show(self, passage: _Passage, gates: tuple[Gate, ...]) -> None:
+    def _show(self, passage: Passage, gates: tuple[Gate, ...]) -> None:
         # A service that changes nothing passes without a look at the gates: the hot path is not theirs. One that a
         # policy lets change something is stopped by the same approvals as an officer.
         principal = _known(passage.principal)
@@ -300,7 +246,7 @@ class Pipeline:
         for gate in gates:
             passage.shown.update(gate.admit(petition))
 
-    def _authorize(self, passage: _Passage) -> None:
+    def _authorize(self, passage: Passage) -> None:
         principal = _known(passage.principal)
         for place, access in enumerate(passage.accesses):
             key: Key | None = None
@@ -325,7 +271,7 @@ class Pipeline:
                     self._keyring.refresh(unless_since=asked)
                 raise AccessDenied
 
-    def _look_again(self, passage: _Passage, work: StreamWork) -> None:
+    def _look_again(self, passage: Passage, work: StreamWork) -> None:
         """Raise what a stream's caller is refused for by now: its certificate, the policies, or the key's state."""
         self._authenticate(passage)
         access = passage.accesses[0]
@@ -341,11 +287,11 @@ class Pipeline:
             raise AccessDenied
         work.require_key(key)
 
-    def _intend(self, passage: _Passage) -> None:
+    def _intend(self, passage: Passage) -> None:
         if _is_told_twice(passage.rpc):
             self._audit.wait(self._audit.append(self._record(passage, None, Phase.INTENT).encode()))
 
-    def _operate(self, passage: _Passage) -> None:
+    def _operate(self, passage: Passage) -> None:
         rpc = _known(passage.rpc)
         grant = Grant(
             _known(passage.principal),
@@ -361,7 +307,7 @@ class Pipeline:
             return
         passage.answer = rpc.write(result).SerializeToString()
 
-    def _recorded(self, passage: _Passage, error: KmsgwError | None) -> Reply:
+    def _recorded(self, passage: Passage, error: KmsgwError | None) -> Reply:
         if error is not None and passage.message is None and self._refusals.is_one_of_many(error):
             return self._counted(passage, error)
         told_twice = _is_told_twice(passage.rpc)
@@ -386,7 +332,7 @@ class Pipeline:
             passage.trail.officers_wanted,
         )
 
-    def _counted(self, passage: _Passage, error: KmsgwError) -> Reply:
+    def _counted(self, passage: Passage, error: KmsgwError) -> Reply:
         """Refuse with the request id of the first such refusal within a second; its record stands for all of them."""
         if passage.principal is None and isinstance(error, Overloaded):
             with suppress(Unauthenticated):
@@ -402,45 +348,8 @@ class Pipeline:
             return Reply(passage.request_id, b"", unavailable, -1, passage.call.method, passage.started)
         return Reply(request_id, b"", error, index, passage.call.method, passage.started)
 
-    def _record(self, passage: _Passage, error: KmsgwError | None, phase: Phase) -> AuditRecord:
-        # Of several accesses the one that was refused is told: whoever probes a key by ReEncrypt is found under it.
-        place = passage.refused or 0
-        first = passage.accesses[place] if passage.accesses else None
-        key = passage.keys[place] if passage.keys else None
-        second = passage.accesses[1] if len(passage.accesses) > 1 else None
-        name = first.key if first is not None and first.key is not None else ""
-        trail, work = passage.trail, passage.work
-        refused = trail.refused
-        return AuditRecord(
-            time=passage.now,
-            request_id=passage.request_id,
-            phase=phase,
-            principal=passage.principal,
-            method=passage.call.method[:_MAX_METHOD],
-            action=refused.action if refused is not None else first.action if first is not None else None,
-            key_id=key.key_id if key is not None else trail.key_id or name.removeprefix(ALIAS_PREFIX)[:64],
-            key_version=trail.key_version,
-            alias=name[:64] if name.startswith(ALIAS_PREFIX) else "",
-            source_key_id=trail.source_key_id or (second.key if second is not None else None) or "",
-            source_key_version=trail.source_key_version,
-            outcome=outcome_of(error),
-            status=error.status.value if error is not None else "OK",
-            reason=error.reason.value if error is not None else "",
-            policies=tuple(sorted(refused.policies if refused is not None else passage.policies)),
-            context_hmac=self._context_digest.of(first.context) if first is not None else "",
-            purpose=first.declaration.purpose if first is not None else "",
-            end_user=first.declaration.end_user if first is not None else "",
-            bytes_in=work.bytes_in if work is not None else len(passage.call.request),
-            # What of a stream has left has left, however it ended.
-            bytes_out=work.bytes_out if work is not None else len(passage.answer) if error is None else 0,
-            peer=passage.call.peer,
-            duration_us=int((self._clock.monotonic() - passage.started) * 1e6),
-            note=refused.note if refused is not None else passage.note,
-            change=_merged(first.change if first is not None else None, passage.shown, trail.facts),
-            source_context_hmac=self._context_digest.of(second.context) if second is not None else "",
-            sealed_bytes=trail.sealed_bytes if error is None else 0,
-            wraps=trail.wraps,
-        )
+    def _record(self, passage: Passage, error: KmsgwError | None, phase: Phase) -> AuditRecord:
+        return record_of(passage, error, phase, self._context_digest, self._clock.monotonic())
 
 
 def _is_told_twice(rpc: Rpc | None) -> bool:
@@ -451,13 +360,6 @@ def _is_told_twice(rpc: Rpc | None) -> bool:
 def _public(key: Key | None) -> Key | None:
     """Return a key unless it is the gateway's own: of those nobody is told, whatever the policies say."""
     return None if key is None or key.tenant == RESERVED_TENANT else key
-
-
-def _merged(
-    change: Mapping[str, object] | None, shown: Mapping[str, object], facts: Mapping[str, object]
-) -> Mapping[str, object] | None:
-    """Return what a record says of a change, with what gates and verb saw. On the hot path there is neither."""
-    return {**(change or {}), **shown, **facts} if shown or facts else change
 
 
 def _known(value: KnownT | None) -> KnownT:

@@ -12,7 +12,8 @@ from google.protobuf.message import DecodeError
 
 from kmsgw.errors import InvalidRequest, KmsgwError, Reason
 from kmsgw.server.answering import abort_with, certificate_of
-from kmsgw.server.pipeline import Call, Pipeline
+from kmsgw.server.passage import Call
+from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.reception import Reception
 
 _STANDARD = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/", "/grpc.reflection.v1.")

@@ -19,7 +19,8 @@ from kmsgw.errors import DeadlineExceeded, InternalError, InvalidRequest, KmsgwE
 from kmsgw.model.access import Principal
 from kmsgw.server.answering import abort_with, certificate_of
 from kmsgw.server.open_stream import CallerGone, OpenStream
-from kmsgw.server.pipeline import Call, Pipeline, Reply
+from kmsgw.server.passage import Call, Reply
+from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.quota import Ceiling
 from kmsgw.server.reception import Reception
 from kmsgw.server.status import REQUEST_ID_METADATA, read_proof, stopping

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from kmsgw.errors import KmsgwError
 from kmsgw.operations.waiting import WouldWait
-from kmsgw.server.pipeline import Call, Pipeline, Reply
+from kmsgw.server.passage import Call, Reply
+from kmsgw.server.pipeline import Pipeline
 from kmsgw.telemetry.meters import OTHER_METHOD
 from kmsgw.telemetry.tracing import CallSpan, Tracing
 

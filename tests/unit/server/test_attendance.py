@@ -17,7 +17,8 @@ from kmsgw.model.names import RESERVED_TENANT
 from kmsgw.operations.verb import Access, Grant, Trail
 from kmsgw.server.attendance import CodeGate, SessionGate
 from kmsgw.server.gates import Proof
-from kmsgw.server.pipeline import Call, Pipeline
+from kmsgw.server.passage import Call
+from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.rpcs import SERVICES, Plane, Rpc
 from kmsgw.v1 import key_service_pb2
 from tests.unit.server.test_pipeline import NOW, Journal, OneKey, Policies

@@ -25,7 +25,8 @@ from kmsgw.operations.catalogue import Operations, World
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.verb import Access, Grant, Operation
 from kmsgw.server.consent import ConsentGate
-from kmsgw.server.pipeline import Call, Pipeline, Reply
+from kmsgw.server.passage import Call, Reply
+from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.rpcs import Rpc, rpc_table
 from kmsgw.server.status import success_metadata
 from kmsgw.storage import Database, migrate, open_approvals

@@ -6,7 +6,7 @@ import pytest
 
 from kmsgw.errors import KmsgwError, Overloaded, Reason
 from kmsgw.server.holding import Holding
-from kmsgw.server.pipeline import Reply
+from kmsgw.server.passage import Reply
 from tests.support.gateway import eventually
 
 

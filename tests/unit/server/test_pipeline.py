@@ -19,7 +19,8 @@ from kmsgw.operations.data.generate_random_bytes import GenerateRandomBytes
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.verb import Access, Grant, change_of
 from kmsgw.server import wire_crypto
-from kmsgw.server.pipeline import Call, Pipeline
+from kmsgw.server.passage import Call
+from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.quota import Ceiling, Quotas
 from kmsgw.server.rpcs import Plane, Rpc
 from kmsgw.v1 import crypto_service_pb2, key_service_pb2

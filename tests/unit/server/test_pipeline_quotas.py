@@ -10,7 +10,7 @@ from kmsgw.model.key import Key
 from kmsgw.operations.control.rotate_key import RotateKeyCommand
 from kmsgw.operations.verb import Grant
 from kmsgw.operations.waiting import WouldWait, become_impatient, before_waiting
-from kmsgw.server.pipeline import Call, Reply
+from kmsgw.server.passage import Call, Reply
 from kmsgw.server.quota import Ceiling, Limits, Quotas, Rate
 from tests.fakes.clock import SetClock
 from tests.unit.server.test_pipeline import OFFICER, RANDOM, ROTATE, Bench

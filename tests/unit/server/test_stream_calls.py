@@ -11,7 +11,8 @@ from kmsgw.errors import DecryptionFailed, KmsgwError, Reason
 from kmsgw.model.access import Principal, PrincipalKind
 from kmsgw.operations.data.stream_work import StreamWork
 from kmsgw.server.open_stream import OpenStream
-from kmsgw.server.pipeline import Call, Pipeline, Reply
+from kmsgw.server.passage import Call, Reply
+from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.reception import Reception
 from kmsgw.server.stream_calls import StreamCalls, StreamLimits
 from kmsgw.server.wire_streams import DECRYPT_STREAM

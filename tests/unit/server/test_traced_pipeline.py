@@ -16,7 +16,7 @@ from kmsgw.model.proof import Proof
 from kmsgw.operations.data.generate_random_bytes import GenerateRandomBytes
 from kmsgw.operations.waiting import WouldWait
 from kmsgw.server import wire_crypto
-from kmsgw.server.pipeline import Call, Reply
+from kmsgw.server.passage import Call, Reply
 from kmsgw.server.rpcs import Plane, Rpc
 from kmsgw.server.traced_pipeline import STAGE_SPANS, TracedPipeline
 from kmsgw.telemetry.meters import ProviderMeter
