@@ -34,7 +34,7 @@ from kmsgw.operations.data.stream_work import StreamWork
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import AuditLog, Authorizer
 from kmsgw.operations.verb import NO_SUCH_KEY, Grant
-from kmsgw.operations.waiting import WouldWait, work_for
+from kmsgw.operations.waiting import WouldWait, before_waiting, work_for
 from kmsgw.server.batch_records import append_all, batch_records
 from kmsgw.server.counted_refusals import CountedRefusals, Kind
 from kmsgw.server.gates import Gate, Petition
@@ -46,6 +46,9 @@ from kmsgw.server.rpcs import Rpc
 _LOG = logging.getLogger(__name__)
 
 KnownT = TypeVar("KnownT")
+
+_LARGE_BYTES = 160 * 1024
+"""Longest request that is read where calls must not wait: 100 values of 1 KiB, and what is with them."""
 
 _QUEUED = "calls that wait for a thread"
 _MOST_QUEUED = 1024
@@ -127,7 +130,7 @@ class Pipeline:
             work,
             rpc.conversation,
             lambda: self._look_again(passage, work),
-            lambda size: self._quotas.charge(principal, 0, size),
+            lambda size: self._quotas.charge(principal, 1, size),
             lambda error: self.finish(self._recorded(passage, error)),
         )
 
@@ -207,6 +210,8 @@ class Pipeline:
 
     def _decode(self, passage: Passage) -> None:
         rpc = _known(passage.rpc)
+        if len(passage.call.request) > _LARGE_BYTES:
+            before_waiting()  # reading it would hold up all that a loop answers; a thread is interrupted for those
         try:
             request = rpc.request.FromString(passage.call.request)
         except DecodeError:
@@ -314,11 +319,13 @@ class Pipeline:
         record = self._record(passage, error, Phase.OUTCOME if told_twice else Phase.WHOLE)
         batch = passage.trail.batch
         if batch is not None:
-            self._quotas.charge(_known(passage.principal), batch.size - 1, 0)
+            passage.trail.calls = batch.size
+        if passage.trail.calls > 1:
+            self._quotas.charge(_known(passage.principal), passage.trail.calls - 1, 0)
         records = (record,) if batch is None else batch_records(record, batch, error, self._context_digest)
         try:
             indexes = append_all(self._audit, records)
-        except AuditUnavailable as unavailable:
+        except (AuditUnavailable, InternalError) as unavailable:  # the latter where an entry is too long for the log
             return Reply(passage.request_id, b"", unavailable, -1, passage.call.method, passage.started)
         answer = b"" if error else passage.answer
         return Reply(

@@ -6,6 +6,7 @@ from typing import Final
 from kmsgw.errors import InvalidRequest
 from kmsgw.model.names import check_alias, check_name
 from kmsgw.operations.data.renew_data_key_leases import (
+    MAX_LEASES,
     DataKeyLease,
     DataKeyUse,
     LeaseOutcome,
@@ -25,7 +26,8 @@ _OUTCOMES: Final = {
 
 def renew_data_key_leases_command(request: pb.RenewDataKeyLeasesRequest) -> RenewDataKeyLeasesCommand:
     """Read a RenewDataKeyLeases request. Raises `InvalidRequest` where one of its leases is malformed."""
-    return RenewDataKeyLeasesCommand(tuple(map(_lease, request.leases)))
+    # One more than may be is enough to be refused for it.
+    return RenewDataKeyLeasesCommand(tuple(map(_lease, request.leases[: MAX_LEASES + 1])))
 
 
 def _lease(lease: pb.DataKeyLease) -> DataKeyLease:
