@@ -1,6 +1,7 @@
 """Batches from the wire: lists longer than a batch are refused before anything of them is read."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from google.protobuf.message import Message
@@ -13,7 +14,7 @@ from kmsgw.server.wire_leases import renew_data_key_leases_command
 from kmsgw.v1 import crypto_batch_pb2 as wire
 from kmsgw.v1 import crypto_service_pb2
 
-Read = Callable[[Message], object]
+Read = Callable[[Any], object]
 
 BATCHES: tuple[tuple[Read, type[Message]], ...] = (
     (wire_batch.batch_encrypt_command, wire.BatchEncryptRequest),
