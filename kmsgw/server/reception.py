@@ -103,13 +103,15 @@ class Reception:
         """Charge for what was waited since the last tick, and turn away the calls of those who are overdrawn."""
         now = self.clock.monotonic()
         earned = self._share * max(0.0, now - self._ticked)
+        # A tick that comes late says that this process got no turn, and then no message could be taken either.
+        late = max(0.0, now - self._ticked - 2 * _TICK_SECONDS)
         self._ticked = now
         full = self.threads * BURST_SECONDS
         balances = {caller: balance + earned for caller, balance in self._balances.items() if balance + earned < full}
         waiting = list(self._waiting.values())
         for each in waiting:
             if now > each.charged:
-                balances[each.caller] = balances.get(each.caller, full) - (now - each.charged)
+                balances[each.caller] = balances.get(each.caller, full) - max(0.0, now - each.charged - late)
                 each.charged = now
         self._balances = balances
         self._overdrawn = frozenset(caller for caller, balance in balances.items() if balance < 0)

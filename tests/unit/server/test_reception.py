@@ -109,6 +109,19 @@ def test_a_quarter_of_the_threads_may_wait_for_ever(reception: Reception, clock:
     assert all(isinstance(each.end(), grpc.RpcError) for each in slow)
 
 
+def test_nobody_pays_for_the_time_in_which_the_gateway_itself_had_no_turn(
+    reception: Reception, clock: SetClock
+) -> None:
+    unlucky = [HalfCall(reception, b"unlucky") for _ in range(THREADS)]
+    for _ in range(5):
+        clock.sleep(10)
+        reception.tick()
+    assert all(each.waits for each in unlucky)
+
+    _pass(reception, clock, GRACE_SECONDS + 2 * BURST_SECONDS)
+    assert all(isinstance(each.end(), ResourceExhausted) for each in unlucky)
+
+
 def test_who_was_turned_away_is_welcome_again_later(reception: Reception, clock: SetClock) -> None:
     greedy = [HalfCall(reception, b"greedy") for _ in range(THREADS)]
     _pass(reception, clock, GRACE_SECONDS + 2 * BURST_SECONDS)
