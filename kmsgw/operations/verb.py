@@ -59,7 +59,7 @@ class Trail:
     the access says of the change, also where the call is refused; never a code, a session or another secret.
     ``refused`` is told in place of the access that policy had allowed before. ``batch`` is what became of the items of
     a batch: then the rest is told by its groups. ``officers_wanted`` is how many others must consent to what a dry run
-    tries: the caller is told, the record is not.
+    tries: the caller is told, the record is not. ``calls`` is how many calls of its caller's quota it is worth.
     """
 
     key_id: str = ""
@@ -72,6 +72,7 @@ class Trail:
     refused: Refused | None = None
     batch: BatchAccount | None = None
     officers_wanted: int = 0
+    calls: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ class CallerGone(KmsgwError):
 class OpenStream(Generic[ReplyT]):
     """One stream between its two records. For one thread.
 
-    ``check`` raises what forbids to go on: caller, policy and key are looked at again. ``charge`` counts bytes to the
-    caller's quota and returns the seconds to pause. ``record`` makes the outcome durable and returns the reply.
+    ``check`` raises what forbids to go on: caller, policy and key are looked at again. ``charge`` counts a message of
+    so many bytes to the caller's quota, as a call, and returns the seconds to pause. ``record`` makes the outcome
+    durable and returns the reply.
     """
 
     work: StreamWork

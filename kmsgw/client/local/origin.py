@@ -68,8 +68,7 @@ class Sealing:
 
     def lease(self, held: HeldDataKey) -> wire.DataKeyLease:
         """Return the lease of a data key to seal with."""
-        alias = self.key if self.key.startswith(ALIAS_PREFIX) else ""
-        return _lease(wire.DATA_KEY_USE_SEAL, held, alias, self.context, self.declaration)
+        return _lease(wire.DATA_KEY_USE_SEAL, held, self.key, self.context, self.declaration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +98,8 @@ class Opening:
         return Call(call.method, call.request, read, timeout=timeout)
 
     def lease(self, held: HeldDataKey) -> wire.DataKeyLease:
-        """Return the lease of a data key to open with."""
-        return _lease(wire.DATA_KEY_USE_OPEN, held, "", self.context, self.declaration)
+        """Return the lease of a data key to open with, for as long as an alias that is expected leads to its key."""
+        return _lease(wire.DATA_KEY_USE_OPEN, held, self.expected_key, self.context, self.declaration)
 
 
 def _held(
@@ -130,7 +129,7 @@ def _held(
 def _lease(
     use: wire.DataKeyUse,
     held: HeldDataKey,
-    alias: str,
+    name: str,
     context: EncryptionContext,
     declaration: AccessDeclaration,
 ) -> wire.DataKeyLease:
@@ -138,7 +137,7 @@ def _lease(
         use=use,
         key_id=held.key_id,
         key_version=held.key_version,
-        alias=alias,
+        alias=name if name.startswith(ALIAS_PREFIX) else "",  # an id leads to one key for ever
         encryption_context=context_pairs(context),
         declaration=declaration_message(declaration, None, None),
     )

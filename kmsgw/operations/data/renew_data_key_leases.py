@@ -44,7 +44,10 @@ class LeaseOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DataKeyLease:
-    """The lease of data keys under one version, context and declaration. ``alias`` is what they were asked for by."""
+    """The lease of data keys under one version, context and declaration. ``alias`` is what they were asked for by.
+
+    To open with: the alias of the key that was expected.
+    """
 
     use: DataKeyUse
     key_id: str
@@ -105,6 +108,8 @@ class RenewDataKeyLeases:
 
     def run(self, command: RenewDataKeyLeasesCommand, grant: Grant) -> tuple[RenewedLease, ...]:
         """Return what became of each lease, in order."""
+        # Each costs a decision of the policies, as a call does; what they cost is not to be had for one (threat 19).
+        grant.trail.calls = len(command.leases)
         asked = self._clock.monotonic()
         self._keyring.require_fresh()
         verdicts = [self._decide(lease, grant) for lease in command.leases]
@@ -132,8 +137,11 @@ class RenewDataKeyLeases:
         return _Verdict(self._by_state(lease, key), action, decision.policy_ids)
 
     def _by_state(self, lease: DataKeyLease, key: Key) -> RenewedLease:
+        moved = bool(lease.alias) and self._keyring.leads_to(lease.alias) != key.key_id
         try:
             if lease.use is DataKeyUse.OPEN:
+                if moved:
+                    return _ended(Reason.DECRYPTION_FAILED)  # as Decrypt with that expected key
                 found = opening_version(key, lease.key_version, Act.DECRYPT)
                 return self._renewed() if found is not None else _ended(Reason.KEY_VERSION_UNKNOWN)
             require_version(key, Act.GENERATE_DATA_KEY, lease.key_version)
@@ -141,7 +149,6 @@ class RenewDataKeyLeases:
             return _ended(refused.reason)
         if lease.key_version < key.minimum_decrypt_version:
             return _ended(Reason.KEY_VERSION_BELOW_MINIMUM)  # nobody could open what is sealed under it
-        moved = bool(lease.alias) and self._keyring.leads_to(lease.alias) != key.key_id
         return _SUPERSEDED if moved or lease.key_version != key.primary.version else self._renewed()
 
     def _renewed(self) -> RenewedLease:

@@ -97,6 +97,37 @@ def test_an_alias_that_leads_elsewhere_supersedes(bench: Bench) -> None:
     assert bench.renew(lease(SEAL, alias="alias/records"), lease(SEAL)) == [SUPERSEDED, RENEWED]
 
 
+@pytest.mark.parametrize("now_of", [(), ("alias/records",)])
+def test_who_opens_by_an_expected_alias_loses_the_lease_once_it_leads_elsewhere_or_nowhere(
+    bench: Bench, now_of: tuple[str, ...]
+) -> None:
+    opening = lease(OPEN, alias="alias/records")
+    assert bench.renew(opening) == [RENEWED]
+    bench.change(aliases=())
+    bench.store.put("other", aliases=now_of)
+    bench.keyring.refresh()
+    assert bench.renew(opening, lease(OPEN)) == [ended(Reason.DECRYPTION_FAILED), RENEWED]
+
+
+def test_an_expected_alias_tells_nothing_to_whom_policy_forbids_the_key(bench: Bench) -> None:
+    bench.policies.denies = lambda _request: True
+    assert (
+        bench.renew(lease(OPEN, alias="alias/records"), lease(OPEN, alias="alias/none"))
+        == [ended(Reason.ACCESS_DENIED)] * 2
+    )
+
+
+def test_each_lease_is_worth_a_call_of_the_quota_also_where_the_state_is_not_known(bench: Bench) -> None:
+    bench.renew(*[lease(SEAL)] * 500)
+    assert bench.grant.trail.calls == 500
+    unlucky = Bench()
+    unlucky.store.down = True
+    unlucky.clock.sleep(2)
+    with pytest.raises(StateUnavailable):
+        unlucky.renew(*[lease(SEAL)] * 500)
+    assert unlucky.grant.trail.calls == 500
+
+
 @pytest.mark.parametrize(
     ("changes", "seal", "open_"),
     [

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from kmsgw.errors import KmsgwError, MethodUnknown, Overloaded, Reason, Status
+from kmsgw.errors import InvalidRequest, KmsgwError, MethodUnknown, Overloaded, Reason, Status
 from kmsgw.model.key import Key
 from kmsgw.operations.control.rotate_key import RotateKeyCommand
 from kmsgw.operations.verb import Grant
@@ -119,6 +119,22 @@ def test_a_call_that_is_begun_anew_where_it_may_wait_is_charged_once(clock: SetC
     assert isinstance(bench.rotate(), Overloaded)
     clock.move(timedelta(seconds=1))
     assert bench.rotate() is None
+
+
+def test_what_a_call_turns_out_to_be_worth_is_charged_also_where_it_fails(clock: SetClock) -> None:
+    bench = Bench(Quotas(_ONE_CALL, clock))
+
+    def run(command: RotateKeyCommand, grant: Grant) -> Key:
+        grant.trail.calls = 500
+        raise InvalidRequest("no")
+
+    bench.rotation.run = run  # type: ignore[method-assign]
+    assert isinstance(bench.rotate(), InvalidRequest)
+
+    clock.move(timedelta(seconds=499))
+    assert isinstance(bench.rotate(), Overloaded)
+    clock.move(timedelta(seconds=1))
+    assert isinstance(bench.rotate(), InvalidRequest)
 
 
 def test_calls_that_wait_for_a_thread_are_bounded() -> None:

@@ -31,6 +31,7 @@ from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.envelope.aead import seal_value
 from kmsgw.envelope.format import Suite, wrapped_data_key
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
+from kmsgw.v1 import crypto_service_pb2 as wire
 from tests.fakes.clock import SetClock
 from tests.fakes.lending_gateway import LIMITS, LendingGateway
 
@@ -315,6 +316,22 @@ def test_many_leases_are_renewed_in_one_call(lender: LendingGateway, local: Loca
     local._tend()
     renewals = [call for call in lender.calls if hasattr(call, "leases")]
     assert [len(call.leases) for call in renewals] == [500, 500, 203]
+
+
+def test_a_lease_names_the_alias_by_which_its_data_key_was_asked_for_or_expected(
+    lender: LendingGateway, local: LocalEncryption
+) -> None:
+    for name in ("ehr", "alias/ehr"):
+        local.open(local.seal(name, b"x", CONTEXT), CONTEXT, expected_key=name)
+    moved(lender, 29)
+    local._tend()
+    (renewal,) = (call for call in lender.calls if hasattr(call, "leases"))
+    assert [(lease.use, lease.alias) for lease in renewal.leases] == [
+        (wire.DATA_KEY_USE_SEAL, ""),
+        (wire.DATA_KEY_USE_OPEN, ""),
+        (wire.DATA_KEY_USE_SEAL, "alias/ehr"),
+        (wire.DATA_KEY_USE_OPEN, "alias/ehr"),
+    ]
 
 
 def test_data_keys_whose_leases_are_alike_share_one(lender: LendingGateway, local: LocalEncryption) -> None:
