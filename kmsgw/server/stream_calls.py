@@ -39,7 +39,6 @@ _SPARE_THREADS: Final = 8
 """Threads beyond the streams, to refuse those that are too many instead of keeping them waiting."""
 
 _LAST_WORDS_SECONDS: Final = 2.0
-_LONGEST_PAUSE_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 0.05
 
 
@@ -170,13 +169,13 @@ class StreamCalls:
         yield from self._heard(wire.chunks(work.begin()), line)
         end: End | None = None
         for message in requests:
-            line.heard = self._clock.monotonic()
+            self._pause(opened.charge(len(message)), opened, line)
+            # After the pause: what was disabled during it is not used for this message.
             self._look_again(opened, line)
             piece = wire.piece(message)
             if isinstance(piece, End):
                 end = piece
                 break
-            self._clock.sleep(min(opened.charge(len(piece)), _LONGEST_PAUSE_SECONDS))
             yield from self._heard(wire.chunks(work.update(piece)), line)
         line.quiet = end is None
         _check_end(opened, end)
@@ -194,8 +193,18 @@ class StreamCalls:
             yield answer
             line.heard = self._clock.monotonic()
 
+    def _pause(self, seconds: float, opened: OpenStream[Reply], line: _Line) -> None:
+        """Wait until the caller's account is even, and see meanwhile whether the stream may and can go on at all."""
+        even = self._clock.monotonic() + seconds
+        while (left := even - self._clock.monotonic()) > 0:
+            self._look_again(opened, line)
+            if line.closed.is_set() or self._stopped.is_set():
+                raise line.fault or CallerGone("The caller ended the stream before its end.")
+            self._clock.sleep(min(left, _CHECK_SECONDS))
+
     def _look_again(self, opened: OpenStream[Reply], line: _Line) -> None:
-        now = line.heard
+        # The caller counts as heard also in a pause: it is the gateway that does not listen then.
+        now = line.heard = self._clock.monotonic()
         if now - line.opened > self._limits.seconds:
             raise _too_long(self._limits.seconds)
         if now - line.checked > _CHECK_SECONDS:

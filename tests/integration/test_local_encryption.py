@@ -14,6 +14,7 @@ from kmsgw.client import (
     AsyncClient,
     AsyncLocalEncryption,
     Client,
+    DecryptionFailed,
     FailedPrecondition,
     KmsgwError,
     LocalEncryption,
@@ -127,6 +128,18 @@ def test_a_disabled_key_is_out_of_use_within_the_bound_also_where_it_is_in_memor
     assert any("seal KEY_DISABLED" in json.dumps(each["change"]) for each in renewals) or any(
         each["reason"] == "KEY_DISABLED" for each in records(lender, "GenerateDataKey") if "reason" in each
     )
+
+
+def test_an_alias_that_is_gone_opens_nothing_after_the_bound(lender: Gateway) -> None:
+    officer = lender.client("key-officer").keys
+    officer.create("aliased")
+    officer.create_alias("alias/pat", "aliased")
+    with LocalEncryption(clerk(lender)) as local:
+        envelope = local.seal("aliased", b"x", CONTEXT)
+        assert local.open(envelope, CONTEXT, expected_key="alias/pat") == b"x"
+        officer.delete_alias("alias/pat")
+        seconds_in_use(lambda: local.open(envelope, CONTEXT, expected_key="alias/pat"), DecryptionFailed)
+        assert local.open(envelope, CONTEXT, expected_key="aliased") == b"x"
 
 
 def _refused(local: LocalEncryption, envelope: bytes) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import grpc
 import pytest
 
-from kmsgw.errors import DecryptionFailed, KmsgwError, Reason
+from kmsgw.errors import DecryptionFailed, FailedPrecondition, KmsgwError, Reason
 from kmsgw.model.access import Principal, PrincipalKind
 from kmsgw.operations.data.stream_work import StreamWork
 from kmsgw.server.open_stream import OpenStream
@@ -87,14 +87,24 @@ class Gate:
         self.fault: KmsgwError | None = None
         self.ends: list[KmsgwError | None] = []
         self.refusals: list[KmsgwError] = []
+        self.charged: list[int] = []
+        self.debt = 0.0
+        self.check: Callable[[], None] = lambda: None
 
     def open_stream(self, _call: Call) -> OpenStream[Reply]:
         work = cast("StreamWork", Work(self.fault))
-        return OpenStream(work, DECRYPT_STREAM, lambda: None, lambda _size: 0.0, self._record)
+        return OpenStream(work, DECRYPT_STREAM, self._check, self._charge, self._record)
 
     def refuse(self, _call: Call, error: KmsgwError) -> Reply:
         self.refusals.append(error)
         return Reply("", b"", error, 0)
+
+    def _check(self) -> None:
+        self.check()
+
+    def _charge(self, size: int) -> float:
+        self.charged.append(size)
+        return self.debt
 
     def _record(self, error: KmsgwError | None) -> Reply:
         self.ends.append(error)
@@ -187,6 +197,62 @@ def test_a_stream_lasts_no_longer_than_it_may() -> None:
     with pytest.raises(Aborted):
         next(answers)
     assert [reason(each) for each in bench.gate.ends] == [Reason.DEADLINE_EXCEEDED]
+
+
+def test_an_overdrawn_stream_pauses_until_its_account_is_even() -> None:
+    bench = Bench(idle_seconds=60.0)
+    bench.gate.debt = 100.0
+    assert list(bench.stream(Context(), CHUNK, CHUNK))
+    assert bench.gate.charged == [len(CHUNK)] * 2
+    assert bench.clock.monotonic() == pytest.approx(200.0)
+
+
+def test_a_pause_is_not_the_callers_silence() -> None:
+    bench, context = Bench(idle_seconds=1.0), Context()
+    bench.gate.debt = 30.0
+    bench.gate.check = bench.calls.tick
+    assert list(bench.stream(context, CHUNK))
+    assert context.cancels == 0
+
+
+def test_what_is_disabled_during_a_pause_is_not_used_for_the_message_that_waited() -> None:
+    bench = Bench()
+    bench.gate.debt = 100.0
+
+    def check() -> None:
+        if bench.clock.monotonic() > 50.0:
+            raise FailedPrecondition("The key is disabled.", reason=Reason.KEY_DISABLED)
+
+    bench.gate.check = check
+    with pytest.raises(Aborted):
+        list(bench.stream(Context(), CHUNK))
+    assert [reason(each) for each in bench.gate.ends] == [Reason.KEY_DISABLED]
+    assert bench.clock.monotonic() < 51.0
+
+
+def test_a_pause_ends_with_the_time_of_the_stream() -> None:
+    bench = Bench(seconds=10.0)
+    bench.gate.debt = 1e9
+    with pytest.raises(Aborted):
+        list(bench.stream(Context(), CHUNK))
+    assert [reason(each) for each in bench.gate.ends] == [Reason.DEADLINE_EXCEEDED]
+    assert bench.clock.monotonic() < 11.0
+
+
+def test_a_caller_that_is_gone_and_a_stop_end_a_pause() -> None:
+    for end in (lambda _bench, context: context.closed(), lambda bench, _context: bench.calls._stopped.set()):
+        bench, context = Bench(), Context()
+        bench.gate.debt = 1000.0
+
+        def check(bench: Bench = bench, context: Context = context, end: Callable[..., None] = end) -> None:
+            if bench.clock.monotonic() > 5.0:
+                end(bench, context)
+
+        bench.gate.check = check
+        with pytest.raises(Aborted):
+            list(bench.stream(context, CHUNK))
+        assert [reason(each) for each in bench.gate.ends] == [Reason.CALLER_GONE]
+        assert bench.clock.monotonic() < 6.0
 
 
 def test_more_streams_than_there_may_be_are_refused_at_once() -> None:
