@@ -2,7 +2,8 @@
 
 A scrape is a call of the method ``/metrics``: certificate, policy, an officer's session, the audit record are those of
 gRPC. The HTTP is as little as Prometheus needs: one request a connection, no body, few connections at a time, and a
-few seconds for all of it, so that nobody holds a thread (threat 19).
+few seconds for all of it, so that nobody holds a thread (threat 19). Who has shown no certificate holds none at all
+(`kmsgw.server.handshakes`).
 """
 
 import logging
@@ -20,6 +21,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import Status, Unavailable
 from kmsgw.operations.control.read_metrics import ReadMetrics, ReadMetricsCommand
+from kmsgw.server.handshakes import MOST_HALF_OPEN, Handshakes
 from kmsgw.server.http_tls import HttpTls
 from kmsgw.server.passage import Call, Reply
 from kmsgw.server.rpcs import Plane, Rpc
@@ -30,10 +32,10 @@ METRICS_METHOD: Final = "/metrics"
 """Path of the metrics, and their method in the audit log."""
 
 CONNECTION_SECONDS: Final = 5.0
-"""Longest time for one connection, its handshake included."""
+"""Longest time for one connection, from the end of its handshake."""
 
 MOST_CONNECTIONS: Final = 8
-"""Connections at a time on one worker; more are closed at once."""
+"""Connections at a time on one worker, those apart whose handshake has not ended; more are closed at once."""
 
 MOST_HEAD_BYTES: Final = 16_384
 """Longest head of a request."""
@@ -92,7 +94,6 @@ class MetricsServer:
 
     def __init__(self, address: str, tls: HttpTls, handle: Callable[[Call], Reply]) -> None:
         """Listen on HOST:PORT. Raises `Unavailable` where that can't be."""
-        self._tls = tls
         self._handle = handle
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
         self._pool = ThreadPoolExecutor(MOST_CONNECTIONS, thread_name_prefix="metrics")
@@ -101,57 +102,44 @@ class MetricsServer:
             family, kind, protocol, _, place = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[
                 0
             ]
-            self._socket = socket.socket(family, kind, protocol)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            self._socket.bind(place)
-            self._socket.listen(MOST_CONNECTIONS)
+            listener = socket.socket(family, kind, protocol)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(place)
+            listener.listen(MOST_HALF_OPEN)
         except OSError:
             raise Unavailable(
                 f"The address {address} can't be listened on.", advice="See which program has the port."
             ) from None
+        self._handshakes = Handshakes(listener, tls.context, self._take)
 
     def start(self) -> None:
         """Begin to answer."""
-        threading.Thread(target=self._accept, name="metrics", daemon=True).start()
+        self._handshakes.start()
 
     def stop(self) -> None:
         """Answer no more, and wait for those that are being answered."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
-        self._socket.close()
+        self._handshakes.stop()
         self._pool.shutdown()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, peer = self._socket.accept()
-            except OSError:
-                if self._socket.fileno() < 0:
-                    return
-                SYSTEM_CLOCK.sleep(0.1)  # no descriptor is free: those that are open end within seconds
-                continue
-            if not self._free.acquire(blocking=False):
-                connection.close()
-                continue
-            try:
-                self._pool.submit(self._serve, connection, f"{peer[0]}:{peer[1]}")
-            except RuntimeError:  # the pool ended meanwhile
-                connection.close()
+    def _take(self, secured: ssl.SSLSocket, peer: str) -> None:
+        if not self._free.acquire(blocking=False):
+            secured.close()
+            return
+        self._pool.submit(self._serve, secured, peer)
 
-    def _serve(self, connection: socket.socket, peer: str) -> None:
+    def _serve(self, secured: ssl.SSLSocket, peer: str) -> None:
         deadline = SYSTEM_CLOCK.monotonic() + CONNECTION_SECONDS
         try:
-            connection.settimeout(CONNECTION_SECONDS)
-            with self._tls.context().wrap_socket(connection, server_side=True) as secured:
+            with secured:
+                secured.settimeout(CONNECTION_SECONDS)
                 secured.sendall(self._answer(secured, peer, deadline))
                 with suppress(OSError):
                     secured.unwrap()
-        except (OSError, ssl.SSLError):
-            pass  # the other side's doing: no certificate that is trusted, gone away, or too slow
+        except OSError:
+            pass  # the other side's doing: gone away, or too slow
         except Exception:  # noqa: BLE001  the next scrape is to be answered all the same
             _LOG.exception("a scrape failed by a fault of kmsgw")
         finally:
-            connection.close()
             self._free.release()
 
     def _answer(self, secured: ssl.SSLSocket, peer: str, deadline: float) -> bytes:

@@ -2,11 +2,13 @@
 
 import socket
 import ssl
+from contextlib import ExitStack
 
 import pytest
 
 from kmsgw.client import KmsgwError
 from kmsgw.client.retry import NO_RETRY
+from kmsgw.server.handshakes import MOST_HALF_OPEN
 from kmsgw.telemetry.metric_table import METRICS, MetricKind
 from tests.support.gateway import Gateway, eventually
 from tests.support.principals import issue_certificate
@@ -133,6 +135,20 @@ def test_what_is_no_http_is_refused(gateway: Gateway) -> None:
             assert secured.recv(100).startswith(b"HTTP/1.1 400 ")
         except ConnectionResetError:
             """Closed while some of it was on its way."""
+
+
+def test_whoever_is_silent_takes_no_place_of_those_who_show_a_certificate(gateway: Gateway) -> None:
+    with ExitStack() as silent:
+        for _ in range(3 * MOST_HALF_OPEN):
+            silent.enter_context(socket.create_connection(metrics_address(gateway), timeout=30))
+        for _ in range(3):
+            assert scrape(gateway, "auditor").status == 200
+
+
+def test_a_connection_without_a_handshake_is_closed(gateway: Gateway) -> None:
+    with socket.create_connection(metrics_address(gateway), timeout=30) as plain:
+        plain.sendall(b"\x16\x03\x01")
+        assert plain.recv(100) == b""
 
 
 def test_a_scrape_and_a_refused_one_are_in_the_audit_log(gateway: Gateway) -> None:
