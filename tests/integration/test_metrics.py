@@ -8,7 +8,7 @@ import pytest
 
 from kmsgw.client import KmsgwError
 from kmsgw.client.retry import NO_RETRY
-from kmsgw.server.handshakes import MOST_HALF_OPEN
+from kmsgw.server.metrics_http import MOST_CONNECTIONS
 from kmsgw.telemetry.metric_table import METRICS, MetricKind
 from tests.support.gateway import Gateway, eventually
 from tests.support.principals import issue_certificate
@@ -139,7 +139,7 @@ def test_what_is_no_http_is_refused(gateway: Gateway) -> None:
 
 def test_whoever_is_silent_takes_no_place_of_those_who_show_a_certificate(gateway: Gateway) -> None:
     with ExitStack() as silent:
-        for _ in range(3 * MOST_HALF_OPEN):
+        for _ in range(8 * MOST_CONNECTIONS):
             silent.enter_context(socket.create_connection(metrics_address(gateway), timeout=30))
         for _ in range(3):
             assert scrape(gateway, "auditor").status == 200
