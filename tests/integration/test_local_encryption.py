@@ -81,9 +81,13 @@ def test_tasks_and_threads_of_a_service_cost_one_hand_out_each_way(lender: Gatew
         assert opened == [b"%d" % number for number in range(50)]
     wrapped = {parse_envelope(envelope).wrapped for envelope in sealed}
     assert len(wrapped) == 1
-    handed_out = [each for each in records(lender, "GenerateDataKey") if each["key_id"] == "flights"]
-    assert len(handed_out) == 2
-    limits = handed_out[0]["change"]
+
+    def handed_out() -> list[dict[str, object]]:
+        return [each for each in records(lender, "GenerateDataKey") if each["key_id"] == "flights"]
+
+    # What is durable is in what a search reads about a second later.
+    assert eventually(lambda: len(handed_out()) == 2)
+    limits = handed_out()[0]["change"]
     assert limits == {
         "data_key_limits": {
             "max_messages": 1_000_000,
@@ -124,10 +128,14 @@ def test_a_disabled_key_is_out_of_use_within_the_bound_also_where_it_is_in_memor
         # The bound is a second of the gateway's and a lease. What is asserted is twice that: a busy machine counts in.
         assert seconds < 2 * (1.0 + LEASE)
         assert eventually(lambda: _refused(local, envelope))
-    renewals = records(lender, "RenewDataKeyLeases")
-    assert any("seal KEY_DISABLED" in json.dumps(each["change"]) for each in renewals) or any(
-        each["reason"] == "KEY_DISABLED" for each in records(lender, "GenerateDataKey") if "reason" in each
-    )
+
+    def recorded() -> bool:
+        renewals = records(lender, "RenewDataKeyLeases")
+        return any("seal KEY_DISABLED" in json.dumps(each["change"]) for each in renewals) or any(
+            each["reason"] == "KEY_DISABLED" for each in records(lender, "GenerateDataKey") if "reason" in each
+        )
+
+    assert eventually(recorded)
 
 
 def test_an_alias_that_is_gone_opens_nothing_after_the_bound(lender: Gateway) -> None:
