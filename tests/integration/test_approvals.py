@@ -234,6 +234,7 @@ def test_a_command_ends_with_code_4_and_comes_back(gateway: Gateway, key: str) -
     first = gateway.run(*destroy, profile="key-officer")
     assert first.returncode == 4
     told = re.fullmatch(
+        r"It wants the consent of 1 other officer\.\n"
         rf"Key {key} of tenant hospital will be refused .*\nReason: ward closed\n"
         r"Error: This wants the consent of 1 other officer\. "
         r"\(APPROVAL_REQUIRED, approval ([0-9a-f-]{36}), request [0-9a-f-]{36}\)\n"

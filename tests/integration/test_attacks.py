@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import grpc
 import pytest
@@ -10,9 +11,14 @@ from kmsgw.model.access import Action
 from kmsgw.v1 import common_pb2, crypto_service_pb2
 from tests.support.calls import METHODS, Caller, pairs
 from tests.support.gateway import Gateway, eventually
+from tests.support.half_calls import HalfCalls
 
 _CONNECTIONS = 6
 _CALLS_EACH = 20
+_HALF_CALLS = 40
+_MOST_WANTED = 16
+"""As many as there are threads; the direct loop wants fewer."""
+
 _WATCH = "/grpc.health.v1.Health/Watch"
 _REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 _ENCRYPT = crypto_service_pb2.EncryptRequest(key="ehr", plaintext=b"x", encryption_context=pairs(patient="P-1"))
@@ -48,6 +54,11 @@ def never() -> Iterator[Callable[[], Iterator[bytes]]]:
     over.set()
 
 
+def _has_ended(half: HalfCalls) -> bool:
+    half.listen()
+    return bool(half.ended)
+
+
 def _others_are_served(gateway: Gateway) -> bool:
     answers = []
     for _ in range(_CONNECTIONS):
@@ -71,6 +82,17 @@ def test_calls_that_are_never_finished_stop_nobody_else(
     assert eventually(lambda: any(each.done() for each in begun), 15)
     for each in begun:
         each.cancel()  # type: ignore[no-untyped-call]
+
+
+def test_messages_that_are_half_sent_are_let_in_for_a_few_calls_only_and_then_ended(gateway: Gateway) -> None:
+    with closing(HalfCalls(gateway, "billing")) as half:
+        for _ in range(_HALF_CALLS):
+            half.begin(METHODS["Encrypt"], announced=1024 * 1024)
+
+        assert _others_are_served(gateway)
+
+        assert eventually(lambda: _has_ended(half), 15)
+        assert len(half.wanted_before_the_first_end) <= _MOST_WANTED
 
 
 @pytest.mark.parametrize("method", [_WATCH, _REFLECTION])

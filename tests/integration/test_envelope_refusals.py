@@ -32,7 +32,7 @@ DENIED = ("PERMISSION_DENIED", "ACCESS_DENIED")
 KEY_DISABLED = ("FAILED_PRECONDITION", "KEY_DISABLED")
 VERSION_DISABLED = ("FAILED_PRECONDITION", "KEY_VERSION_DISABLED")
 
-SEALED, WRAPPED_KEY, CLIENT_SEALED = 1, 2, 3
+SEALED, WRAPPED_KEY, CLIENT_SEALED, STREAM, CLIENT_STREAM = 1, 2, 3, 4, 5
 SALT_AND_COMMITMENT, TAG = 64, 16
 
 
@@ -66,7 +66,8 @@ def expected_refusal(changed: bytes, keys: Sequence[str]) -> tuple[str, str]:
     if len(changed) < 7 or changed[:4] != b"KMGW":
         return MALFORMED
     if changed[4] != 1 or changed[5] not in {SEALED, WRAPPED_KEY, CLIENT_SEALED}:
-        return UNKNOWN_FORMAT
+        is_stream = changed[4] == 1 and changed[5] in {STREAM, CLIENT_STREAM}  # which no call takes whole
+        return MALFORMED if is_stream else UNKNOWN_FORMAT
     layout = Layout(changed) if changed[5] != WRAPPED_KEY else None
     name = changed[7 : 7 + changed[6]].decode("latin-1")
     wrapping = layout.wrapping if layout else 7 + changed[6]

@@ -136,6 +136,32 @@ def naming(envelope: bytes, key: str) -> bytes:
     return envelope[:6] + bytes((len(key),)) + key.encode() + envelope[7 + envelope[6] :]
 
 
+def encrypting(_: Scene, name: str) -> list[Message]:
+    """Return the messages of an EncryptStream under a key."""
+    return [
+        crypto.EncryptStreamRequest(
+            start=crypto.EncryptStreamStart(key=name, encryption_context=CONTEXT, declaration=CARE)
+        ),
+        crypto.EncryptStreamRequest(chunk=b"systolic 120"),
+        crypto.EncryptStreamRequest(end=crypto.EncryptStreamEnd(plaintext_bytes=12)),
+    ]
+
+
+def decrypting(scene: Scene, name: str) -> list[Message]:
+    """Return the messages of a DecryptStream whose stream names a key."""
+    answered, _ = scene.callers[CLERK].converse("EncryptStream", encrypting(scene, KNOWN))
+    sealed = b"".join(crypto.EncryptStreamResponse.FromString(each).chunk for each in answered)
+    start = crypto.DecryptStreamStart(head=naming(sealed, name), encryption_context=CONTEXT, declaration=CARE)
+    return [crypto.DecryptStreamRequest(start=start)]
+
+
+STREAMS: Mapping[str, Callable[[Scene, str], list[Message]]] = {
+    "EncryptStream": encrypting,
+    "DecryptStream": decrypting,
+}
+"""Conversations that name a key."""
+
+
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     gateway = make_folder(tmp_path_factory.mktemp("alike") / "kms", workers=1)
@@ -174,7 +200,20 @@ def assert_alike(answers: Mapping[str, Answer]) -> None:
 
 
 def test_every_rpc_that_takes_a_key_is_here() -> None:
-    assert {*BY_NAME, *BY_ENVELOPE, *IMPORTS} | WITHOUT_KEY == set(METHODS)
+    assert {*BY_NAME, *BY_ENVELOPE, *IMPORTS, *STREAMS} | WITHOUT_KEY == set(METHODS)
+
+
+@pytest.mark.parametrize("method", STREAMS)
+def test_streams_of_unknown_forbidden_and_foreign_keys_answer_alike(scene: Scene, method: str) -> None:
+    caller = scene.callers[CLERK]
+    answers: dict[str, Answer] = {}
+    for name in (UNKNOWN, FORBIDDEN, FOREIGN):
+        released, answers[name] = caller.converse(method, STREAMS[method](scene, name))
+        assert released == []
+    assert_alike(answers)
+    released, known = caller.converse(method, STREAMS[method](scene, KNOWN))
+    assert known.ok
+    assert b"systolic 120" in b"".join(released) or method == "EncryptStream"
 
 
 @pytest.mark.parametrize("method", BY_NAME)

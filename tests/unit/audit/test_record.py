@@ -45,7 +45,7 @@ def test_every_field_is_written_when_it_is_set() -> None:
     record = RECORD._replace(
         phase=Phase.INTENT, alias="alias/a", reason="ACCESS_DENIED", context_hmac="aa", purpose="care", end_user="u",
         note="n", source_key_id="old", source_key_version=2, change={"reason": "r"}, source_context_hmac="bb",
-        sealed_bytes=12, wraps=1, refusals=3,
+        sealed_bytes=12, wraps=1, refusals=3, batch={"count": 2},
     )  # fmt: skip
     assert set(json.loads(record.encode())) == RECORD_FIELDS - {"truncated"}
 
