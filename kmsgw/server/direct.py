@@ -6,13 +6,17 @@ once, and then their answers sent. While the disk is slow a second thread does t
 (`kmsgw.operations.waiting`), and every method that is not named as inline, goes to grpcio's own machinery and its
 threads, as without this loop.
 
+A call's certificate is read and checked before its message is asked for: who is nobody gets none in. What waits for its
+message, and what has not left, is bounded for each principal (`kmsgw.server.arrivals`, `kmsgw.server.unread_answers`).
+
 This stands on names that are private to grpcio. `TESTED` lists the versions that it was tested with; on any other the
 gateway serves with the public server alone. docs/adr/0013 tells what it is worth and what else was tried.
 """
 
 import logging
+import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -23,13 +27,16 @@ from grpc import _server as grpc_internals
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from kmsgw.clock import SYSTEM_CLOCK
-from kmsgw.errors import KmsgwError, Overloaded, Reason
+from kmsgw.errors import KmsgwError
+from kmsgw.model.access import Principal
 from kmsgw.operations.waiting import WouldWait, become_impatient
+from kmsgw.server.arrivals import Arrivals, overdue
 from kmsgw.server.gates import Proof
 from kmsgw.server.holding import Holding
 from kmsgw.server.passage import Call, Reply
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.status import failure_metadata, grpc_code, read_proof, stopping, success_metadata
+from kmsgw.server.unread_answers import UnreadAnswers
 
 TESTED: Final = frozenset({"1.85.1"})
 """Versions of grpcio that the direct loop was tested with."""
@@ -48,11 +55,8 @@ _WEIGHT: Final = 0.125
 _SLOW_SECONDS: Final = 1.0
 """What the last flush counts in the average, and how long a disk that was slow is left to the second thread."""
 
-MESSAGE_SECONDS: Final = 10.0
-"""A call whose message has not come after this is ended. It holds no thread meanwhile, only memory."""
-
-MOST_WAITING: Final = 4096
-"""Calls of a worker that may wait for their message; beyond, the oldest is ended."""
+MOST_FAILURES: Final = 100
+"""Events in a row that may fail before the worker ends, so that it is started anew."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,12 +69,15 @@ def supported() -> bool:
 class _Rpc:
     """A call in the hands of the loop. It stands in grpcio's list of calls until it has been answered."""
 
-    __slots__ = ("event", "expires", "method")
+    __slots__ = ("certificate", "event", "method", "principal_id")
 
     def __init__(self, event: Any, method: str) -> None:
         self.event = event
         self.method = method
-        self.expires = SYSTEM_CLOCK.monotonic() + MESSAGE_SECONDS
+        self.principal_id = ""
+        found: Mapping[bytes, Sequence[bytes]] = cygrpc.auth_context(event.call) or {}
+        certificates = found.get(b"x509_pem_cert")
+        self.certificate = certificates[0] if certificates else None
 
     def proof(self) -> Proof:
         """Read what an officer's call carries."""
@@ -78,23 +85,36 @@ class _Rpc:
 
     def call(self, request: bytes) -> Call:
         """Return the call as the pipeline takes it."""
-        call = self.event.call
-        found: Mapping[bytes, Sequence[bytes]] = cygrpc.auth_context(call) or {}
-        certificates = found.get(b"x509_pem_cert")
-        return Call(self.method, request, certificates[0] if certificates else None, call.peer().decode(), self.proof)
+        return Call(self.method, request, self.certificate, self.event.call.peer().decode(), self.proof)
+
+
+def _end_worker() -> None:
+    """End this process at once: its callers find another, and whoever started it starts it anew."""
+    os._exit(1)
 
 
 class DirectLoop:
     """Serves a `grpc.Server` that has its ports and handlers but was not started. `start` once; stop the server."""
 
     def __init__(
-        self, server: grpc.Server, pipeline: Pipeline, inline: frozenset[str], threads: ThreadPoolExecutor
+        self,
+        server: grpc.Server,
+        pipeline: Pipeline,
+        authenticate: Callable[[bytes | None], Principal],
+        inline: frozenset[str],
+        threads: ThreadPoolExecutor,
+        unread: UnreadAnswers,
+        *,
+        end_worker: Callable[[], None] = _end_worker,
     ) -> None:
         self._state = server._state  # type: ignore[attr-defined]  # noqa: SLF001
         self._pipeline = pipeline
+        self._authenticate = authenticate
+        self._unread = unread
+        self._end_worker = end_worker
         self._inline = {method.encode(): method for method in inline}
         self._threads = threads
-        self._waiting: dict[_Rpc, None] = {}
+        self._arrivals: Arrivals[_Rpc] = Arrivals()
         self._swept = 0.0
         self._answered: list[tuple[_Rpc, Reply]] = []
         self._first_answered = 0.0
@@ -122,73 +142,130 @@ class DirectLoop:
 
     def _serve(self) -> None:
         become_impatient()
-        state, poll = self._state, self._state.completion_queue.poll
-        continues, timeout = grpc_internals._process_event_and_continue, cygrpc.CompletionType.queue_timeout  # noqa: SLF001
-        requested = grpc_internals._REQUEST_CALL_TAG  # noqa: SLF001
-        going = True
-        while going:
-            # With answers in hand the queue is only emptied, not waited for: they go to the flush as soon as nothing
-            # more is there to go with them.
-            event = poll(0 if self._answered else SYSTEM_CLOCK.now().timestamp() + _IDLE_SECONDS)
-            if event.completion_type == timeout:
-                self._hand_over()
-                self._turn_away()
-            elif not (event.tag is requested and event.success and self._accept(event)):
-                going = continues(state, event)
-            if self._answered and self._is_time():
-                self._hand_over()
-                self._turn_away()
-            # An event holds its call. The last reference must not be kept over the next poll.
-            event = None
+        try:
+            self._drive()
+        except BaseException:
+            # Without this thread the worker would hold its port and answer nobody.
+            _LOG.critical("the loop has failed; this worker ends, so that another takes its place", exc_info=True)
+            self._end_worker()
+            raise
         self._hand_over()
         with self._begun:
             self._ended = True
             self._begun.notify()
 
+    def _drive(self) -> None:
+        """Take event after event until the server has stopped. One that fails costs its call, and not the loop."""
+        failures, going = 0, True
+        while going:
+            try:
+                going = self._step()
+                failures = 0
+            except BaseException:
+                failures += 1
+                if failures >= MOST_FAILURES:
+                    raise
+                _LOG.exception("an event of the loop could not be handled")
+                self._accept_again()
+
+    def _step(self) -> bool:
+        """Wait for one event and handle it. Tell whether more can come."""
+        # An event holds its call: the last reference must be gone, with this frame, before the next poll.
+        going = True
+        # With answers in hand the queue is only emptied, not waited for: they go to the flush as soon as nothing
+        # more is there to go with them.
+        event = self._state.completion_queue.poll(
+            0 if self._answered else SYSTEM_CLOCK.now().timestamp() + _IDLE_SECONDS
+        )
+        if event.completion_type == cygrpc.CompletionType.queue_timeout:
+            self._hand_over()
+            self._turn_away()
+        elif not (event.tag is grpc_internals._REQUEST_CALL_TAG and event.success and self._accept(event)):  # noqa: SLF001
+            going = grpc_internals._process_event_and_continue(self._state, event)  # noqa: SLF001
+        if self._answered and self._is_time():
+            self._hand_over()
+            self._turn_away()
+        return going
+
+    def _accept_again(self) -> None:
+        """Ask grpcio for further calls where an event failed before that was done: none would come any more."""
+        state = self._state
+        with state.lock:
+            if state.stage is not grpc_internals._ServerStage.STARTED:  # noqa: SLF001
+                return
+            if grpc_internals._REQUEST_CALL_TAG not in state.due:  # noqa: SLF001
+                grpc_internals._request_call(state)  # noqa: SLF001
+            for method in state.registered_method_handlers:
+                if method not in state.due:
+                    grpc_internals._request_registered_call(state, method)  # noqa: SLF001
+
     def _accept(self, event: Any) -> bool:
-        """Take a call of an inline method, and ask for its message. Tell whether it was one."""
+        """Take a call of an inline method, and ask for its message or refuse it. Tell whether it was one."""
         method = self._inline.get(event.call_details.method)
         if method is None:
             return False
         state, rpc = self._state, _Rpc(event, method)
+        asked, refusal = False, None
+        try:
+            rpc.principal_id = self._authenticate(rpc.certificate).principal_id
+            self._unread.admit(rpc.principal_id)
+            asked = self._arrivals.enter(rpc.principal_id, rpc, SYSTEM_CLOCK.monotonic())
+        except KmsgwError as error:
+            refusal = error
         with state.lock:
             state.due.remove(grpc_internals._REQUEST_CALL_TAG)  # noqa: SLF001
             state.rpc_states.add(rpc)
-            self._waiting[rpc] = None
-            event.call.start_server_batch(
-                (cygrpc.ReceiveMessageOperation(_NO_FLAGS),), lambda received: self._received(rpc, received)
-            )
+            if asked:
+                self._ask(rpc)
             if state.stage is grpc_internals._ServerStage.STARTED:  # noqa: SLF001
                 grpc_internals._request_call(state)  # noqa: SLF001
+        if refusal is not None:
+            self._threads.submit(self._refuse, rpc, rpc.call(b""), refusal)
         return True
 
+    def _ask(self, rpc: _Rpc) -> None:
+        """Ask for the message of a call. From here on grpcio keeps what comes of it."""
+        rpc.event.call.start_server_batch(
+            (cygrpc.ReceiveMessageOperation(_NO_FLAGS),), lambda received: self._received(rpc, received)
+        )
+
     def _received(self, rpc: _Rpc, event: Any) -> tuple[None, tuple[()]]:
-        """Answer a call whose message is there, or hand it to a thread that may wait."""
-        if self._waiting.pop(rpc, rpc) is rpc:
-            return None, ()  # turned away meanwhile
-        message = event.batch_operations[0].message()
+        """Take a call whose message is there, and ask for that of the next that waits."""
+        waited, following = self._arrivals.leave(rpc.principal_id, rpc, SYSTEM_CLOCK.monotonic())
+        if following is not None:
+            self._ask(following)
+        if waited:  # else it was turned away meanwhile
+            try:
+                self._answer(rpc, event.batch_operations[0].message())
+            except BaseException:  # noqa: BLE001  the call is ended, and its fault logged
+                _LOG.exception("a call could not be answered")
+                self._forget(rpc, cygrpc.StatusCode.internal)
+        return None, ()
+
+    def _answer(self, rpc: _Rpc, message: bytes | None) -> None:
+        """Answer a call from memory, or hand it to a thread that may wait."""
         if message is None:
-            self._forget(rpc)
-            return None, ()
+            # Its caller has given it up: nothing was asked, nothing is recorded.
+            self._forget(rpc, cygrpc.StatusCode.cancelled)
+            return
         call = rpc.call(message)
         if self.draining:
             self.last_call = SYSTEM_CLOCK.monotonic()
             self._threads.submit(self._refuse, rpc, call, stopping())
-            return None, ()
+            return
         try:
             reply = self._pipeline.begin(call)
         except WouldWait:
             place = self._pipeline.queue(call)
             if isinstance(place, str):
                 self._threads.submit(self._answer_patiently, rpc, call, place)
-                return None, ()
+                return
             reply = place
         if reply.error is not None and self._holding.take(rpc, reply):
-            return None, ()
+            return
         if not self._answered:
             self._first_answered = SYSTEM_CLOCK.monotonic()
         self._answered.append((rpc, reply))
-        return None, ()
 
     def _is_time(self) -> bool:
         """Tell whether the answers in hand should wait no longer for others to go with them."""
@@ -254,7 +331,8 @@ class DirectLoop:
             trailing = success_metadata(reply.request_id, reply.officers_wanted)
             status = cygrpc.SendStatusFromServerOperation(trailing, cygrpc.StatusCode.ok, b"", _NO_FLAGS)
             message = (cygrpc.SendMessageOperation(reply.message, _NO_FLAGS),)
-        self._finish(rpc, (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS), *message, status))
+        size = len(reply.message) if message else 0
+        self._finish(rpc, (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS), *message, status), size)
 
     def _turn_away(self) -> None:
         """End the calls whose message does not come, at most once a second: a caller may begin calls for nothing."""
@@ -262,30 +340,30 @@ class DirectLoop:
         if now < self._swept + _IDLE_SECONDS:
             return
         self._swept = now
-        for rpc in list(self._waiting):
-            if rpc.expires > now and len(self._waiting) <= MOST_WAITING:
-                return
-            del self._waiting[rpc]
-            self._threads.submit(self._refuse, rpc, rpc.call(b""), _overdue())
+        late, following = self._arrivals.sweep(now)
+        for rpc in following:
+            self._ask(rpc)
+        refusals: list[tuple[_Rpc, KmsgwError]] = [(rpc, overdue()) for rpc in late]
+        if self.draining:
+            refusals += [(rpc, stopping()) for rpc in self._arrivals.clear_unasked()]
+        for rpc, error in refusals:
+            self._threads.submit(self._refuse, rpc, rpc.call(b""), error)
 
     def _refuse(self, rpc: _Rpc, call: Call, error: KmsgwError) -> None:
         self._send(rpc, self._pipeline.refuse(call, error))
 
-    def _forget(self, rpc: _Rpc) -> None:
-        """End a call whose caller has given it up before its message: nothing was asked, nothing is recorded."""
-        status = cygrpc.SendStatusFromServerOperation(None, cygrpc.StatusCode.cancelled, b"", _NO_FLAGS)
-        self._finish(rpc, (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS), status))
+    def _forget(self, rpc: _Rpc, code: Any) -> None:
+        """End a call without a reply."""
+        status = cygrpc.SendStatusFromServerOperation(None, code, b"", _NO_FLAGS)
+        self._finish(rpc, (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS), status), 0)
 
-    def _finish(self, rpc: _Rpc, operations: tuple[Any, ...]) -> None:
+    def _finish(self, rpc: _Rpc, operations: tuple[Any, ...], size: int) -> None:
+        answer = self._unread.sent(rpc.principal_id, size, rpc.event.call.cancel)
+
+        def closed(_: Any) -> tuple[_Rpc, tuple[()]]:
+            self._unread.left(answer)
+            return rpc, ()
+
         # The last batch waits for the call's close as well; its event takes the call off grpcio's list.
         close = cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)
-        rpc.event.call.start_server_batch((*operations, close), lambda _: (rpc, ()))
-
-
-def _overdue() -> Overloaded:
-    return Overloaded(
-        "The message of the call did not come.",
-        reason=Reason.LIMIT_REACHED,
-        advice="Send the message with the call.",
-        retry_after=1.0,
-    )
+        rpc.event.call.start_server_batch((*operations, close), closed)

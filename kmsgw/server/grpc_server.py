@@ -21,6 +21,7 @@ from kmsgw.server.rpcs import MAX_BATCH_BYTES
 from kmsgw.server.standard_services import StandardServiceGuard
 from kmsgw.server.status import read_proof, stopping, success_metadata
 from kmsgw.server.stream_calls import Authenticate, StreamCalls, StreamLimits
+from kmsgw.server.unread_answers import UnreadAnswers
 
 MAX_MESSAGE_BYTES = MAX_BATCH_BYTES + 1024 * 1024
 """What is longer is refused by the transport itself, before the gateway sees it."""
@@ -38,10 +39,18 @@ class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in
     """Answers every method that no other service has; those of `streaming` as streams."""
 
     def __init__(
-        self, pipeline: Pipeline, reception: Reception, streams: StreamCalls, streaming: frozenset[str]
+        self,
+        pipeline: Pipeline,
+        authenticate: Authenticate,
+        reception: Reception,
+        unread: UnreadAnswers,
+        streams: StreamCalls,
+        streaming: frozenset[str],
     ) -> None:
         self._pipeline = pipeline
+        self._authenticate = authenticate
         self._reception = reception
+        self._unread = unread
         self._streams = streams
         self._streaming = streaming
         self.draining = False
@@ -60,7 +69,11 @@ class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in
             certificate = certificate_of(context)
             if self.draining:
                 self.last_call = SYSTEM_CLOCK.monotonic()
+            principal_id = ""
             try:
+                # Who is nobody, and who does not read its answers, gets no further message in.
+                principal_id = self._authenticate(certificate).principal_id
+                self._unread.admit(principal_id)
                 request = self._reception.receive(requests, certificate or b"", context.cancel)
             except KmsgwError as error:
                 reply = self._pipeline.refuse(Call(method, b"", certificate, context.peer()), error)
@@ -72,6 +85,9 @@ class _CatchAll(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in
             if reply.error is not None:
                 abort_with(context, reply)
             context.set_trailing_metadata(success_metadata(reply.request_id, reply.officers_wanted))
+            unread = self._unread.sent(principal_id, len(reply.message), context.cancel)
+            if not context.add_callback(lambda: self._unread.left(unread)):
+                self._unread.left(unread)
             return reply.message
 
         return grpc.stream_unary_rpc_method_handler(answer)
@@ -109,6 +125,9 @@ class GrpcServer:
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", _MAX_ANSWER_BYTES),
                 ("grpc.max_concurrent_streams", max_streams),
+                # Else grpcio widens the windows of quick connections to many MiB a stream, and keeps what comes in them
+                # of messages that nobody has asked for. With 64 KiB only what is asked for comes whole.
+                ("grpc.http2.bdp_probe", 0),
                 ("grpc.max_allowed_incoming_connections", max_connections),
                 ("grpc.max_metadata_size", 16 * 1024),
                 ("grpc.max_connection_age_ms", max_connection_age_seconds * 1000),
@@ -123,9 +142,10 @@ class GrpcServer:
         for each in register:
             each(self._server)
         self._streams = StreamCalls(pipeline, authenticate, self._reception, stream_limits)
-        self._calls = _CatchAll(pipeline, self._reception, self._streams, streaming)
+        self._unread = UnreadAnswers()
+        self._calls = _CatchAll(pipeline, authenticate, self._reception, self._unread, self._streams, streaming)
         self._server.add_generic_rpc_handlers((self._calls,))
-        self._loop = DirectLoop(self._server, pipeline, inline, pool) if inline else None
+        self._loop = DirectLoop(self._server, pipeline, authenticate, inline, pool, self._unread) if inline else None
         try:
             self.port = self._server.add_secure_port(address, credentials)
         except RuntimeError:
@@ -136,6 +156,7 @@ class GrpcServer:
     def start(self) -> None:
         """Begin to accept connections."""
         self._reception.start()
+        self._unread.start()
         self._streams.start()
         (self._loop or self._server).start()
 
@@ -154,6 +175,7 @@ class GrpcServer:
         self._server.stop(max(0.0, grace - (now - began))).wait()
         self._streams.stop()
         self._reception.stop()
+        self._unread.stop()
 
     def _last_call(self) -> float:
         """Return when the last call came that was refused for the stop, by the monotonic clock."""

@@ -52,10 +52,11 @@ INLINE = frozenset(
     for name in (
         *("Encrypt", "Decrypt", "ReEncrypt", "Rewrap", "GenerateRandomBytes", "ComputeMac", "VerifyMac"),
         *("GenerateDataKey", "GenerateDataKeyWithoutPlaintext"),
-        *("BatchEncrypt", "BatchDecrypt", "BatchReEncrypt", "BatchRewrap"),
     )
 )
-"""Methods that memory can answer most of the time: of these the direct loop takes care, but for long batches."""
+"""Methods that memory can answer most of the time: of these the direct loop takes care.
+
+No batch is one of them: the loop asks for the messages of several calls of a caller at once, and it is long work."""
 
 STREAMS = frozenset(f"/kmsgw.v1.CryptoService/{name}" for name in ("EncryptStream", "DecryptStream"))
 """Methods that stream both ways."""
