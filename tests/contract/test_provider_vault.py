@@ -190,6 +190,24 @@ class TestMaterial:
         vault.probe()
         assert openbao.data("GET", "transit/keys/kmsgw-_probe") == before
 
+    def test_a_probe_outlasts_that_another_worker_makes_its_key_meanwhile(
+        self, openbao: OpenBao, vault: VaultProvider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        vault.probe()
+        openbao.call("POST", "transit/keys/kmsgw-_probe/config", {"deletion_allowed": True})
+        openbao.call("DELETE", "transit/keys/kmsgw-_probe")
+        looks: list[str] = []
+
+        def look_late(name: str) -> bool:
+            looks.append(name)
+            vault.probe()  # as the other worker does, between the refusal and the look at the key
+            return False
+
+        with closing(open_vault(openbao, approle_login(openbao.data_approle))) as provider:
+            monkeypatch.setattr(provider, "_is_gone", look_late)
+            provider.probe()
+        assert looks == ["kmsgw-_probe"]
+
 
 class TestLogin:
     def test_an_approle_with_both_policies_does_everything(self, openbao: OpenBao) -> None:

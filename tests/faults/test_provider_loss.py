@@ -90,7 +90,7 @@ def test_a_lost_provider_is_unavailable_alone_and_comes_back_by_itself(
     def whole_health() -> set[str]:
         return {writer.health(service) for writer in writers for service in ("", "kmsgw.v1.CryptoService")}
 
-    assert whole_health() == {"SERVING"}
+    assert eventually(lambda: whole_health() == {"SERVING"}, RECOVERY_SECONDS)
     lose(place)
     try:
         for writer in writers:

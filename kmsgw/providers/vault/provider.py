@@ -9,7 +9,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from kmsgw.clock import SYSTEM_CLOCK, Clock
-from kmsgw.errors import ConfigurationError, DecryptionFailed, FailedPrecondition, KmsgwError, Reason
+from kmsgw.errors import (
+    ConfigurationError,
+    DecryptionFailed,
+    FailedPrecondition,
+    KmsgwError,
+    ProviderUnavailable,
+    Reason,
+)
 from kmsgw.providers.base import (
     DATA_KEY_BYTES,
     Imported,
@@ -165,10 +172,14 @@ class VaultProvider:
         probe = TransitVersion(self._prefix, _PROBE, 1)
         material = MaterialRef(_PROBE, 1, probe.reference(1))
         wrapped = b""
-        with suppress(FailedPrecondition):
+        try:
             wrapped = self._encrypt(probe, material, _PROBE_KEY, _PROBE_AAD)
-        if not wrapped:
+        except FailedPrecondition:
             self._keys.make_for_probe(probe.name)
+        except ProviderUnavailable as error:
+            # A key that another worker makes just now is missing for the encryption, and there for the look after it.
+            if error.reason is not Reason.PROVIDER_MISCONFIGURED:
+                raise
         with suppress(FailedPrecondition, DecryptionFailed):
             wrapped = wrapped or self._encrypt(probe, material, _PROBE_KEY, _PROBE_AAD)
             if self._decrypt(probe, material, wrapped, _PROBE_AAD) == _PROBE_KEY:
