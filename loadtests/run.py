@@ -6,7 +6,6 @@ Exits with 1 where a call failed or a threshold was missed. For load on a gatewa
 import argparse
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Final
 
 from kmsgw.cli.development import DevelopmentCa, spiffe_id
 from loadtests import report
+from loadtests.free_port import free_port
 from loadtests.options import Loop
 from loadtests.plan import ShapeName
 from loadtests.results import Results, from_json
@@ -94,12 +94,6 @@ class Run:
         """Run Locust and return its exit status. Its own tables go to a file: they know whole milliseconds only."""
         with self.figures.with_suffix(".log").open("wb") as log:
             return subprocess.run([*self._command, *more], cwd=_ROOT, stdout=log, check=False).returncode
-
-
-def free_port() -> int:
-    """Return a port of this machine that nothing listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from kmsgw.model.context import AccessDeclaration
 from kmsgw.tlog.follow import LogFollower
 from loadtests.bench.contender import NotBuiltError, Target, WrongAnswerError
 from loadtests.bench.works import Verb, Work
-from loadtests.run import free_port
+from loadtests.free_port import free_port
 
 T = TypeVar("T")
 

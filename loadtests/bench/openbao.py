@@ -21,7 +21,7 @@ import requests
 from kmsgw.cli.development import DevelopmentCa, IssuedCertificate
 from loadtests.bench.contender import Target, WrongAnswerError
 from loadtests.bench.works import Verb, Work
-from loadtests.run import free_port
+from loadtests.free_port import free_port
 
 _BINARY: Final = Path(sysconfig.get_path("scripts")) / "bao"
 _START_SECONDS: Final = 20.0
