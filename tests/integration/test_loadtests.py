@@ -15,6 +15,7 @@ from kmsgw.errors import ConfigurationError
 from loadtests import options, report
 from loadtests.arrivals import Arrivals
 from loadtests.conclusion import NOT_ANSWERED, conclude
+from loadtests.free_port import free_port
 from loadtests.histogram import LatencyHistogram
 from loadtests.knee import Knee, Point, find_knee
 from loadtests.method import MIX, Method, draw
@@ -23,7 +24,7 @@ from loadtests.payload import MAX_BYTES, Payloads, Sizes
 from loadtests.plan import SETTLING, Plan, ShapeName, Stage, constant, soak, spike, step
 from loadtests.recorder import Measurements, Recorder
 from loadtests.results import Conditions, Results, StageRun, from_json, to_json
-from loadtests.run import free_port, gateway
+from loadtests.run import gateway
 from tests.fakes.clock import SetClock
 
 ROOT = Path(__file__).resolve().parents[2]
