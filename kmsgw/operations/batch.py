@@ -15,15 +15,9 @@ from kmsgw.operations.key_look import KeyLook
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import Authorizer
 from kmsgw.operations.verb import NO_SUCH_KEY, Grant, Trail
-from kmsgw.operations.waiting import before_waiting
 
 MAX_REFERENCE_BYTES: Final = 128
 """Longest reference of an item, in bytes of UTF-8."""
-
-INLINE_ITEMS: Final = 128
-INLINE_BYTES: Final = 512 * 1024
-"""Items and bytes that a thread which must not wait takes at once: about a millisecond of work, as long as 20 single
-calls. More would hold up the calls behind it; a thread of their own is interrupted for those."""
 
 _WHOLE = frozenset({Status.PERMISSION_DENIED, Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED})
 """What is not a matter of the items: where all of them fail so, the call does."""
@@ -80,11 +74,10 @@ class BatchDone:
     plaintexts: Sequence[bytes] = field(default=(), repr=False)
 
 
-def check_batch(size: int, bytes_in: int, *columns: Sequence[object], references: Sequence[str] = ()) -> None:
+def check_batch(size: int, *columns: Sequence[object], references: Sequence[str] = ()) -> None:
     """Raise `InvalidRequest` where a batch of so many items can't be.
 
-    Each of `columns`, and the references, must have a place for each item, or none at all. Raises `WouldWait` where
-    the batch is long and this thread must not be held up by it.
+    Each of `columns`, and the references, must have a place for each item, or none at all.
     """
     if not 1 <= size <= MAX_ITEMS:
         raise InvalidRequest(
@@ -103,8 +96,6 @@ def check_batch(size: int, bytes_in: int, *columns: Sequence[object], references
         raise InvalidRequest(
             "A reference is too long.", advice=f"Use at most {MAX_REFERENCE_BYTES} bytes, or the item's place."
         )
-    if size > INLINE_ITEMS or bytes_in > INLINE_BYTES:
-        before_waiting()
 
 
 def check_binding(context: EncryptionContext, key_version: int, bindings: Sequence[object]) -> None:

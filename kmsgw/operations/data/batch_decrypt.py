@@ -30,7 +30,7 @@ class BatchDecryptCommand:
 
     def __post_init__(self) -> None:
         check_binding(self.context, 0, self.contexts)
-        check_batch(len(self.envelopes), sum(map(len, self.envelopes)), self.contexts, references=self.references)
+        check_batch(len(self.envelopes), self.contexts, references=self.references)
 
 
 class BatchDecrypt:

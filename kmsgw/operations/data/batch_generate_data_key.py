@@ -32,7 +32,7 @@ class BatchGenerateDataKeyCommand:
 
     def __post_init__(self) -> None:
         check_binding(self.context, self.key_version, self.bindings)
-        check_batch(self.size, 0, self.bindings, references=self.references)
+        check_batch(self.size, self.bindings, references=self.references)
 
     def binding(self, place: int) -> Binding:
         """Return what a data key is to be wrapped under."""

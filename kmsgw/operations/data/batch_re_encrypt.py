@@ -44,7 +44,7 @@ class BatchReEncryptCommand:
     def __post_init__(self) -> None:
         check_binding(self.source_context, 0, self.bindings)
         check_binding(self.destination_context, 0, self.bindings)
-        check_batch(len(self.envelopes), sum(map(len, self.envelopes)), self.bindings, references=self.references)
+        check_batch(len(self.envelopes), self.bindings, references=self.references)
 
     def binding(self, place: int) -> ReEncryptBinding:
         """Return what an item is re-encrypted from, and to."""

@@ -196,10 +196,3 @@ def test_an_impatient_thread_answers_what_is_cached_and_makes_no_wrap_that_no_re
     assert world.bench.provider.wraps == 1
     assert world.rewrap.run(rewrap, world.grant).failures == {}
     assert world.bench.provider.wraps == 2
-
-
-def test_a_long_batch_is_not_for_an_impatient_thread() -> None:
-    assert impatiently(lambda: BatchEncryptCommand([b""] * 128, NO_DECLARATION, "ehr", EMPTY_CONTEXT)) == "done"
-    assert impatiently(lambda: BatchEncryptCommand([b""] * 129, NO_DECLARATION, "ehr", EMPTY_CONTEXT)) == "would wait"
-    many = [bytes(65_536)] * 9
-    assert impatiently(lambda: BatchEncryptCommand(many, NO_DECLARATION, "ehr", EMPTY_CONTEXT)) == "would wait"
