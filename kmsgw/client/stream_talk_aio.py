@@ -1,9 +1,10 @@
 """Streams of the client for asyncio, and work on files: the same as for threads, to ``async for`` and to await."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar, cast
 
 import grpc
 
@@ -17,8 +18,7 @@ from kmsgw.errors import InternalError, KmsgwError
 T = TypeVar("T")
 
 _FAILED_TO_SEND: Final = "Internal error from Core"
-_STATUS_TRIES: Final = 40
-_STATUS_SECONDS: Final = 0.025
+_STATUS_SECONDS: Final = 10.0
 
 
 class AsyncStreamRpc(Protocol):
@@ -41,6 +41,9 @@ class AsyncStreamRpc(Protocol):
 
     def cancel(self) -> bool:
         """End the call."""
+
+    def add_done_callback(self, callback: Callable[["AsyncStreamRpc"], None]) -> None:
+        """Call back each time that the call gets a status."""
 
 
 AsyncBegin = Callable[[StreamCall, AsyncIterator[bytes]], AsyncStreamRpc]
@@ -90,10 +93,10 @@ class AsyncGatewayStream:
         pieces = pieces_of_any(call.source)
         head, rest = await _take_head(pieces, call.head_bytes)
         rpc = self._rpc = self._begin(call, self._messages(call.start(head), rest, pieces))
-        answers = StreamAnswers(call)
+        answers, end = StreamAnswers(call), _End(rpc)
         try:
             while True:
-                outcome = await _next(rpc)
+                outcome = await _next(rpc, end)
                 if isinstance(outcome, Failure):
                     raise self._fault or self._explain(outcome)
                 if outcome is None:
@@ -128,13 +131,58 @@ class AsyncGatewayStream:
             yield call.end(sent)
 
 
-async def _next(rpc: AsyncStreamRpc) -> bytes | Failure | None:
+class _End:
+    """Why a call failed, as the gateway says it and not as grpc.aio does."""
+
+    # Where the gateway refuses while something is being sent, grpc.aio puts its own failure to send in the place of the
+    # gateway's status, be it that this comes a moment later or that it was there already. So each status is looked at
+    # in the moment when it is set.
+
+    def __init__(self, rpc: AsyncStreamRpc) -> None:
+        self._rpc = rpc
+        self._told = asyncio.Event()
+        self._failure: Failure | None = None
+        rpc.add_done_callback(self._look)
+
+    async def failure(self) -> Failure:
+        """Return why the call failed, once the gateway has said it or does not say it for long."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._told.wait(), _STATUS_SECONDS)
+        return self._failure or await _read_status(self._rpc)
+
+    def _look(self, rpc: AsyncStreamRpc) -> None:
+        if self._failure is None:
+            failure = _ran(_read_status(rpc))
+            if failure.message != _FAILED_TO_SEND:
+                self._failure = failure
+                self._told.set()
+
+
+def _ran(ready: Coroutine[None, None, T]) -> T:
+    """Run what has nothing to wait for."""
+    try:
+        ready.send(None)
+    except StopIteration as end:
+        return cast("T", end.value)
+    raise InternalError("A call that has a status waits for it.")
+
+
+async def _read_status(rpc: AsyncStreamRpc) -> Failure:
+    return read_failure(
+        await rpc.code(),
+        await rpc.details() or "",
+        await rpc.initial_metadata() or (),
+        await rpc.trailing_metadata() or (),
+    )
+
+
+async def _next(rpc: AsyncStreamRpc, end: _End) -> bytes | Failure | None:
     """Return the next answer, None behind the last, or why there is none."""
     # Returned and not raised, so that no error keeps that of gRPC alive as its __context__.
     try:
         answer = await rpc.read()
     except grpc.aio.AioRpcError:
-        return await _failure_of(rpc)
+        return await end.failure()
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -142,25 +190,9 @@ async def _next(rpc: AsyncStreamRpc) -> bytes | Failure | None:
         # Ended by `close` or by a fault of the source, which looks like a cancellation of the task and is none.
         return read_failure(grpc.StatusCode.CANCELLED, "", (), ())
     if answer is grpc.aio.EOF:  # type: ignore[attr-defined]
-        return None if await rpc.code() is grpc.StatusCode.OK else await _failure_of(rpc)
+        return None if await rpc.code() is grpc.StatusCode.OK else await end.failure()
     assert isinstance(answer, bytes)
     return answer
-
-
-async def _failure_of(rpc: AsyncStreamRpc) -> Failure:
-    """Return why a call failed: what the gateway says of it, where that comes."""
-    # Where the gateway refuses while something is being sent, grpc.aio at first tells of its own failure to send, and
-    # of the gateway's status only when that has come, a moment later.
-    for _ in range(_STATUS_TRIES):
-        if await rpc.code() is not grpc.StatusCode.INTERNAL or await rpc.details() != _FAILED_TO_SEND:
-            break
-        await asyncio.sleep(_STATUS_SECONDS)
-    return read_failure(
-        await rpc.code(),
-        await rpc.details() or "",
-        await rpc.initial_metadata() or (),
-        await rpc.trailing_metadata() or (),
-    )
 
 
 async def _take_head(pieces: AsyncIterator[bytes], length: int) -> tuple[bytes, bytes]:

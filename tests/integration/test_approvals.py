@@ -288,6 +288,9 @@ def test_a_command_that_waits_is_told_of_a_refusal(gateway: Gateway, officer: Cl
 def test_ctrl_c_ends_the_waiting_and_not_the_approval(gateway: Gateway, officer: Client, key: str) -> None:
     waiting = started(gateway, "key", "rotate", key, "--reason", "yearly", "--wait")
     approval_id = pending(officer, key)
+    assert waiting.stderr is not None
+    # The approval is there before the command has heard of it; its waiting begins with this line.
+    assert waiting.stderr.readline().decode().startswith(f"Waiting for approval {approval_id}.")
     waiting.send_signal(2)
 
     _, err = waiting.communicate(timeout=30)
