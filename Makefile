@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # clone seen from the folder above, is taken for the package.
 EDITABLE := --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults loadtest bench soak flood man lock clean
+.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults loadtest bench soak flood audit-bench man lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,6 +78,11 @@ bench: $(PEERS)/.measures ## measure kmsgw beside OpenBao; writes build/bench.ht
 
 flood: $(VENV)/.develops ## measure what an honest caller notices while another floods; FLOOD=--help
 	$(BIN)/python -m loadtests.flood $(FLOOD)
+
+AUDIT ?= verify
+audit-bench: $(VENV)/.develops ## make an audit log of 2 million entries, and measure; AUDIT=verify, see AUDIT=--help
+	$(BIN)/python -m loadtests.audit_bench build
+	$(BIN)/python -m loadtests.audit_bench $(AUDIT)
 
 soak: $(VENV)/.develops ## a million calls in ten minutes: does anything grow or leak? SOAK='--minutes 2 --calls 100000'
 	@.ci/services bench
