@@ -24,10 +24,10 @@ class Checkpoint:
         """The signed text: origin, size and base64 of the root, a line each."""
         return f"{self.origin}\n{self.size}\n{b64encode(self.root).decode()}\n".encode()
 
-    def sign(self, key: SigningKey) -> bytes:
-        """Return the signed note."""
-        assert key.name == self.origin
-        return self.body + b"\n" + key.signature_line(self.body)
+    def sign(self, *keys: SigningKey, time: int = 0) -> bytes:
+        """Return the note, signed by the log's keys; `time`, in seconds since 1970, stands in ML-DSA-44 signatures."""
+        assert all(key.name == self.origin for key in keys)
+        return self.body + b"\n" + b"".join(key.signature_line(self.body, time) for key in keys)
 
     @classmethod
     def parse_body(cls, body: bytes, where: str) -> "Checkpoint":

@@ -1,4 +1,4 @@
-"""Signed notes with Ed25519, and verifier keys (C2SP signed-note)."""
+"""Signed notes and verifier keys (C2SP signed-note): Ed25519, and the two kinds of tlog-cosignature."""
 
 import binascii
 import re
@@ -7,20 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-
 from kmsgw.tlog.damage import damaged
+from kmsgw.tlog.schemes import PrivateKey, SignatureKind, private_key
 
 SEED_BYTES = 32
-"""Length of the secret that a signing key is made of (RFC 8032)."""
+"""Length of the secret that a signing key is made of (RFC 8032, FIPS 204)."""
 
 NOTE_LIMIT = 65_536
-"""Longest note that is parsed, in bytes."""
+"""Longest note that is parsed, in bytes: room for 16 signatures of ML-DSA-44 and more."""
 
-_ED25519 = b"\x01"
 _KEY_ID_BYTES = 4
-_SIGNATURE_BYTES = 64
 _NAME = re.compile(r"[^\s+\x00-\x1f\x7f]{1,255}\Z")
 _SIGNATURE_LINE = re.compile(r"— ([^\s+]{1,255}) ([A-Za-z0-9+/]+={0,2})\Z")
 _VERIFIER_KEY = re.compile(r"([^\s+]{1,255})\+([0-9a-f]{8})\+([A-Za-z0-9+/]+={0,2})\Z")
@@ -41,28 +37,25 @@ def is_key_name(name: str) -> bool:
     return _NAME.match(name) is not None
 
 
-def _key_id(name: str, public: bytes) -> bytes:
-    return sha256(name.encode() + b"\n" + _ED25519 + public).digest()[:_KEY_ID_BYTES]
-
-
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
-    """A public key and the name of who signs with it."""
+    """A public key, the name of who signs with it, and how."""
 
     name: str
     public: bytes
+    kind: SignatureKind = SignatureKind.ED25519
 
     @property
     def key_id(self) -> bytes:
-        """First 4 bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ public key)."""
-        return _key_id(self.name, self.public)
+        """First 4 bytes of SHA-256(name ‖ 0x0A ‖ kind ‖ public key)."""
+        return sha256(self.name.encode() + b"\n" + self.kind.byte + self.public).digest()[:_KEY_ID_BYTES]
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.key_id.hex()}+{b64encode(_ED25519 + self.public).decode()}"
+        return f"{self.name}+{self.key_id.hex()}+{b64encode(self.kind.byte + self.public).decode()}"
 
     @classmethod
     def parse(cls, text: str) -> "VerifierKey":
-        """Return the key of ``name+hex(key id)+base64(0x01 ‖ public key)``; one final newline is let pass.
+        """Return the key of ``name+hex(key id)+base64(kind ‖ public key)``; one final newline is let pass.
 
         Raises `AuditDamaged` where it is anything else.
         """
@@ -70,44 +63,49 @@ class VerifierKey:
         raw = decode_base64(match[3]) if match else None
         if match is None or raw is None or not is_key_name(match[1]):
             raise damaged("The verifier key is malformed: it must be name+hex+base64 on one line.")
-        if raw[:1] != _ED25519 or len(raw) != 33:
-            raise damaged("The verifier key is not one of Ed25519.")
-        key = cls(match[1], raw[1:])
+        kind = SignatureKind.of_byte(raw[:1])
+        if kind is None or len(raw) != 1 + kind.public_bytes:
+            raise damaged("The verifier key is not one of Ed25519, of cosignature/v1, or of ML-DSA-44.")
+        key = cls(match[1], raw[1:], kind)
         if key.key_id.hex() != match[2]:
             raise damaged("The verifier key's id does not belong to its name and public key.")
         return key
 
     def verifies(self, signature: bytes, body: bytes) -> bool:
-        """Tell whether a 64-byte signature over `body` is of this key."""
-        try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, body)
-        except InvalidSignature:
-            return False
-        return True
+        """Tell whether what stands after the key id in a signature line is of this key, over `body`.
+
+        Raises `InvalidRequest` where this machine's library can't tell.
+        """
+        return self.kind.verifies(self.name, self.public, signature, body)
+
+    def time_of(self, signature: bytes) -> int | None:
+        """Return when a cosignature was made, in seconds since 1970; None for a plain signature."""
+        return self.kind.time_of(signature)
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A log's signing key. It never prints its secret."""
+    """A signing key of a log or cosigner. It never prints its secret."""
 
     name: str
-    _private: Ed25519PrivateKey = field(repr=False)
+    _private: PrivateKey = field(repr=False)
+    verifier: VerifierKey = field(repr=False)
+    """The public side."""
 
     @classmethod
-    def of_seed(cls, name: str, seed: bytes) -> "SigningKey":
-        """Make the key of a 32-byte seed."""
+    def of_seed(cls, name: str, seed: bytes, kind: SignatureKind = SignatureKind.ED25519) -> "SigningKey":
+        """Make the key of a 32-byte seed. Raises `InvalidRequest` where this machine's library has not the kind."""
         assert is_key_name(name)
         assert len(seed) == SEED_BYTES
-        return cls(name, Ed25519PrivateKey.from_private_bytes(seed))
+        private = private_key(kind, seed)
+        return cls(name, private, VerifierKey(name, private.public_key().public_bytes_raw(), kind))
 
-    @property
-    def verifier(self) -> VerifierKey:
-        """The public side."""
-        return VerifierKey(self.name, self._private.public_key().public_bytes_raw())
+    def signature_line(self, body: bytes, time: int = 0) -> bytes:
+        """Return ``— name base64(key id ‖ signature)`` and a newline, for a body with its final newline.
 
-    def signature_line(self, body: bytes) -> bytes:
-        """Return ``— name base64(key id ‖ signature)`` and a newline, for a body with its final newline."""
-        blob = self.verifier.key_id + self._private.sign(body)
+        `time`, in seconds since 1970, is what a cosignature says; a plain signature says none.
+        """
+        blob = self.verifier.key_id + self.verifier.kind.sign(self.name, self._private, time, body)
         return f"— {self.name} {b64encode(blob).decode()}\n".encode()
 
 
@@ -146,13 +144,17 @@ class Note:
             raise damaged(f"{where}: more than {_SIGNATURES_LIMIT} signatures.")
         return cls((body + "\n").encode(), tuple(_parse_signature(line, where) for line in lines))
 
+    def is_signed_by(self, verifier: VerifierKey) -> bool:
+        """Tell whether there is a signature that says to be of `verifier`, true or not."""
+        return any((each.name, each.key_id) == (verifier.name, verifier.key_id) for each in self.signatures)
+
     def require_signature(self, verifier: VerifierKey, where: str) -> None:
         """Raise `AuditDamaged` unless the note is signed by `verifier`; signatures of others are ignored."""
         mine = [each for each in self.signatures if (each.name, each.key_id) == (verifier.name, verifier.key_id)]
         if not mine:
             raise damaged(f"{where}: not signed by {verifier.name} with key id {verifier.key_id.hex()}.")
         for each in mine:
-            if len(each.signature) != _SIGNATURE_BYTES or not verifier.verifies(each.signature, self.body):
+            if not verifier.verifies(each.signature, self.body):
                 raise damaged(f"{where}: the signature of {verifier.name} is wrong.")
 
 
