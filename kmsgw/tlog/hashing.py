@@ -20,6 +20,9 @@ EMPTY_ROOT = sha256(b"").digest()
 SIZE_LIMIT = 1 << 62
 """Trees are smaller than this, so that no number in a file can make a loop run for ever."""
 
+_PAIR = 2 * HASH_BYTES
+_LEAF = sha256(b"\x00")
+
 
 def leaf_hash(entry: bytes) -> bytes:
     """Return SHA-256(0x00 ‖ entry)."""
@@ -35,11 +38,36 @@ def complete_root(hashes: Sequence[bytes]) -> bytes:
     """Return the root over hashes whose number is a power of two."""
     assert hashes
     assert len(hashes) & (len(hashes) - 1) == 0
-    row = list(hashes)
-    while len(row) > 1:
-        pairs = iter(row)
-        row = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
-    return row[0]
+    return joined_root(b"".join(hashes))
+
+
+def joined_root(row: bytes) -> bytes:
+    """Return the root over hashes that are one after the other in `row`, as in a tile; their number a power of two.
+
+    Two hashes that are next to each other are cut out as one piece: 0.9 µs a node against 1.6 with a list of hashes.
+    """
+    while len(row) > HASH_BYTES:
+        row = b"".join([sha256(b"\x01" + row[at : at + _PAIR]).digest() for at in range(0, len(row), _PAIR)])
+    return row
+
+
+def bundle_leaves(bundle: bytes) -> bytes:
+    """Return the leaf hashes of the entries of a bundle (`kmsgw.tlog.tiles`), one after the other, as in their tile.
+
+    Empty where the bundle is not made of whole entries. How many they must be is for the caller to check. One loop
+    without a call of Python's: this is most of what a verification takes. To copy a hash that has begun saves the
+    search for SHA-256 in OpenSSL, which takes as long as the hash of 300 bytes.
+    """
+    begun = _LEAF.copy
+    leaves: list[bytes] = []
+    at, size = 0, len(bundle)
+    while at + 1 < size:
+        start = at + 2
+        at = start + (bundle[at] << 8) + bundle[at + 1]
+        leaf = begun()
+        leaf.update(bundle[start:at])
+        leaves.append(leaf.digest())
+    return b"".join(leaves) if at == size else b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +118,29 @@ class GrowingTree:
         row.append(leaf)
         return self._close_full_tiles() if len(row) == TILE_HASHES else _NO_TILES
 
-    def _close_full_tiles(self) -> Sequence[FullTile]:
+    def append_tile(self, leaves: bytes) -> Sequence[FullTile]:
+        """Add the 256 leaf hashes of a tile to a tree that ends with a full one, and return the tiles now full."""
+        assert len(leaves) == TILE_HASHES * HASH_BYTES
+        assert self._size % TILE_HASHES == 0
+        self._size += TILE_HASHES
+        full = [FullTile(0, self._size // TILE_HASHES - 1, leaves)]
+        if not self._rows:
+            self._rows.append([])
+        if len(self._rows) == 1:
+            self._rows.append([])
+        self._rows[1].append(joined_root(leaves))
+        return full if len(self._rows[1]) < TILE_HASHES else [*full, *self._close_full_tiles(1)]
+
+    def _close_full_tiles(self, level: int = 0) -> Sequence[FullTile]:
         full: list[FullTile] = []
-        level = 0
         while len(self._rows[level]) == TILE_HASHES:
-            row = self._rows[level]
-            full.append(FullTile(level, (self._size >> (8 * level + 8)) - 1, b"".join(row)))
+            data = b"".join(self._rows[level])
+            full.append(FullTile(level, (self._size >> (8 * level + 8)) - 1, data))
             self._rows[level] = []
             level += 1
             if level == len(self._rows):
                 self._rows.append([])
-            self._rows[level].append(complete_root(row))
+            self._rows[level].append(joined_root(data))
         return full
 
     def root(self) -> bytes:

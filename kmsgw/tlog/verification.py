@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.damage import damaged
-from kmsgw.tlog.hashing import TILE_HASHES, GrowingTree, leaf_hash
+from kmsgw.tlog.hashing import HASH_BYTES, TILE_HASHES, GrowingTree, bundle_leaves, leaf_hash
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.reader import Fetch, fetch_bundle, fetch_tile
 from kmsgw.tlog.tiles import CHECKPOINT_PATH, bundle_path, tile_path
@@ -36,19 +36,18 @@ def verify_log(fetch: Fetch, verifier_key: VerifierKey, progress: Progress | Non
         raise damaged(f"{CHECKPOINT_PATH}: the checkpoint is missing.") from None
     tree = GrowingTree()
     tiles = 0
-    for index in range(-(-checkpoint.size // TILE_HASHES)):
-        entries = fetch_bundle(fetch, index, checkpoint.size)
-        leaves = fetch_tile(fetch, 0, index, checkpoint.size)
-        for place, (entry, leaf) in enumerate(zip(entries, leaves, strict=True)):
-            if leaf_hash(entry) != leaf:
-                raise damaged(
-                    f"{bundle_path(index, len(entries))}: entry {index * TILE_HASHES + place} does not have the hash "
-                    f"in {tile_path(0, index, len(entries))}."
-                )
-            for full in tree.append(leaf):
-                tiles += 1
-                if full.level:
-                    _require_tile(fetch, full.level, full.index, checkpoint.size, full.data)
+    whole, rest = divmod(checkpoint.size, TILE_HASHES)
+    for index in range(whole):
+        for full in tree.append_tile(_full_leaves(fetch, index, checkpoint.size)):
+            tiles += 1
+            if full.level:
+                _require_tile(fetch, full.level, full.index, checkpoint.size, full.data)
+        tiles += 1
+        if progress is not None:
+            progress(tree.size, checkpoint.size)
+    if rest:
+        for leaf in _verified_leaves(fetch, whole, checkpoint.size):
+            tree.append(leaf)
         tiles += 1
         if progress is not None:
             progress(tree.size, checkpoint.size)
@@ -56,6 +55,30 @@ def verify_log(fetch: Fetch, verifier_key: VerifierKey, progress: Progress | Non
     if tree.root() != checkpoint.root:
         raise damaged(f"{CHECKPOINT_PATH}: the entries do not have its root.")
     return VerifiedLog(checkpoint.origin, checkpoint.size, checkpoint.root, tiles)
+
+
+def _full_leaves(fetch: Fetch, index: int, size: int) -> bytes:
+    """Return a full tile of leaf hashes, once the entries of its bundle have them."""
+    try:
+        tile = fetch(tile_path(0, index))
+        if len(tile) == TILE_HASHES * HASH_BYTES and bundle_leaves(fetch(bundle_path(index))) == tile:
+            return tile
+    except FileNotFoundError:
+        pass  # told below, by name
+    return b"".join(_verified_leaves(fetch, index, size))
+
+
+def _verified_leaves(fetch: Fetch, index: int, size: int) -> Sequence[bytes]:
+    """Return the leaf hashes of a tile, each compared with its entry: slowly, and naming the first that is wrong."""
+    entries = fetch_bundle(fetch, index, size)
+    leaves = fetch_tile(fetch, 0, index, size)
+    for place, (entry, leaf) in enumerate(zip(entries, leaves, strict=True)):
+        if leaf_hash(entry) != leaf:
+            raise damaged(
+                f"{bundle_path(index, len(entries))}: entry {index * TILE_HASHES + place} does not have the hash "
+                f"in {tile_path(0, index, len(entries))}."
+            )
+    return leaves
 
 
 def _verify_edge(fetch: Fetch, tree: GrowingTree) -> int:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from kmsgw.errors import AuditDamaged
-from kmsgw.tlog.hashing import complete_root, leaf_hash
+from kmsgw.tlog.hashing import GrowingTree, bundle_leaves, complete_root, leaf_hash
 from kmsgw.tlog.note import SigningKey
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.tiles import encode_bundle
@@ -123,3 +123,29 @@ def test_a_forged_tile_below_the_edge_is_named() -> None:
     reader.checkpoint(KEY.verifier)
     with pytest.raises(AuditDamaged, match=r"tile/0/000: the tile is not the one that tile/1/000"):
         reader.inclusion(5)
+
+
+def test_a_bundle_whose_last_length_goes_past_its_end_is_refused_though_its_bytes_have_the_right_hash() -> None:
+    log = _log(256)
+    bundle = bytearray(log.files["tile/entries/000"])
+    bundle[-len(b"entry 255") - 1] += 1
+    log.files["tile/entries/000"] = bytes(bundle)
+    with pytest.raises(
+        AuditDamaged, match=r"tile/entries/000: entry 255 of the bundle, at byte \d+, goes past its end"
+    ):
+        verify_log(log.fetch, KEY.verifier)
+
+
+@pytest.mark.parametrize("entries", [[b""], [b"x" * 65_535, b""], [b"one", b"", b"y" * 300]])
+def test_leaves_of_a_bundle_are_those_of_its_entries(entries: list[bytes]) -> None:
+    assert bundle_leaves(encode_bundle(entries)) == b"".join(leaf_hash(each) for each in entries)
+    assert bundle_leaves(encode_bundle(entries)[:-1]) != bundle_leaves(encode_bundle(entries))
+
+
+def test_a_tree_grows_by_tiles_as_by_leaves() -> None:
+    leaves = [leaf_hash(b"%d" % n) for n in range(300 * 256)]
+    by_leaf, by_tile = GrowingTree(), GrowingTree()
+    for start in range(0, len(leaves), 256):
+        expected = [full for leaf in leaves[start : start + 256] for full in by_leaf.append(leaf)]
+        assert by_tile.append_tile(b"".join(leaves[start : start + 256])) == expected
+    assert (by_tile.size, by_tile.rows, by_tile.root()) == (by_leaf.size, by_leaf.rows, by_leaf.root())
