@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-from kmsgw.audit.secret_files import load_or_create_secret, load_secret
 from kmsgw.audit.wal import WAL_NAME
 from kmsgw.config import AuditSettings, ProviderSettings, Settings, SoftwareSettings
 from kmsgw.errors import ConfigurationError
 from kmsgw.providers.root_key import CHECK_SUFFIX
 from kmsgw.refusal import FoundFaults
+from kmsgw.seed_file import load_or_create_secret, load_secret
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
 
 CONTEXT_KEY = "context.key"

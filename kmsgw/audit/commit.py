@@ -11,9 +11,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from kmsgw.audit.durable_files import SyncFailedError
 from kmsgw.audit.wal import LogLostError, NoRoomError
 from kmsgw.clock import Clock
+from kmsgw.durable_files import SyncFailedError
 from kmsgw.errors import AuditUnavailable, InternalError
 from kmsgw.telemetry.meters import AuditMeter
 from kmsgw.tlog.tiles import ENTRY_LIMIT

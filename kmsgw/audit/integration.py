@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from kmsgw.audit.durable_files import make_folder, sync_folder, write_file
+from kmsgw.durable_files import make_folder, sync_folder, write_file
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.hashing import TILE_HASHES, GrowingTree, leaf_hash
 from kmsgw.tlog.note import SigningKey, VerifierKey

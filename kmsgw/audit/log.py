@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from kmsgw.audit.commit import GroupCommit
-from kmsgw.audit.durable_files import may_pass
 from kmsgw.audit.opening import OpenedLog, open_log_files, take_lock
 from kmsgw.audit.record import AuditRecord, Outcome
 from kmsgw.audit.wal import LogLostError, Sync
 from kmsgw.clock import SYSTEM_CLOCK, Clock
+from kmsgw.durable_files import may_pass
 from kmsgw.errors import AuditUnavailable
 from kmsgw.telemetry.meters import AuditMeter
 from kmsgw.tlog.note import VerifierKey

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kmsgw.audit.durable_files import make_folder, sync_folder, write_file
 from kmsgw.audit.integration import Integrator
-from kmsgw.audit.secret_files import load_or_create_secret, load_secret
 from kmsgw.audit.wal import WAL_NAME, ScannedWal, Sync, WriteAheadFile, scan_wal
+from kmsgw.durable_files import make_folder, sync_folder, write_file
 from kmsgw.errors import AuditUnavailable
+from kmsgw.seed_file import load_or_create_secret, load_secret
 from kmsgw.tlog.damage import damaged
 from kmsgw.tlog.hashing import TILE_HASHES, GrowingTree, leaf_hash
 from kmsgw.tlog.note import SigningKey

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import google_crc32c
 
-from kmsgw.audit.durable_files import SyncFailedError, is_no_room, sync_folder, write_all, write_file
+from kmsgw.durable_files import SyncFailedError, is_no_room, sync_folder, write_all, write_file
 from kmsgw.tlog.damage import damaged
 from kmsgw.tlog.tiles import ENTRY_LIMIT
 

@@ -1,10 +1,10 @@
-"""The log's secrets in files of their own, outside the log: the signing seed and the key for context digests."""
+"""Secrets of 32 bytes in files of their own: seeds of signing keys, and the key for context digests."""
 
 import os
 import stat
 from pathlib import Path
 
-from kmsgw.audit.durable_files import make_folder, sync_folder, write_file
+from kmsgw.durable_files import make_folder, sync_folder, write_file
 from kmsgw.errors import ConfigurationError
 
 SECRET_BYTES = 32

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kmsgw.audit.secret_files import load_or_create_secret, load_secret
 from kmsgw.errors import ConfigurationError
+from kmsgw.seed_file import load_or_create_secret, load_secret
 
 
 def test_a_secret_is_made_once(tmp_path: Path) -> None:

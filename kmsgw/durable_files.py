@@ -1,0 +1,84 @@
+"""Files that are whole and on disk, or not there: written aside, flushed, renamed, and the folder flushed."""
+
+import errno
+import os
+from pathlib import Path
+
+FILE_MODE = 0o640
+FOLDER_MODE = 0o750
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_PASSING = _NO_ROOM | {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+class SyncFailedError(OSError):
+    """The kernel could not say that data is on disk. It is never asked twice: it may have dropped the data."""
+
+
+def is_no_room(error: OSError) -> bool:
+    """Tell whether the file system, a quota or a limit on file size has no room."""
+    return error.errno in _NO_ROOM
+
+
+def may_pass(error: OSError) -> bool:
+    """Tell whether the fault is of a kind that goes away by itself, such as a full disk."""
+    return error.errno in _PASSING and not isinstance(error, SyncFailedError)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder durable. Raises `SyncFailedError`, or OSError where it can't be opened."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        raise SyncFailedError(error.errno, error.strerror, str(folder)) from error
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path, mode: int = FOLDER_MODE, *, below: Path | None = None) -> None:
+    """Make a folder and those above it as needed, each durable. Raises OSError.
+
+    With `below`, that folder and those above it are not made: where it was taken away, it must not come back empty.
+    """
+    missing: list[Path] = []
+    at = folder
+    while at != below and not at.exists():
+        missing.append(at)
+        at = at.parent
+    for each in reversed(missing):
+        each.mkdir(mode=mode, exist_ok=True)
+        sync_folder(each.parent)
+
+
+def write_all(descriptor: int, data: bytes, offset: int) -> None:
+    """Write at an offset until nothing is left. Raises OSError; part may be written then."""
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(descriptor, rest, offset)
+        rest = rest[written:]
+        offset += written
+
+
+def write_file(path: Path, data: bytes, mode: int = FILE_MODE) -> None:
+    """Put a whole file in place of what is there. Its name is durable only after `sync_folder` on its folder.
+
+    Raises OSError; then the old file is untouched.
+    """
+    aside = path.with_name(f".{path.name}.tmp")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        write_all(descriptor, data, 0)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            # A full disk found late: this file is thrown away and written anew, so nothing is flushed twice.
+            if is_no_room(error):
+                raise
+            raise SyncFailedError(error.errno, error.strerror, str(path)) from error
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+    aside.rename(path)
