@@ -59,7 +59,7 @@ policies: $(VENV)/.develops ## validate the shipped policies and run their cases
 	$(BIN)/kmsgw policy validate policies
 	$(BIN)/kmsgw policy test --failed policies
 
-services: ## install the servers that the tests use (as root): SoftHSM2, PostgreSQL, strace
+services: ## install the servers that the tests use (as root): SoftHSM2, PostgreSQL, strace, Go
 	@.ci/services
 
 fuzz: services $(VENV)/.develops ## send 100,000 generated inputs to every RPC
