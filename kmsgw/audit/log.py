@@ -56,6 +56,7 @@ class DurableLog:
             opened.wal.append, opened.integrator.size, clock, self._end, waiting=opened.waiting, meter=meter
         )
         self._wal_limit = WAL_LIMIT
+        self._renewing = False
         self._integrating = threading.Lock()
         self._integration_fault = ""
         self._ended = False
@@ -209,6 +210,10 @@ class DurableLog:
                     self._commit.stop(reason)
                     self._end(reason)
 
+    def renew_write_ahead(self) -> None:
+        """Begin the write-ahead file anew with the next integration, however short it is."""
+        self._renewing = True
+
     def _integrate_in_place(self) -> None:
         self._wal.require_in_place()
         try:
@@ -224,9 +229,10 @@ class DurableLog:
             self._integrator.integrate(entries)
             self._commit.forget(len(entries))
         self._integrator.tidy()
-        if self._wal.length > self._wal_limit:
+        if self._wal.length > self._wal_limit or self._renewing:
             with self._commit.alone():
                 self._wal.replace(self._integrator.size, self._commit.durable())
+            self._renewing = False
 
     def _end(self, reason: str) -> None:
         # Nothing more is written: the next start finds what is durable, and decides.

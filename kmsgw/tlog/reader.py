@@ -8,11 +8,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 
 from kmsgw.tlog.checkpoint import Checkpoint
-from kmsgw.tlog.damage import damaged
+from kmsgw.tlog.damage import BundleMissing, bundle_missing, damaged
 from kmsgw.tlog.hashing import TILE_HASHES, GrowingTree, complete_root, leaf_hash
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.proof_file import ProofFile
-from kmsgw.tlog.proofs import make_consistency, make_inclusion
+from kmsgw.tlog.proofs import make_consistency, make_inclusion, verify_consistency
+from kmsgw.tlog.pruned import PRUNED_PATH, PrunedPart, Pruning
 from kmsgw.tlog.tiles import CHECKPOINT_PATH, bundle_path, decode_bundle, decode_tile, tile_path, tile_width
 
 Fetch = Callable[[str], bytes]
@@ -41,19 +42,22 @@ def fetch_tile(fetch: Fetch, level: int, index: int, size: int) -> list[bytes]:
 
 
 def fetch_bundle(fetch: Fetch, index: int, size: int) -> list[bytes]:
-    """Return the entries that the bundle has in a tree of `size` leaves, unchecked. Raises `AuditDamaged`."""
+    """Return the entries that the bundle has in a tree of `size` leaves, unchecked.
+
+    Raises `AuditDamaged`, and `BundleMissing` of it where there is no such file.
+    """
     width = tile_width(0, index, size)
     path = bundle_path(index, width)
     try:
         return decode_bundle(fetch(path), width, path)
     except FileNotFoundError:
         if width == TILE_HASHES:
-            raise damaged(f"{path}: the entry bundle is missing.") from None
+            raise bundle_missing(path) from None
     full = bundle_path(index)
     try:
         return decode_bundle(fetch(full), TILE_HASHES, full)[:width]
     except FileNotFoundError:
-        raise damaged(f"{path}: the entry bundle is missing.") from None
+        raise bundle_missing(path) from None
 
 
 class LogReader:
@@ -68,6 +72,8 @@ class LogReader:
         self._raw = b""
         self._edge = GrowingTree()
         self._tiles: OrderedDict[tuple[int, int], Sequence[bytes]] = OrderedDict()
+        self._verifier: VerifierKey | None = None
+        self._pruned = PrunedPart(fetch, self._recorded)
 
     @property
     def origin(self) -> str:
@@ -78,6 +84,11 @@ class LogReader:
     def size(self) -> int:
         """Entries of the log; 0 before the first `checkpoint`."""
         return self._checkpoint.size if self._checkpoint else 0
+
+    @property
+    def signed_checkpoint(self) -> bytes:
+        """The note that this is read by; empty before the first `checkpoint`."""
+        return self._raw
 
     @property
     def edge(self) -> GrowingTree:
@@ -97,7 +108,8 @@ class LogReader:
                 raise damaged(f"{CHECKPOINT_PATH}: the tiles do not lead to its root of {checkpoint.size} entries.")
             self._edge = edge
             self._tiles.clear()
-        self._checkpoint, self._raw = checkpoint, raw
+            self._pruned = PrunedPart(self._fetch, self._recorded)
+        self._checkpoint, self._raw, self._verifier = checkpoint, raw, verifier
         return checkpoint
 
     def _read_edge(self, size: int) -> GrowingTree:
@@ -134,7 +146,10 @@ class LogReader:
         return complete_root(self.hashes(tile_level, tile)[place : place + (1 << inner)])
 
     def bundle(self, index: int) -> list[bytes]:
-        """Return the entries of a bundle of this tree, each checked against its leaf hash."""
+        """Return the entries of a bundle of this tree, each checked against its leaf hash.
+
+        Raises `BundleMissing` where it is not there; `entries` knows what of it was pruned.
+        """
         entries = fetch_bundle(self._fetch, index, self.size)
         for place, (entry, leaf) in enumerate(zip(entries, self.hashes(0, index), strict=True)):
             if leaf_hash(entry) != leaf:
@@ -143,14 +158,32 @@ class LogReader:
         return entries
 
     def entries(self, start: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:
-        """Yield index and bytes of the entries from `start` to before `end`, bundle by bundle."""
+        """Yield index and bytes of the entries from `start` to before `end`, bundle by bundle.
+
+        Entries that were pruned are passed over, where the log itself records that they were.
+        """
         stop = self.size if end is None else min(end, self.size)
         at = max(0, start)
         while at < stop:
             index, place = divmod(at, TILE_HASHES)
-            bundle = self.bundle(index)[place : place + stop - at]
-            yield from enumerate(bundle, at)
-            at += len(bundle)
+            following = (index + 1) * TILE_HASHES
+            try:
+                yield from enumerate(self.bundle(index)[place : place + stop - at], at)
+            except BundleMissing as missing:
+                kept = self._pruned.kept(index, self.hashes(0, index), missing)
+                found = ((index * TILE_HASHES + each, raw) for each, raw in kept.items())
+                yield from ((each, raw) for each, raw in found if at <= each < stop)
+            known = self._pruned.known
+            at = known.next_kept(following) if known is not None else following
+
+    def pruning(self) -> Pruning | None:
+        """Return what of this log was pruned, as the log itself records it; None where nothing was."""
+        return self._pruned.pruning()
+
+    def _recorded(self, index: int) -> bytes:
+        assert self._verifier is not None
+        assert self._checkpoint is not None
+        return recorded_entry(self._fetch, self._verifier, self._checkpoint, index)
 
     def inclusion(self, index: int) -> list[bytes]:
         """Return the proof that entry `index` is in this tree. Raises `InvalidRequest` where there is none."""
@@ -163,3 +196,20 @@ class LogReader:
     def proof_file(self, index: int) -> ProofFile:
         """Return what proves entry `index` offline. Raises `InvalidRequest` where there is none."""
         return ProofFile(index, tuple(self.inclusion(index)), self._raw)
+
+
+def recorded_entry(fetch: Fetch, verifier: VerifierKey, known: Checkpoint, index: int) -> bytes:
+    """Return an entry of the log as it is now, which goes on from a checkpoint that is known. Raises `AuditDamaged`.
+
+    What is read by that checkpoint may have been pruned since: the entry that records it is newer then.
+    """
+    reader = LogReader(fetch)
+    newest = reader.checkpoint(verifier)
+    if index >= newest.size:
+        raise damaged(f"{PRUNED_PATH}: it names entry {index}, and the log has {newest.size} entries.")
+    if newest.size < known.size:
+        raise damaged(f"{CHECKPOINT_PATH}: the log had {known.size} entries and now has {newest.size}.")
+    if known.size:
+        verify_consistency(known.size, known.root, newest.size, newest.root, reader.consistency(known.size))
+    bundle, place = divmod(index, TILE_HASHES)
+    return reader.bundle(bundle)[place]

@@ -135,9 +135,11 @@ def _first_bundle(reader: LogReader, time: datetime) -> int:
     low, high = 0, -(-reader.size // TILE_HASHES)
     while high - low > 1:
         middle = (low + high) // 2
-        entries = (LoggedEntry.parse("", 0, raw) for raw in reader.bundle(middle))
+        # From there on, and not of that bundle alone: it may have been pruned.
+        found = reader.entries(middle * TILE_HASHES, high * TILE_HASHES)
+        entries = (LoggedEntry.parse("", 0, raw) for _, raw in found)
         begins = next((entry.time for entry in entries if entry.time is not None), None)
-        # A bundle without any time tells nothing: go on to the left, where nothing can be missed.
+        # Bundles without any time tell nothing: go on to the left, where nothing can be missed.
         if begins is not None and begins < time:
             low = middle
         else:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kmsgw.tlog.checkpoint import Checkpoint
-from kmsgw.tlog.damage import damaged
+from kmsgw.tlog.damage import BundleMissing, damaged
 from kmsgw.tlog.hashing import HASH_BYTES, TILE_HASHES, GrowingTree, bundle_leaves, leaf_hash
 from kmsgw.tlog.note import VerifierKey
-from kmsgw.tlog.reader import Fetch, fetch_bundle, fetch_tile
+from kmsgw.tlog.pruned import PrunedPart, Pruning
+from kmsgw.tlog.reader import Fetch, fetch_bundle, fetch_tile, recorded_entry
 from kmsgw.tlog.tiles import CHECKPOINT_PATH, bundle_path, tile_path
 
 Progress = Callable[[int, int], None]
@@ -16,12 +17,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class VerifiedLog:
-    """A log of which every entry, every tile and the signature hold. ``tiles`` counts hash tiles and bundles."""
+    """A log of which every entry, every tile and the signature hold. ``tiles`` counts hash tiles and bundles.
+
+    ``pruning`` is what was pruned of it, as the log itself records: of that only the hashes were verified.
+    """
 
     origin: str
     size: int
     root: bytes
     tiles: int
+    pruning: Pruning | None = None
 
 
 def verify_log(fetch: Fetch, verifier_key: VerifierKey, progress: Progress | None = None) -> VerifiedLog:
@@ -34,11 +39,12 @@ def verify_log(fetch: Fetch, verifier_key: VerifierKey, progress: Progress | Non
         checkpoint = Checkpoint.open(fetch(CHECKPOINT_PATH), verifier_key)
     except FileNotFoundError:
         raise damaged(f"{CHECKPOINT_PATH}: the checkpoint is missing.") from None
+    pruned = PrunedPart(fetch, lambda index: recorded_entry(fetch, verifier_key, checkpoint, index))
     tree = GrowingTree()
     tiles = 0
     whole, rest = divmod(checkpoint.size, TILE_HASHES)
     for index in range(whole):
-        for full in tree.append_tile(_full_leaves(fetch, index, checkpoint.size)):
+        for full in tree.append_tile(_full_leaves(fetch, index, checkpoint.size, pruned)):
             tiles += 1
             if full.level:
                 _require_tile(fetch, full.level, full.index, checkpoint.size, full.data)
@@ -54,18 +60,23 @@ def verify_log(fetch: Fetch, verifier_key: VerifierKey, progress: Progress | Non
     tiles += _verify_edge(fetch, tree)
     if tree.root() != checkpoint.root:
         raise damaged(f"{CHECKPOINT_PATH}: the entries do not have its root.")
-    return VerifiedLog(checkpoint.origin, checkpoint.size, checkpoint.root, tiles)
+    return VerifiedLog(checkpoint.origin, checkpoint.size, checkpoint.root, tiles, pruned.known)
 
 
-def _full_leaves(fetch: Fetch, index: int, size: int) -> bytes:
-    """Return a full tile of leaf hashes, once the entries of its bundle have them."""
+def _full_leaves(fetch: Fetch, index: int, size: int, pruned: PrunedPart) -> bytes:
+    """Return a full tile of leaf hashes, once the entries of its bundle have them, but those that were pruned."""
     try:
         tile = fetch(tile_path(0, index))
         if len(tile) == TILE_HASHES * HASH_BYTES and bundle_leaves(fetch(bundle_path(index))) == tile:
             return tile
     except FileNotFoundError:
         pass  # told below, by name
-    return b"".join(_verified_leaves(fetch, index, size))
+    try:
+        return b"".join(_verified_leaves(fetch, index, size))
+    except BundleMissing as missing:
+        leaves = fetch_tile(fetch, 0, index, size)
+        pruned.kept(index, leaves, missing)
+        return b"".join(leaves)
 
 
 def _verified_leaves(fetch: Fetch, index: int, size: int) -> Sequence[bytes]:
