@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
+from kmsgw.cli.audit_prove import verify_proof
 from kmsgw.cli.command import verb
 from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.cli.invocation import Invocation, pass_invocation
-from kmsgw.cli.log_folder import LogFolder, find_logs, folder_argument, key_option, read_verifier_keys
+from kmsgw.cli.log_folder import LogFolder, find_logs, key_option, read_verifier_keys
 from kmsgw.cli.output import Record
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.checkpoint import Checkpoint
@@ -30,9 +31,10 @@ _SHOWN_EACH = 10_000
     examples=[
         "kmsgw audit verify build/demo/audit",
         "kmsgw audit verify audit/worker-0 --verifier-key kept/verifier.key --checkpoint kept/checkpoint",
+        "kmsgw audit verify --proof entry.tlog-proof --verifier-key kept/verifier.key",
     ]
 )
-@folder_argument
+@click.argument("folder", metavar="[FOLDER]", required=False, type=click.Path(path_type=Path))
 @key_option
 @click.option(
     "--checkpoint",
@@ -41,14 +43,42 @@ _SHOWN_EACH = 10_000
     type=click.Path(path_type=Path),
     help="A checkpoint kept from before, of one log: the log must still begin with what it says.",
 )
+@click.option(
+    "--proof",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Verify this proof of `audit prove`, without a log; of growth, from the checkpoint given.",
+)
+@click.option(
+    "--entry",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The entry that is proven. Default: what the proof holds, or FILE.entry beside it.",
+)
 @pass_invocation
-def verify(invocation: Invocation, folder: Path, verifier_keys: tuple[str, ...], kept: Path | None) -> None:
+def verify(
+    invocation: Invocation,
+    folder: Path | None,
+    verifier_keys: tuple[str, ...],
+    kept: Path | None,
+    proof: Path | None,
+    entry: Path | None,
+) -> None:
     """Verify the logs in FOLDER: every entry, every tile, every signature. The exit code is 5 where one is wrong.
+
+    With --proof, verify that file instead, which needs no log.
 
     A tile that a wider one replaced (NNN.p/W beside a wider one, or the full one) is not part of the log any more, and
     is not looked at.
     """
-    logs = find_logs(folder, read_verifier_keys(verifier_keys))
+    if (folder is None) == (proof is None) or (entry is not None and proof is None):
+        raise CommandError("What to verify is not clear.", "Give the FOLDER of logs, or --proof with a proof file.")
+    keys = read_verifier_keys(verifier_keys)
+    if proof is not None:
+        verify_proof(invocation, proof, keys, entry, kept)
+        return
+    assert folder is not None
+    logs = find_logs(folder, keys)
     if kept is not None and len(logs) != 1:
         raise CommandError("--checkpoint is of one log, and FOLDER holds several.", "Give the folder of that log.")
     records = [_verdict(invocation, log, kept) for log in logs]
