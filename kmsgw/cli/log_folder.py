@@ -1,18 +1,23 @@
 """Audit logs on this machine: which folders hold one, and which verifier key each must be read with."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
 from kmsgw.cli.failure import CommandError, ExitCode
+from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.note import VerifierKey
+from kmsgw.tlog.reader import LogReader
+from kmsgw.tlog.schemes import SignatureKind
 from kmsgw.tlog.tiles import CHECKPOINT_PATH, VERIFIER_KEY_PATH
 
 _SIGNS = (CHECKPOINT_PATH, VERIFIER_KEY_PATH, "tile")
 _LONGEST_CHECKPOINT = 65_536
+_DEPTH = 3  # a folder of sites, of nodes, of logs
 
 Function = TypeVar("Function", bound=Callable[..., None])
 
@@ -20,6 +25,13 @@ Function = TypeVar("Function", bound=Callable[..., None])
 def folder_argument(function: Function) -> Function:
     """Add the argument FOLDER."""
     return click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))(function)
+
+
+def folders_argument(function: Function) -> Function:
+    """Add the arguments FOLDER...: logs, or folders that hold some, of one node or of several."""
+    return click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path))(
+        function
+    )
 
 
 def key_option(function: Function) -> Function:
@@ -48,11 +60,23 @@ class LogFolder:
 
 
 def read_verifier_keys(texts: Sequence[str]) -> dict[str, VerifierKey]:
-    """Return the keys of --verifier-key by the origin that they are for; each text is a key or a file of keys.
+    """Return the keys of --verifier-key by the origin that they are for; of several for one, that of Ed25519.
+
+    Raises what `verifier_keys_of` raises.
+    """
+    keys: dict[str, VerifierKey] = {}
+    for key in verifier_keys_of(texts):
+        if key.kind is SignatureKind.ED25519 or key.name not in keys:
+            keys[key.name] = key
+    return keys
+
+
+def verifier_keys_of(texts: Sequence[str]) -> list[VerifierKey]:
+    """Return keys, whose each text is one or a file with one a line.
 
     Raises `CommandError` where a file can't be read, and `AuditDamaged` where a key is malformed.
     """
-    keys: dict[str, VerifierKey] = {}
+    keys: list[VerifierKey] = []
     for text in texts:
         lines = [text]
         if "+" not in text or Path(text).exists():
@@ -63,9 +87,7 @@ def read_verifier_keys(texts: Sequence[str]) -> dict[str, VerifierKey]:
                     f"{text}: not a verifier key, and no file of verifier keys.",
                     "Give --verifier-key as name+hex+base64, or a file with one a line.",
                 ) from None
-        for line in lines:
-            key = VerifierKey.parse(line.strip())
-            keys[key.name] = key
+        keys += [VerifierKey.parse(line.strip()) for line in lines]
     return keys
 
 
@@ -75,16 +97,54 @@ def find_logs(folder: Path, given: Mapping[str, VerifierKey]) -> list[LogFolder]
     With keys given, every log must have its key and every key its log: a log that was taken away whole is noticed.
     Raises `CommandError`.
     """
-    paths = _log_paths(folder)
-    found = [_open(path, folder, given) for path in paths]
+    return find_all_logs((folder,), given)
+
+
+def find_all_logs(folders: Sequence[Path], given: Mapping[str, VerifierKey]) -> list[LogFolder]:
+    """Return the logs of several folders, such as one a node; for the rest as `find_logs`.
+
+    Where logs of different folders have one name, each is called by its folder too.
+    """
+    found = [_open(path, folder, given) for folder in folders for path in _log_paths(folder)]
     missing = sorted(set(given) - {log.verifier.name for log in found})
     if missing:
         raise CommandError(
-            f"{folder} has no log of {', '.join(missing)}, whose verifier key is given.",
+            f"{', '.join(map(str, folders))} has no log of {', '.join(missing)}, whose verifier key is given.",
             "Find out where the log went, or leave its key out.",
             ExitCode.UNVERIFIED,
         )
-    return found
+    if len(folders) > 1:
+        _require_different(found)
+    names = Counter(log.name for log in found)
+    return [log if names[log.name] == 1 else replace(log, name=f"{_holder(log.path)}/{log.name}") for log in found]
+
+
+def open_readers(logs: Sequence[LogFolder]) -> list[LogReader]:
+    """Return a reader for each log that has read its checkpoint. Raises `AuditDamaged`."""
+    readers: list[LogReader] = []
+    for log in logs:
+        reader = LogReader(log.fetch)
+        try:
+            reader.checkpoint(log.verifier)
+        except AuditDamaged:
+            # Its worker may have been replacing tiles meanwhile. What is really damaged is so again.
+            reader.checkpoint(log.verifier)
+        readers.append(reader)
+    return readers
+
+
+def _require_different(logs: Sequence[LogFolder]) -> None:
+    seen: dict[str, Path] = {}
+    for log in logs:
+        other = seen.setdefault(log.verifier.name, log.path)
+        if other is not log.path:
+            raise CommandError(
+                f"{other} and {log.path} hold the same log, {log.verifier.name}.", "Name one of the two folders."
+            )
+
+
+def _holder(path: Path) -> str:
+    return path.resolve().parent.name
 
 
 def _log_paths(folder: Path) -> list[Path]:
@@ -92,11 +152,22 @@ def _log_paths(folder: Path) -> list[Path]:
         raise CommandError(f"{folder}: not a folder.", "Give the folder of an audit log, or one that holds several.")
     if _is_log(folder):
         return [folder]
-    found = sorted(path for path in folder.iterdir() if path.is_dir() and _is_log(path))
+    found = _logs_below(folder, _DEPTH)
     if not found:
         raise CommandError(
             f"{folder} is no audit log and holds none.", "Give the folder that [audit] folder names, or one below it."
         )
+    return found
+
+
+def _logs_below(folder: Path, depth: int) -> list[Path]:
+    found: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            if _is_log(path):
+                found.append(path)
+            elif depth > 1 and not path.name.startswith("."):
+                found += _logs_below(path, depth - 1)
     return found
 
 

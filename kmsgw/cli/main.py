@@ -29,6 +29,7 @@ COMMANDS = {
     "rewrap": ("kmsgw.cli.rewrap:rewrap", "Put envelopes under the newest key version."),
     "policy": ("kmsgw.cli.policy:policy", "Explain decisions; list, validate and test policies."),
     "audit": ("kmsgw.cli.audit:audit", "Read, search and verify audit logs, offline."),
+    "witness": ("kmsgw.cli.witness:witness", "Cosign the checkpoints of logs, as a service."),
     "man": ("kmsgw.cli.man:man", "Print or write manual pages."),
     "completion": ("kmsgw.cli.completion:completion", "Print the completion script for a shell."),
     "version": ("kmsgw.cli.version:version", "Print the version."),

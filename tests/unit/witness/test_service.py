@@ -1,0 +1,155 @@
+"""The witness over HTTP: its statuses, its bounds, TLS, and a log's client of it."""
+
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from kmsgw.cli.development import DevelopmentCa
+from kmsgw.errors import ConfigurationError, Unavailable
+from kmsgw.tlog.note import Note
+from kmsgw.witness.client import HttpWitness, client_context
+from kmsgw.witness.request import REQUEST_LIMIT, AddCheckpoint
+from kmsgw.witness.service import WitnessServer, listen_address, server_context
+from kmsgw.witness.state import origin_name
+from kmsgw.witness.tally import Tally
+from kmsgw.witness.witness import SIZE_TYPE
+from tests.support.gateway import eventually
+from tests.unit.witness.test_witness import KEY, LOG, Bench
+
+
+class _Serving(Bench):
+    """A witness that serves on a free port."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.tally = Tally([LOG.name])
+        self.port = 0
+
+    @contextmanager
+    def serving(self, tls: tuple[Path, Path, Path | None] | None = None) -> Iterator[WitnessServer]:
+        context = (
+            None if tls is None else server_context(str(tls[0]), str(tls[1]), None if tls[2] is None else str(tls[2]))
+        )
+        with WitnessServer(("127.0.0.1", 0), self.witness, self.tally, context) as server:
+            self.port = server.server_address[1]
+            thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+            thread.start()
+            try:
+                yield server
+            finally:
+                server.shutdown()
+                thread.join()
+
+    def call(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, str | None, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return response.status, response.headers["Content-Type"], response.read()
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> _Serving:
+    return _Serving(tmp_path)
+
+
+def test_a_checkpoint_is_cosigned_shown_and_counted(bench: _Serving) -> None:
+    note = bench.grow(5)
+    monitored = f"/{origin_name(LOG.name)}/checkpoint"
+    with bench.serving():
+        assert bench.call("GET", monitored)[0] == 404
+        status, _, lines = bench.call("POST", "/add-checkpoint", AddCheckpoint(0, (), note).encode())
+        assert status == 200
+        Note.parse(note + lines, "cosigned").require_signature(KEY.verifier, "cosigned")
+        assert bench.call("POST", "/add-checkpoint", AddCheckpoint(0, (), note).encode()) == (409, SIZE_TYPE, b"5\n")
+        assert bench.call("GET", monitored)[2] == note + lines
+        assert b'kmsgw_witness_answers_total{code="200"} 1\n' in bench.call("GET", "/metrics")[2]
+
+
+def test_what_is_not_a_request_is_refused_unread(bench: _Serving) -> None:
+    with bench.serving():
+        assert bench.call("POST", "/elsewhere", b"x")[0] == 404
+        assert bench.call("GET", "/add-checkpoint")[0] == 404
+        assert bench.call("POST", "/add-checkpoint", b"x" * 10, **{"Content-Length": str(REQUEST_LIMIT + 1)})[0] == 413
+        connection = http.client.HTTPConnection("127.0.0.1", bench.port, timeout=10)
+        connection.putrequest("POST", "/add-checkpoint")
+        connection.endheaders()
+        assert connection.getresponse().status == 411
+        connection.close()
+        assert bench.call("POST", "/add-checkpoint", b"nonsense")[0] == 400
+
+
+def test_connections_are_bounded_and_silent_ones_are_cut(bench: _Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WitnessServer, "most_connections", 2)
+    monkeypatch.setattr("kmsgw.witness.service.REQUEST_SECONDS", 0.2)
+    with bench.serving():
+        silent = [socket.create_connection(("127.0.0.1", bench.port)) for _ in range(2)]
+        for each in silent:
+            each.settimeout(10)
+        for each in silent:
+            assert each.recv(1) == b"", "it is cut, and never answered"
+            each.close()
+        assert eventually(lambda: bench.call("GET", "/metrics")[0] == 200)
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls")
+    ca = DevelopmentCa.create()
+    server, client = ca.issue_server(["127.0.0.1"]), ca.issue_client("node1")
+    (folder / "ca.pem").write_bytes(ca.certificate)
+    for name, issued in (("server", server), ("client", client)):
+        (folder / f"{name}.pem").write_bytes(issued.certificate)
+        (folder / f"{name}.key").write_bytes(issued.private_key)
+    return folder
+
+
+def test_a_log_asks_over_tls_and_shows_a_certificate_where_one_is_wanted(bench: _Serving, tls: Path) -> None:
+    request = AddCheckpoint(0, (), bench.grow(5)).encode()
+    with bench.serving((tls / "server.pem", tls / "server.key", tls / "ca.pem")):
+        url = f"https://127.0.0.1:{bench.port}/"
+        known = HttpWitness(url, client_context(tls / "ca.pem", tls / "client.pem", tls / "client.key"))
+        assert known.submit(request).status == 200
+        assert known.submit(request).content_type == SIZE_TYPE
+        known.close()
+        stranger = HttpWitness(url, client_context(tls / "ca.pem", None, None))
+        with pytest.raises(Unavailable):
+            stranger.submit(request)
+        doubter = HttpWitness(url, client_context(None, tls / "client.pem", tls / "client.key"))
+        with pytest.raises(Unavailable):
+            doubter.submit(request)
+
+
+def test_a_connection_that_was_closed_meanwhile_is_made_anew(bench: _Serving) -> None:
+    request = AddCheckpoint(0, (), bench.grow(5)).encode()
+    with bench.serving():
+        port = bench.port
+        asking = HttpWitness(f"http://127.0.0.1:{port}", None)
+        assert asking.submit(request).status == 200
+        connection = asking._connection
+        assert connection is not None
+        assert connection.sock is not None
+        connection.sock.shutdown(socket.SHUT_RDWR)
+        assert asking.submit(request).status == 409
+    with pytest.raises(Unavailable, match="does not answer"):
+        HttpWitness("http://127.0.0.1:1", None).submit(request)
+    asking.close()
+
+
+def test_without_tls_only_loopback_is_listened_on() -> None:
+    assert listen_address("127.0.0.1:0", tls=False) == ("127.0.0.1", 0)
+    assert listen_address("[::1]:8446", tls=False) == ("::1", 8446)
+    assert listen_address("10.0.0.7:8446", tls=True) == ("10.0.0.7", 8446)
+    for text in ("0.0.0.0:8446", "10.0.0.7:8446", "witness.example:1"):
+        with pytest.raises(ConfigurationError, match="no certificate"):
+            listen_address(text, tls=False)
+    for text in ("8446", "127.0.0.1:", "127.0.0.1:70000", ":1"):
+        with pytest.raises(ConfigurationError, match="not HOST:PORT"):
+            listen_address(text, tls=True)

@@ -1,0 +1,202 @@
+"""A witness cosigns what only grows, and answers with the statuses of C2SP tlog-witness."""
+
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+
+from kmsgw.errors import AuditDamaged, ConfigurationError
+from kmsgw.tlog.checkpoint import Checkpoint
+from kmsgw.tlog.hashing import EMPTY_ROOT
+from kmsgw.tlog.note import Note, SigningKey
+from kmsgw.tlog.reader import LogReader
+from kmsgw.tlog.schemes import SignatureKind
+from kmsgw.witness.request import AddCheckpoint
+from kmsgw.witness.state import EVIDENCE_LIMIT, WitnessState, origin_name
+from kmsgw.witness.witness import SIZE_TYPE, Answer, Contradiction, Witness
+from tests.fakes.clock import SetClock
+from tests.unit.tlog.memory_log import MemoryLog
+
+LOG = SigningKey.of_seed("example.com/log", bytes(32))
+KEY = SigningKey.of_seed("example.com/witness", bytes([1]) * 32, SignatureKind.COSIGNATURE_ED25519)
+KEY_ML_DSA = SigningKey.of_seed("example.com/witness", bytes([1]) * 32, SignatureKind.ML_DSA_44)
+
+
+class Bench:
+    """A witness, the log that it knows, and what it said of contradictions."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = SetClock()
+        self.found: list[tuple[str, Contradiction]] = []
+        keys = (KEY, KEY_ML_DSA)
+        self.state = WitnessState.open(folder / "state", [key.verifier for key in keys], fresh=True)
+        self.witness = Witness(
+            keys,
+            {LOG.name: [LOG.verifier]},
+            self.state,
+            clock=self.clock,
+            on_contradiction=lambda origin, found: self.found.append((origin, found)),
+        )
+        self.log = MemoryLog(LOG)
+
+    def grow(self, size: int) -> bytes:
+        """Let the log have so many entries and return its checkpoint."""
+        self.log.extend([b"%d" % n for n in range(len(self.log.entries), size)])
+        return self.log.files["checkpoint"]
+
+    def proof(self, old: int) -> tuple[bytes, ...]:
+        reader = LogReader(self.log.fetch)
+        reader.checkpoint(LOG.verifier)
+        return tuple(reader.consistency(old)) if old else ()
+
+    def ask(self, old: int, note: bytes, proof: tuple[bytes, ...] | None = None) -> Answer:
+        return self.witness.add_checkpoint(
+            AddCheckpoint(old, self.proof(old) if proof is None else proof, note).encode()
+        )
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def _rewritten(size: int) -> bytes:
+    return MemoryLog(LOG, [b"other %d" % n for n in range(size)]).files["checkpoint"]
+
+
+def test_a_log_that_grows_is_cosigned_with_every_key_and_the_time(bench: Bench) -> None:
+    for old, size in [(0, 3), (3, 3), (3, 300), (300, 1000)]:
+        note = bench.grow(size)
+        answer = bench.ask(old, note)
+        assert answer.status == 200
+        cosigned = Note.parse(note + answer.body, "cosigned")
+        for key in (KEY, KEY_ML_DSA):
+            cosigned.require_signature(key.verifier, "cosigned")
+            (mine,) = [each for each in cosigned.signatures if each.key_id == key.verifier.key_id]
+            assert key.verifier.time_of(mine.signature) == int(bench.clock.now().timestamp())
+        assert bench.witness.newest(LOG.name) == note + answer.body
+    assert bench.found == []
+
+
+def test_an_old_size_that_is_not_the_newest_is_answered_with_the_newest(bench: Bench) -> None:
+    note = bench.grow(5)
+    assert bench.ask(2, note) == Answer(409, b"0\n", SIZE_TYPE)
+    bench.ask(0, note)
+    assert bench.ask(0, note) == Answer(409, b"5\n", SIZE_TYPE)
+    assert bench.ask(5, bench.grow(9)).status == 200
+
+
+def test_an_unknown_log_is_404_and_another_key_403(bench: Bench) -> None:
+    stranger = SigningKey.of_seed("example.com/stranger", bytes(32))
+    assert bench.ask(0, Checkpoint(stranger.name, 0, EMPTY_ROOT).sign(stranger)).status == 404
+    impostor = SigningKey.of_seed(LOG.name, bytes([9]) * 32)
+    body = Checkpoint(LOG.name, 0, EMPTY_ROOT)
+    assert bench.ask(0, body.sign(impostor)).status == 403
+    wrong = body.sign(LOG) + LOG.signature_line(b"something else\n")
+    assert bench.ask(0, wrong).status == 403
+    assert bench.witness.newest(LOG.name) is None
+
+
+def test_a_request_that_is_malformed_is_400(bench: Bench) -> None:
+    note = bench.grow(5)
+    good = AddCheckpoint(0, (), note).encode()
+    hash_line = b64encode(bytes(32)) + b"\n"
+    for bad in (
+        b"",
+        good[4:],
+        good.replace(b"old 0", b"old 00"),
+        good.replace(b"old 0", b"old -1"),
+        good.replace(b"old 0", b"old 6"),
+        good.replace(b"old 0\n", b"old 0\nAAAA\n"),
+        good.replace(b"old 0\n", b"old 0\n" + 64 * hash_line),
+        good[:-1],
+        good.replace(b"\n5\n", b"\n05\n"),
+    ):
+        assert bench.witness.add_checkpoint(bad).status == 400, bad
+    assert bench.witness.add_checkpoint(good).status == 200
+
+
+def test_a_wrong_proof_is_422_and_told(bench: Bench) -> None:
+    bench.ask(0, bench.grow(5))
+    note = bench.grow(9)
+    proof = bench.proof(5)
+    for wrong in ((), proof[:-1], (bytes(32), *proof[1:]), (*proof, bytes(32))):
+        assert bench.ask(5, note, wrong).status == 422
+    assert bench.found == [(LOG.name, Contradiction.UNPROVEN)] * 4
+    assert bench.ask(5, note, proof).status == 200
+
+
+def test_a_proof_from_nothing_must_be_empty_and_an_empty_tree_has_its_root(bench: Bench) -> None:
+    assert bench.ask(0, bench.grow(5), (bytes(32),)).status == 422
+    wrong = Checkpoint(LOG.name, 0, bytes(32)).sign(LOG)
+    assert bench.ask(0, wrong).status == 422
+
+
+def test_a_log_that_shrinks_is_refused_told_and_kept_as_evidence(bench: Bench) -> None:
+    small = bench.grow(5)
+    bench.ask(0, small)
+    large = bench.grow(9)
+    bench.ask(5, large)
+    assert bench.ask(0, small, ()) == Answer(409, b"9\n", SIZE_TYPE)
+    assert bench.ask(5, small, ()) == Answer(409, b"9\n", SIZE_TYPE)
+    assert bench.found == [(LOG.name, Contradiction.SHRUNK)] * 2
+    (kept,) = (bench.state.folder / origin_name(LOG.name)).glob("refused-*")
+    assert kept.read_bytes() == small
+    assert (bench.witness.newest(LOG.name) or b"").startswith(large)
+
+
+def test_a_log_that_forks_is_refused_at_the_same_size_and_above(bench: Bench) -> None:
+    bench.ask(0, bench.grow(5))
+    assert bench.ask(5, _rewritten(5), ()).status == 422
+    fork = MemoryLog(LOG, [b"other %d" % n for n in range(9)])
+    reader = LogReader(fork.fetch)
+    reader.checkpoint(LOG.verifier)
+    assert bench.ask(5, fork.files["checkpoint"], tuple(reader.consistency(5))).status == 422
+    assert bench.found == [(LOG.name, Contradiction.FORKED), (LOG.name, Contradiction.UNPROVEN)]
+
+
+def test_evidence_is_bounded(bench: Bench) -> None:
+    bench.ask(0, bench.grow(5))
+    for n in range(2 * EVIDENCE_LIMIT):
+        fork = MemoryLog(LOG, [b"fork %d" % n] * 5)
+        assert bench.ask(5, fork.files["checkpoint"], ()).status == 422
+    folder = bench.state.folder / origin_name(LOG.name)
+    assert len(list(folder.glob("refused-*"))) == EVIDENCE_LIMIT
+
+
+def test_signatures_of_others_are_not_kept_and_extension_lines_are_let_pass(bench: Bench) -> None:
+    body = Checkpoint(LOG.name, 0, EMPTY_ROOT).body + b"extension\n"
+    note = body + b"\n" + LOG.signature_line(body)
+    answer = bench.ask(0, note + KEY.signature_line(b"nonsense\n"))
+    assert answer.status == 200
+    assert bench.witness.newest(LOG.name) == note + answer.body
+    Note.parse(note + answer.body, "cosigned").require_signature(KEY.verifier, "cosigned")
+
+
+def test_nothing_is_cosigned_that_is_not_remembered(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    note = bench.grow(5)
+    with monkeypatch.context() as patched:
+        patched.setattr("kmsgw.witness.state.write_file", full)
+        with pytest.raises(OSError, match="No space"):
+            bench.ask(0, note)
+    assert bench.ask(0, note).status == 200
+
+
+def test_a_state_that_rots_is_not_taken_for_an_empty_one(bench: Bench) -> None:
+    bench.ask(0, bench.grow(5))
+    path = bench.state.folder / origin_name(LOG.name) / "checkpoint"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(AuditDamaged):
+        bench.ask(0, bench.grow(6))
+
+
+def test_a_state_that_is_gone_or_of_another_key_is_refused(bench: Bench, tmp_path: Path) -> None:
+    keys = [KEY.verifier, KEY_ML_DSA.verifier]
+    WitnessState.open(tmp_path / "state", keys, fresh=False)
+    with pytest.raises(ConfigurationError, match="state is gone"):
+        WitnessState.open(tmp_path / "elsewhere", keys, fresh=False)
+    with pytest.raises(ConfigurationError, match="another key"):
+        WitnessState.open(tmp_path / "state", [SigningKey.of_seed("x", bytes(32)).verifier], fresh=False)
