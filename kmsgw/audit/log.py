@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kmsgw.audit.commit import GroupCommit
+from kmsgw.audit.in_place import WatchedFiles
 from kmsgw.audit.opening import OpenedLog, open_log_files, take_lock
 from kmsgw.audit.record import AuditRecord, Outcome
 from kmsgw.audit.wal import LogLostError, Sync
@@ -56,6 +57,7 @@ class DurableLog:
             opened.wal.append, opened.integrator.size, clock, self._end, waiting=opened.waiting, meter=meter
         )
         self._wal_limit = WAL_LIMIT
+        self._watched = WatchedFiles(folder, lock)
         self._renewing = False
         self._integrating = threading.Lock()
         self._integration_fault = ""
@@ -216,9 +218,12 @@ class DurableLog:
 
     def _integrate_in_place(self) -> None:
         self._wal.require_in_place()
+        self._watched.require()
         try:
             self._integrate()
+            self._watched.renew()
         except OSError:
+            self._watched.forget()
             # Taken away meanwhile: that is what there is to tell, and not which of its files could not be written.
             self._wal.require_in_place()
             raise
@@ -286,6 +291,8 @@ class DurableLog:
             self.integrate()
         finally:
             self._commit.stop("The audit log is closed.")
+            with self._integrating:
+                self._ended = True
             with self._commit.alone():
                 self._wal.close()
             os.close(self._lock)

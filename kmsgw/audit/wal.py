@@ -28,6 +28,7 @@ _MAGIC = b"kmsgwal\x01"
 _HEADER = struct.Struct(">8sQI")
 _FRAME_HEAD_BYTES = 8
 _MODE = 0o600
+_OWNER_MAY_WRITE = 0o200
 
 # A length from 1 to 65,535 as u32: where a frame could start.
 _FRAME_START = re.compile(rb"(?=\x00\x00(?:[\x01-\xff][\x00-\xff]|\x00[\x01-\xff]))")
@@ -39,7 +40,7 @@ class NoRoomError(Exception):
 
 
 class LogLostError(Exception):
-    """The file was removed or replaced, so that what is written to it is not in the log."""
+    """The file was removed, replaced or made read-only: what is written to it is not, or must not be, in the log."""
 
 
 def _crc(data: bytes) -> int:
@@ -184,12 +185,20 @@ class WriteAheadFile:
             raise SyncFailedError(error.errno, error.strerror, str(self._path)) from error
 
     def require_in_place(self) -> None:
-        """Raise `LogLostError` unless the file's name still leads to this file."""
-        mine = os.fstat(self._descriptor)
+        """Raise `LogLostError` unless the file's name still leads to this file, and nobody made it read-only.
+
+        The mode binds no file that is open. But who made it read-only wanted nothing to be added: so nothing is.
+        """
+        try:
+            mine = os.fstat(self._descriptor)
+        except OSError as error:
+            raise LogLostError(f"{self._path} can't be looked at ({error.strerror})") from error
         try:
             named = self._path.stat(follow_symlinks=False)
         except OSError as error:
             raise LogLostError(f"{self._path} was removed ({error.strerror})") from error
+        if not mine.st_mode & _OWNER_MAY_WRITE:
+            raise LogLostError(f"{self._path} was made read-only")
         if mine.st_nlink == 0 or (mine.st_dev, mine.st_ino) != (named.st_dev, named.st_ino):
             raise LogLostError(f"{self._path} was replaced")
 
