@@ -15,7 +15,7 @@ import pytest
 
 from kmsgw.client import Client, Credentials
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 LOOP = os.environ.get("KMSGW_TEST_LOOP", "threads")
 """Which loop answers calls in these gateways: the tests of the wire run with both."""
 
@@ -143,7 +143,7 @@ def make_folder(folder: Path, *, workers: int = 2, second_factor: bool = False) 
     return gateway
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
+def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
     """Wait until something holds; tell whether it did in time."""
     deadline = time.monotonic() + seconds
     while not holds():
