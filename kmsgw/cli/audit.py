@@ -24,6 +24,7 @@ _POLL_SECONDS = 0.5  # kmsgwd publishes every second
         "search": ("kmsgw.cli.audit_search:search", "Show the entries that match every option given."),
         "index": ("kmsgw.cli.audit_index:index", "Make an index for searches, or bring it up to date."),
         "verify": ("kmsgw.cli.audit_verify:verify", "Verify every entry, tile and signature."),
+        "prune": ("kmsgw.cli.audit_prune:prune", "Remove what is past its age; hashes stay."),
         "prove": ("kmsgw.cli.audit_prove:prove", "Prove an entry, or the growth of a log."),
     },
     examples=[
@@ -69,5 +70,6 @@ def _fresh(logs: Sequence[LogFolder], followers: dict[Path, LogFollower]) -> lis
             if not (log.path / CHECKPOINT_PATH).exists():
                 continue  # a worker that starts writes its first checkpoint last
             followers[log.path] = LogFollower(log.fetch, log.verifier, start=0)
-        found += followers[log.path].poll()
+    for follower in followers.values():  # also of a log that is gone, which is a damage
+        found += follower.poll()
     return sorted(found, key=lambda entry: (entry.microseconds, entry.origin, entry.index))

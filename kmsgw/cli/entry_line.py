@@ -24,7 +24,8 @@ def entry_record(entry: LoggedEntry) -> Record:
 def entry_line(entry: LoggedEntry, log: str) -> str:
     """Return time, outcome, principal, method, key, request id and place; `log` is the log's short name.
 
-    The outcome of a dry run begins with that word. What the entry says of a change follows on a line of its own.
+    The outcome of a dry run begins with that word, and that of an entry which stands for several calls, items of a
+    batch or counted refusals, ends with their number. What the entry says of a change follows on a line of its own.
     """
     place = f"{log}/{entry.index}"
     if not entry.record:
@@ -32,7 +33,9 @@ def entry_line(entry: LoggedEntry, log: str) -> str:
     version = entry.number("key_version")
     key = f"{entry.text('key_id')}/{version}" if version else entry.text("key_id")
     dry = "dry-run" if entry.is_dry_run() else ""
-    outcome = " ".join(filter(None, (dry, entry.text("phase"), entry.text("outcome"), entry.text("reason"))))
+    outcome = " ".join(
+        filter(None, (dry, entry.text("phase"), entry.text("outcome"), entry.text("reason"), _times(entry)))
+    )
     parts = (
         entry.text("time"),
         outcome,
@@ -45,6 +48,11 @@ def entry_line(entry: LoggedEntry, log: str) -> str:
     line = printable("  ".join(part or "-" for part in parts))
     change = _change(entry)
     return f"{line}\n    {change}" if change else line
+
+
+def _times(entry: LoggedEntry) -> str:
+    count = entry.calls
+    return f"×{count}" if count > 1 else ""
 
 
 def _change(entry: LoggedEntry) -> str:

@@ -161,14 +161,12 @@ def _log_paths(folder: Path) -> list[Path]:
 
 
 def _logs_below(folder: Path, depth: int) -> list[Path]:
-    found: list[Path] = []
-    for path in sorted(folder.iterdir()):
-        if path.is_dir():
-            if _is_log(path):
-                found.append(path)
-            elif depth > 1 and not path.name.startswith("."):
-                found += _logs_below(path, depth - 1)
-    return found
+    """Return the logs in a folder; where there are none, those in its folders. A node's logs lie beside each other."""
+    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = [path for path in folders if _is_log(path)]
+    if found or depth == 1:
+        return found
+    return [log for path in folders for log in _logs_below(path, depth - 1)]
 
 
 def _is_log(path: Path) -> bool:

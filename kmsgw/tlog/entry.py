@@ -3,7 +3,20 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""What `LoggedEntry.microseconds` are counted from."""
+
+BEFORE_ALL = -(1 << 58)
+"""`LoggedEntry.microseconds` of an entry that says no time: before every time that there is."""
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def microseconds(time: datetime) -> int:
+    """Return the microseconds from `EPOCH` to a time with a time zone."""
+    return (time - EPOCH) // _MICROSECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +39,11 @@ class LoggedEntry:
         record = value if isinstance(value, dict) else {}
         return cls(origin, index, raw, record, _time_of(record.get("time")))
 
+    @property
+    def microseconds(self) -> int:
+        """Microseconds from `EPOCH` to its time; `BEFORE_ALL` where it says none."""
+        return BEFORE_ALL if self.time is None else microseconds(self.time)
+
     def text(self, name: str) -> str:
         """Return a field that holds text; empty otherwise."""
         value = self.record.get(name)
@@ -45,6 +63,12 @@ class LoggedEntry:
         """Return a field that holds an object; empty otherwise."""
         value = self.record.get(name)
         return value if isinstance(value, dict) else {}
+
+    @property
+    def calls(self) -> int:
+        """How many calls it stands for: items of a batch, or counted refusals, of which its first has an entry too."""
+        items = self.fields("batch").get("count")
+        return max(1, self.number("refusals"), items if isinstance(items, int) else 0)
 
     def is_dry_run(self) -> bool:
         """Tell whether the call only asked what would happen: it changed nothing, whatever its outcome."""

@@ -18,14 +18,14 @@ ORDER_SLACK = timedelta(seconds=60)
 """How far an entry may be from its place in the order of time for a search by time to find it."""
 
 _REORDERED = 4096
-_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class EntryFilter:
     """What is looked for; empty means any. ``since`` is included, ``until`` is not; both have a time zone.
 
-    ``key_id`` is the key of the operation, or the key that a rewrap or re-encryption opened.
+    ``key_id`` is the key of the operation, or the key that a rewrap or re-encryption opened; ``alias`` the one that
+    was used. ``changes`` wants only changes of state that were done: no refusals, intents and dry runs.
     """
 
     since: datetime | None = None
@@ -35,6 +35,16 @@ class EntryFilter:
     outcome: str = ""
     method: str = ""
     request_id: str = ""
+    reason: str = ""
+    alias: str = ""
+    purpose: str = ""
+    end_user: str = ""
+    changes: bool = False
+
+    @property
+    def times_alone(self) -> bool:
+        """Whether nothing but a time is looked for."""
+        return self == EntryFilter(self.since, self.until)
 
     def matches(self, entry: LoggedEntry) -> bool:
         """Tell whether an entry is looked for. ``method`` is the full name, or what is after its last slash."""
@@ -48,20 +58,33 @@ class EntryFilter:
             (not self.request_id or entry.text("request_id") == self.request_id)
             and (not self.principal or entry.principal() == self.principal)
             and (not self.key_id or self.key_id in (entry.text("key_id"), entry.text("source_key_id")))
-            and (not self.outcome or entry.text("outcome") == self.outcome)
             and (not self.method or self.method in (method, method.rpartition("/")[2]))
+            and (not self.changes or entry.is_done_change())
+            and (not self.outcome or entry.text("outcome") == self.outcome)
+            and (not self.reason or entry.text("reason") == self.reason)
+            and (not self.alias or entry.text("alias") == self.alias)
+            and (not self.purpose or entry.text("purpose") == self.purpose)
+            and (not self.end_user or entry.text("end_user") == self.end_user)
         )
 
 
 def search(
-    readers: Sequence[LogReader], wanted: EntryFilter, *, slack: timedelta | None = ORDER_SLACK
+    readers: Sequence[LogReader],
+    wanted: EntryFilter,
+    *,
+    slack: timedelta | None = ORDER_SLACK,
+    newest_first: bool = False,
 ) -> Iterator[LoggedEntry]:
     """Yield the entries looked for, of all logs, by time. Each reader must have read its checkpoint.
 
     Every bundle read is checked against the signed tree. `slack` says how much disorder of time to allow for; None
-    reads every entry, for logs whose clock jumped. Raises `AuditDamaged`.
+    reads every entry, for logs whose clock jumped. With `newest_first`, logs are read from their ends, so that who
+    takes only the first few waits for no more than those. Raises `AuditDamaged`.
     """
-    return heapq.merge(*(_in_order(_found(reader, wanted, slack)) for reader in readers), key=_place)
+    found = _found_backwards if newest_first else _found
+    sign = -1 if newest_first else 1
+    streams = [_in_order(found(reader, wanted, slack), sign) for reader in readers]
+    return heapq.merge(*streams, key=_place, reverse=newest_first)
 
 
 def newest(readers: Sequence[LogReader], count: int) -> list[LoggedEntry]:
@@ -103,8 +126,8 @@ def find_request(
     return list(search(readers, wanted, slack=slack))
 
 
-def _place(entry: LoggedEntry) -> tuple[datetime, str, int]:
-    return entry.time or _BEFORE_ALL, entry.origin, entry.index
+def _place(entry: LoggedEntry) -> tuple[int, str, int]:
+    return entry.microseconds, entry.origin, entry.index
 
 
 def _found(reader: LogReader, wanted: EntryFilter, slack: timedelta | None) -> Iterator[LoggedEntry]:
@@ -121,6 +144,24 @@ def _found(reader: LogReader, wanted: EntryFilter, slack: timedelta | None) -> I
             return
         if wanted.matches(entry):
             yield entry
+
+
+def _found_backwards(reader: LogReader, wanted: EntryFilter, slack: timedelta | None) -> Iterator[LoggedEntry]:
+    last = -(-reader.size // TILE_HASHES) - 1
+    stop: datetime | None = None
+    if slack is not None and reader.size:
+        if wanted.until is not None:
+            last = _first_bundle(reader, _shifted(wanted.until, slack))
+        if wanted.since is not None:
+            stop = _shifted(wanted.since, -slack)
+    for bundle in range(last, -1, -1):
+        read = list(reader.entries(bundle * TILE_HASHES, (bundle + 1) * TILE_HASHES))
+        for index, raw in reversed(read):
+            entry = LoggedEntry.parse(reader.origin, index, raw)
+            if stop is not None and entry.time is not None and entry.time < stop:
+                return
+            if wanted.matches(entry):
+                yield entry
 
 
 def _shifted(time: datetime, by: timedelta) -> datetime:
@@ -147,12 +188,12 @@ def _first_bundle(reader: LogReader, time: datetime) -> int:
     return low
 
 
-def _in_order(entries: Iterator[LoggedEntry]) -> Iterator[LoggedEntry]:
-    """Yield nearly ordered entries in order, holding a bounded number of them."""
-    held: list[tuple[tuple[datetime, str, int], LoggedEntry]] = []
-    for entry in entries:
-        heapq.heappush(held, (_place(entry), entry))
+def _in_order(entries: Iterator[LoggedEntry], sign: int) -> Iterator[LoggedEntry]:
+    """Yield nearly ordered entries in order, holding a bounded number of them; with a `sign` of -1, falling."""
+    held: list[tuple[int, int, LoggedEntry]] = []
+    for number, entry in enumerate(entries):
+        heapq.heappush(held, (sign * entry.microseconds, number, entry))
         if len(held) > _REORDERED:
-            yield heapq.heappop(held)[1]
+            yield heapq.heappop(held)[2]
     while held:
-        yield heapq.heappop(held)[1]
+        yield heapq.heappop(held)[2]

@@ -1,0 +1,119 @@
+"""`kmsgw audit index`, and searches with it, on logs of one node and of two."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command_line import Transcript, kmsgw
+from tests.cli.sample_log import sample_log
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> list[str]:
+    sample_log(tmp_path / "node1", 30, "worker-0")
+    other = sample_log(tmp_path / "elsewhere", 20, "worker-9")
+    (tmp_path / "node2").mkdir()
+    other.folder.rename(tmp_path / "node2" / "worker-0")
+    return [str(tmp_path / "node1"), str(tmp_path / "node2")]
+
+
+def in_cache(tmp_path: Path, *arguments: str) -> Transcript:
+    return kmsgw("audit", *arguments, env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
+
+
+def index_of(tmp_path: Path) -> Path:
+    (path,) = (tmp_path / "cache" / "kmsgw").glob("*.sqlite")
+    return path
+
+
+def found(shown: Transcript) -> list[tuple[str, int]]:
+    assert shown.code == 0, shown.stderr
+    return [(line["log"].rpartition("/")[2], line["index"]) for line in map(json.loads, shown.text.splitlines())]
+
+
+def test_an_index_is_made_once_and_extended(tmp_path: Path, nodes: list[str]) -> None:
+    first = json.loads(in_cache(tmp_path, "index", *nodes, "-o", "json").text)
+    assert (first["logs"], first["entries"], first["added"]) == (2, 50, 50)
+    assert first["index"] == str(index_of(tmp_path))
+    assert index_of(tmp_path).stat().st_mode & 0o777 == 0o600
+    assert index_of(tmp_path).parent.stat().st_mode & 0o777 == 0o700
+
+    sample_log(tmp_path / "node1", 33, "worker-0")
+
+    again = json.loads(in_cache(tmp_path, "index", *nodes, "-o", "json").text)
+    assert (again["entries"], again["added"]) == (53, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--principal", "billing", "--limit", "3"], [("worker-0", 23), ("worker-0", 26), ("worker-0", 29)]),
+        (
+            ["--reason", "access_denied", "--until", "2026-01-31T08:00:06Z"],
+            [("worker-0", 2), ("worker-9", 2), ("worker-0", 5), ("worker-9", 5)],
+        ),
+        (["--request-id", "request-19", "--newest-first"], [("worker-9", 19), ("worker-0", 19)]),
+        (["--key", "ehr", "--outcome", "ok", "--newest-first", "--limit", "2"], [("worker-0", 28), ("worker-0", 27)]),
+        (["--key", "alias/patients"], []),
+    ],
+)
+def test_a_search_finds_the_same_with_and_without_the_index(
+    tmp_path: Path, nodes: list[str], options: list[str], expected: list[tuple[str, int]]
+) -> None:
+    assert found(in_cache(tmp_path, "search", *nodes, *options, "-o", "json")) == expected
+    assert not (tmp_path / "cache").exists()
+    in_cache(tmp_path, "index", *nodes)
+
+    assert found(in_cache(tmp_path, "search", *nodes, *options, "-o", "json")) == expected
+    assert found(in_cache(tmp_path, "search", *nodes, *options, "-o", "json", "--no-index")) == expected
+
+
+def test_a_search_brings_the_index_up_to_date(tmp_path: Path, nodes: list[str]) -> None:
+    in_cache(tmp_path, "index", *nodes)
+    sample_log(tmp_path / "node1", 33, "worker-0")
+
+    shown = in_cache(tmp_path, "search", *nodes, "--principal", "billing", "--limit", "1", "-o", "json")
+
+    assert found(shown) == [("worker-0", 32)]
+
+
+def test_a_damaged_index_is_made_anew_and_said(tmp_path: Path, nodes: list[str]) -> None:
+    in_cache(tmp_path, "index", *nodes)
+    path = index_of(tmp_path)
+    raw = bytearray(path.read_bytes())
+    raw[100:] = b"\xa5" * (len(raw) - 100)
+    path.write_bytes(raw)
+
+    shown = in_cache(tmp_path, "search", *nodes, "--principal", "billing", "--limit", "1", "-o", "json")
+
+    assert found(shown) == [("worker-0", 29)]
+    assert f"The index {path} is damaged" in shown.stderr
+    assert in_cache(tmp_path, "search", *nodes, "--principal", "nobody").stderr == "No entry matches.\n"
+
+
+def test_a_log_that_was_cut_since_it_was_indexed_is_damaged(tmp_path: Path, nodes: list[str]) -> None:
+    in_cache(tmp_path, "index", *nodes)
+    sample_log(tmp_path / "node1", 29, "worker-0")
+
+    for shown in (in_cache(tmp_path, "search", *nodes, "--key", "ehr"), in_cache(tmp_path, "index", *nodes)):
+        assert shown.code == 5
+        assert "had 30 entries when it was indexed, and now has 29" in shown.stderr
+        assert shown.text == ""
+
+
+def test_logs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path, nodes: list[str]) -> None:
+    shown = in_cache(tmp_path, "tail", *nodes, "-n", "3")
+
+    places = [line.split("  ")[-1] for line in shown.text.splitlines()]
+    assert places == ["node1/worker-0/27", "node1/worker-0/28", "node1/worker-0/29"]
+    assert in_cache(tmp_path, "tail", str(tmp_path), "-n", "3").text == shown.text
+
+
+def test_the_same_log_twice_is_refused(tmp_path: Path, nodes: list[str]) -> None:
+    sample_log(tmp_path / "copy", 30, "worker-0")
+
+    shown = in_cache(tmp_path, "search", nodes[0], str(tmp_path / "copy"))
+
+    assert shown.code == 1
+    assert "hold the same log, kmsgw.example/log/worker-0." in shown.stderr
