@@ -2,7 +2,8 @@
 
 The order makes every crash harmless. Kept bundles are written; the intent is durable and signed for; the file
 ``pruned`` says what the intent says; only then anything is removed, and the outcome recorded. Stopped before the file
-is there, nothing was removed, and the next pruning begins anew. Stopped after it, `LogPruner.finish` removes the rest.
+is there, nothing was removed. Stopped after it, `LogPruner.finish` removes the rest. A file of its own, ``pruning``, is
+there meanwhile.
 """
 
 import os
@@ -40,7 +41,7 @@ from kmsgw.tlog.tiles import bundle_path
 BUNDLES_AT_ONCE: Final = 4096
 """Bundles that one pruning looks at: a million entries, and one pair of entries in the log."""
 
-_PAUSE_SECONDS: Final = 0.005
+_UNDER_WAY: Final = "pruning"
 _ROOM_ADVICE: Final = "Make room on the disk of the audit log; the next round prunes."
 _NOTHING: Final = Pruning(0, (), 0)
 
@@ -70,11 +71,13 @@ def plan_pruning(
     *,
     most: int = BUNDLES_AT_ONCE,
     pause: Callable[[], None] = lambda: None,
+    hold: bool = True,
 ) -> PruningPlan | None:
     """Return what of a log is past its age, at most so many bundles; None where nothing is.
 
     Only entries before `floor` go: others have not got what comes after it yet. Every entry that goes is compared with
     the signed tree before: raises `AuditDamaged` rather than tidy a damage away. `pause` is called after each bundle.
+    Without `hold` the plan is to look at alone, and does not hold the bytes of what is kept.
     """
     latest = cutoffs.latest
     if latest is None:
@@ -89,7 +92,11 @@ def plan_pruning(
         newest = max((each.time for each in entries if each.time is not None), default=None)
         if newest is None or newest >= latest:
             break
-        keep = {place: entry.raw for place, entry in enumerate(entries) if not ages.is_past(entry, newest, cutoffs)}
+        keep = {
+            place: entry.raw if hold else b""
+            for place, entry in enumerate(entries)
+            if not ages.is_past(entry, newest, cutoffs)
+        }
         if keep:
             fresh[end] = keep
         end += 1
@@ -162,16 +169,19 @@ class LogPruner:
         floors: Sequence[Callable[[], int]] = (),
         reason: str = "age",
         clock: Clock = SYSTEM_CLOCK,
-        pause_seconds: float = _PAUSE_SECONDS,
+        pause: Callable[[], None] = lambda: None,
     ) -> None:
-        """Prune `log`, which lies in `folder`. Each of `floors` returns how many entries somebody else has got."""
+        """Prune `log`, which lies in `folder`. Each of `floors` returns how many entries somebody else has got.
+
+        `reason` is recorded. `pause` is called after each file; what it raises stops the pruning, for `finish`.
+        """
         self._folder = folder
         self._log = log
         self._retention = retention
         self._floors = tuple(floors)
         self._reason = reason
         self._clock = clock
-        self._pause_seconds = pause_seconds
+        self._pause = pause
 
     def prune(self, now: datetime) -> PruningPlan | None:
         """Do one pruning and return what it did; None where nothing is past its age.
@@ -179,31 +189,46 @@ class LogPruner:
         Raises `AuditDamaged` where what is to go is not what was logged, `AuditUnavailable` where it can't be recorded,
         and OSError where files can't be written or removed.
         """
+        self.finish()
         cutoffs = self._retention.cutoffs(now)
         floor = min((each() for each in self._floors), default=self._log.checkpoint_size)
         plan = plan_pruning(self._reader(), cutoffs, floor, pause=self._pause)
         if plan is None:
             return None
-        self._write_kept(plan)
         request_id = new_request_id(now)
+        # Noted before the intent: whoever comes after a crash need not look through the log for one without outcome.
+        write_file(self._folder / _UNDER_WAY, request_id.encode())
+        sync_folder(self._folder)
+        self._write_kept(plan)
         pruning = self._intend(plan, cutoffs, request_id, now)
         write_file(self._folder / PRUNED_PATH, pruning.encode())
         sync_folder(self._folder)
         self._remove(pruning)
         self._conclude(pruning, request_id, plan.removed)
+        self._done()
         return plan
 
     def finish(self) -> None:
-        """Do what a pruning that was stopped has left to do. Raises what `prune` raises."""
+        """Do what a pruning that was stopped has left to do, and record its outcome. Raises what `prune` raises."""
+        try:
+            request_id = (self._folder / _UNDER_WAY).read_text("ascii")
+        except FileNotFoundError:
+            return
         reader = self._reader()
         pruning = reader.pruning()
-        if pruning is None:
-            return
-        ((_, raw),) = reader.entries(pruning.entry, pruning.entry + 1)
-        request_id = LoggedEntry.parse("", pruning.entry, raw).text("request_id")
-        if len(find_request([reader], request_id)) < 2:
+        if pruning is not None and self._recorded_as(reader, pruning) == request_id:
             self._remove(pruning)
             self._conclude(pruning, request_id, None)
+        elif find_request([reader], request_id):
+            self._conclude(pruning or _NOTHING, request_id, 0, Outcome.FAILED)
+        self._done()
+
+    def _recorded_as(self, reader: LogReader, pruning: Pruning) -> str:
+        ((_, raw),) = reader.entries(pruning.entry, pruning.entry + 1)
+        return LoggedEntry.parse("", pruning.entry, raw).text("request_id")
+
+    def _done(self) -> None:
+        (self._folder / _UNDER_WAY).unlink()
 
     def _reader(self) -> LogReader:
         reader = LogReader(self._fetch)
@@ -212,9 +237,6 @@ class LogPruner:
 
     def _fetch(self, path: str) -> bytes:
         return (self._folder / path).read_bytes()
-
-    def _pause(self) -> None:
-        self._clock.sleep(self._pause_seconds)
 
     def _write_kept(self, plan: PruningPlan) -> None:
         folders: set[Path] = set()
@@ -256,12 +278,16 @@ class LogPruner:
                 return Pruning(plan.before, plan.kept, index)
         raise AuditUnavailable("The pruning is recorded, and not signed for yet.", advice=_ROOM_ADVICE)
 
-    def _conclude(self, pruning: Pruning, request_id: str, removed: int | None) -> None:
+    def _conclude(self, pruning: Pruning, request_id: str, removed: int | None, outcome: Outcome = Outcome.OK) -> None:
         change = dict(pruning.change) if removed is None else {**pruning.change, "entries": removed}
-        self._log.wait(self._log.append(self._record(request_id, self._clock.now(), Phase.OUTCOME, change)))
+        raw = self._record(request_id, self._clock.now(), Phase.OUTCOME, change, outcome)
+        self._log.wait(self._log.append(raw))
 
-    def _record(self, request_id: str, now: datetime, phase: Phase, change: Mapping[str, object]) -> bytes:
-        return AuditRecord(now, request_id, None, PRUNE_METHOD, Outcome.OK, "OK", phase=phase, change=change).encode()
+    def _record(
+        self, request_id: str, now: datetime, phase: Phase, change: Mapping[str, object], outcome: Outcome = Outcome.OK
+    ) -> bytes:
+        status = "OK" if outcome is Outcome.OK else "UNAVAILABLE"
+        return AuditRecord(now, request_id, None, PRUNE_METHOD, outcome, status, phase=phase, change=change).encode()
 
     def _remove(self, pruning: Pruning) -> None:
         """Remove what is pruned: bundles, what is left of partial ones, and kept entries that are kept no more."""

@@ -15,6 +15,7 @@ from kmsgw import __version__
 from kmsgw.audit.acts import AuditedActs
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.record import ContextDigest
+from kmsgw.audit.node_logs import NodeLogs
 from kmsgw.audit.requests import NodeRequests
 from kmsgw.audit.usage import LogUsage, count_retired
 from kmsgw.authn.authenticator import Authenticator
@@ -27,6 +28,7 @@ from kmsgw.bootstrap.key_providers import open_provider
 from kmsgw.bootstrap.observation import MetricsPlace, Observed, call_meter, count_caches, observation, open_tracing
 from kmsgw.bootstrap.principals import Principals
 from kmsgw.bootstrap.protection import guarded, limits_of, places_of, queue_of
+from kmsgw.bootstrap.retention import RetentionRounds
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.config import (
     ApprovalSettings,
@@ -154,6 +156,7 @@ def build(
         quotas,
         refusals,
         _upkeep(settings, worker, keys, audit),
+        _retention(settings, worker, keys, audit),
         observation(settings, worker, metrics, meters, calls, seen, pipeline, tracing),
         keys.state.close,
         threading.Event(),
@@ -254,6 +257,7 @@ def _operations(
             index_keys=keys.index_keys,
             authorizer=policies,
             requests=NodeRequests(settings.audit.folder),
+            audit_logs=NodeLogs(settings.audit.folder),
             principals=identity.principals,
             observe=observe,
             approvals=keys.state.approvals,
@@ -338,6 +342,14 @@ def _upkeep(settings: Settings, worker: str, keys: _Keys, audit: DurableLog) -> 
     keeper = Keeper(keys.state.duties, f"{settings.node}/{worker}/{os.getpid()}", chores)
     account = UsageAccount(LogUsage(audit), usage, keys.allowance)
     return Upkeep(account, keeper, lambda: _count_retired(settings, worker, usage))
+
+
+def _retention(settings: Settings, worker: str, keys: _Keys, audit: DurableLog) -> RetentionRounds:
+    log_id = LogUsage(audit).log_id
+    # What is pruned can't be counted any more.
+    return RetentionRounds(
+        settings, worker, audit, [lambda: audit.checkpoint_size, lambda: keys.state.usage.counted(log_id)]
+    )
 
 
 def _is_direct(settings: Settings) -> bool:

@@ -13,6 +13,7 @@ from kmsgw.authz import CurrentPolicies
 from kmsgw.bootstrap.observation import Observation
 from kmsgw.bootstrap.principals import Principals
 from kmsgw.bootstrap.protection import limits_of
+from kmsgw.bootstrap.retention import RetentionRounds
 from kmsgw.config import (
     Settings,
 )
@@ -48,6 +49,7 @@ class Gateway:
     quotas: Quotas
     refusals: CountedRefusals
     upkeep: Upkeep
+    retention: RetentionRounds
     observation: Observation
     close_store: Callable[[], None]
     stopped: threading.Event
@@ -60,6 +62,7 @@ class Gateway:
         threading.Thread(target=self._watch_revocation, name="revocation", daemon=True).start()
         self.server.start()
         self.observation.start()
+        self.retention.start()
 
     def reload(self, settings: Settings, checked_policies: bytes = b"") -> None:
         """Take over principals, limits, CRL and policies. Raises `ConfigurationError` and keeps what is in force."""
@@ -81,6 +84,7 @@ class Gateway:
         self.health.stop()
         self.server.stop(grace)
         self.observation.stop()
+        self.retention.stop()
         self.health.join(_PROBE_SECONDS)
         self.upkeep.stop()
         self.keyring.stop()

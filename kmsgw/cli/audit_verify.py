@@ -108,7 +108,16 @@ def _verdict(invocation: Invocation, log: LogFolder, kept: Path | None) -> Recor
     except AuditDamaged as error:
         return {**place, "result": "fail", "size": None, "root": None, "finding": error.message}
     root = b64encode(verified.root).decode()
-    return {**place, "result": "ok", "size": verified.size, "root": root, "finding": None}
+    return {**place, "result": "ok", "size": verified.size, "root": root, "finding": _pruned(verified)}
+
+
+def _pruned(verified: VerifiedLog) -> str | None:
+    """Return what was pruned of a log, as the log itself records, for people."""
+    pruning = verified.pruning
+    if pruning is None:
+        return None
+    kept = f", but {pruning.count} that are kept," if pruning.count else ""
+    return f"The entries before {pruning.before}{kept} are pruned, as entry {pruning.entry} records; hashes verified."
 
 
 def _require_extension(log: LogFolder, verified: VerifiedLog, kept: Path) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
+from kmsgw.config.retention import RetentionSettings
 from kmsgw.config.section import Section, checked_address
 
 
@@ -77,6 +78,7 @@ class AuditSettings(Section):
     folder: Path = Field(Path("audit"), description="Holds a folder for each worker.")
     keys: Path = Field(Path("audit-keys"), description="Signing keys and the context HMAC key; mode 0700.")
     origin: str = Field("kmsgw.local/log", description="Prefix of the logs' origins; node and worker are appended.")
+    retention: RetentionSettings = Field(default_factory=lambda: RetentionSettings.model_validate({}))
 
     @field_validator("origin")
     @classmethod

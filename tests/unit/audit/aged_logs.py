@@ -41,7 +41,7 @@ def aged(count: int, oldest: int, newest: int, *, officer_each: int = 0) -> list
     return made
 
 
-class _NoPause:
+class _Now:
     def now(self) -> datetime:
         return NOW
 
@@ -53,5 +53,5 @@ class _NoPause:
 
 
 def pruner(base: Path, log: DurableLog, retention: Retention = YEAR, **options: object) -> LogPruner:
-    """Return a pruner of the log in ``base/log`` that does not pause."""
-    return LogPruner(base / "log", log, retention, clock=_NoPause(), **options)  # type: ignore[arg-type]
+    """Return a pruner of the log in ``base/log`` whose clock says `NOW`."""
+    return LogPruner(base / "log", log, retention, clock=_Now(), **options)  # type: ignore[arg-type]

@@ -254,11 +254,10 @@ def test_a_pruning_that_is_stopped_anywhere_loses_nothing_and_is_finished(
     assert all(left[n] == OLD[n] for n in range(0, 1024, 50))
     log = open_log(tmp_path)
     again = pruner(tmp_path, log)
-    again.finish()
     again.prune(NOW)
-    again.finish()
     size = log.size
     again.finish()
+    assert again.prune(NOW) is None
     assert log.size == size
     log.close()
     found = _verify(tmp_path).pruning
@@ -266,8 +265,13 @@ def test_a_pruning_that_is_stopped_anywhere_loses_nothing_and_is_finished(
     assert found.before == 1024
     entries = tmp_path / "log" / "tile" / "entries"
     assert sorted(path.name for path in entries.glob("00?")) == ["004"]
-    *_, last = _reader(tmp_path).entries(1400)
-    assert json.loads(last[1])["phase"] == "outcome"
+    told = [json.loads(raw) for _, raw in _reader(tmp_path).entries(1400)]
+    phases = {
+        one["request_id"]: [each["phase"] for each in told if each["request_id"] == one["request_id"]] for one in told
+    }
+    assert all(each == ["intent", "outcome"] for each in phases.values())
+    assert told[-1]["outcome"] == "ok"
+    assert not (tmp_path / "log" / "pruning").exists()
 
 
 def test_a_plan_looks_at_so_many_bundles_at_most(tmp_path: Path) -> None:
