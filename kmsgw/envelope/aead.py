@@ -7,22 +7,22 @@ same HKDF output, is compared before anything is decrypted (threat 9).
 
 import hmac
 import os
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from kmsgw.envelope.format import COMMITMENT_BYTES, SALT_BYTES, Envelope, Suite, bound_header
+from kmsgw.envelope.format import SALT_BYTES, Envelope, Suite, bound_header, wrapping_of
+from kmsgw.envelope.hkdf import Hkdf64
 from kmsgw.errors import DecryptionFailed
 from kmsgw.model.context import EncryptionContext
 
 DATA_KEY_BYTES = 32
 _MESSAGE_KEY_BYTES = 32
-_INFO = b"kmsgw/message/v1"
-_STREAM_INFO = b"kmsgw/stream/v1"
 _NONCE = bytes(12)
-_SHA256 = SHA256()
+_derive = Hkdf64(b"kmsgw/message/v1").derive
+_derive_for_stream = Hkdf64(b"kmsgw/stream/v1").derive
+_prefix_of = lru_cache(maxsize=4096)(bound_header)
 
 
 def derive_message_key(data_key: bytes, salt: bytes, *, stream: bool = False) -> tuple[bytes, bytes]:
@@ -30,8 +30,7 @@ def derive_message_key(data_key: bytes, salt: bytes, *, stream: bool = False) ->
 
     The key of a stream has the info ``kmsgw/stream/v1``: no header can make a stream of a message or a message of one.
     """
-    info = _STREAM_INFO if stream else _INFO
-    derived = HKDF(_SHA256, _MESSAGE_KEY_BYTES + COMMITMENT_BYTES, salt, info).derive(data_key)
+    derived = _derive_for_stream(data_key, salt) if stream else _derive(data_key, salt)
     return derived[:_MESSAGE_KEY_BYTES], derived[_MESSAGE_KEY_BYTES:]
 
 
@@ -58,10 +57,10 @@ def seal_value(
     """
     if salt is None:
         salt = os.urandom(SALT_BYTES)
-    message_key, commitment = derive_message_key(data_key, salt)
-    bound = bound_header(suite, key_id, salt, commitment)
-    payload = AESGCM(message_key).encrypt(_NONCE, plaintext, bound + context.canonical)
-    return Envelope(suite, key_id, key_version, wrapped, bound, salt, commitment, payload).encode()
+    derived = _derive(data_key, salt)
+    bound = _prefix_of(suite, key_id) + salt + derived[_MESSAGE_KEY_BYTES:]
+    payload = AESGCM(derived[:_MESSAGE_KEY_BYTES]).encrypt(_NONCE, plaintext, bound + context.canonical)
+    return b"".join((bound, wrapping_of(key_version, wrapped), payload))
 
 
 def open_value(data_key: bytes, envelope: Envelope, context: EncryptionContext) -> bytes:

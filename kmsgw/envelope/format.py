@@ -8,12 +8,13 @@ rewrap can replace it without touching the payload (docs/adr/0001).
 """
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 
 from kmsgw.envelope.binding import DataKeyHolder
 from kmsgw.errors import EnvelopeMalformed, Reason
 from kmsgw.model.names import NAME_LIMIT, is_name
+from kmsgw.model.quick import quick
 
 MAGIC = b"KMGW"
 FORMAT_VERSION = 1
@@ -61,7 +62,7 @@ class Suite(IntEnum):
         return self is Suite.GATEWAY_STREAM or self is Suite.CLIENT_STREAM
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Envelope:
     """A parsed envelope, or a wrapped data key, which has neither salt nor commitment nor payload.
 
@@ -82,7 +83,7 @@ class Envelope:
 
     def encode(self) -> bytes:
         """Return the bytes that parse to this."""
-        return b"".join((self.bound, _WRAPPING.pack(self.key_version, len(self.wrapped)), self.wrapped, self.payload))
+        return b"".join((self.bound, wrapping_of(self.key_version, self.wrapped), self.payload))
 
     def with_wrapping(self, key_version: int, wrapped: bytes) -> "Envelope":
         """Return the same payload with its data key wrapped anew."""
@@ -113,6 +114,11 @@ def bound_header(
     raw = key_id.encode("ascii")
     segments = bytes((segment_exponent,)) if suite.is_stream else b""
     return b"".join((MAGIC, bytes((FORMAT_VERSION, suite, len(raw))), raw, segments, salt, commitment))
+
+
+def wrapping_of(key_version: int, wrapped: bytes) -> bytes:
+    """Return the wrapping: ``u32 key version ‖ u16 length ‖ wrapped data key``."""
+    return _WRAPPING.pack(key_version, len(wrapped)) + wrapped
 
 
 def wrapped_data_key(key_id: str, key_version: int, wrapped: bytes) -> Envelope:

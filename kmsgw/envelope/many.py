@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from kmsgw.envelope.format import COMMITMENT_BYTES, SALT_BYTES, TAG_BYTES, Envelope, Suite, bound_header
+from kmsgw.envelope.format import COMMITMENT_BYTES, SALT_BYTES, TAG_BYTES, Envelope, Suite, bound_header, wrapping_of
 from kmsgw.envelope.hkdf import Hkdf64
 from kmsgw.model.context import EncryptionContext
 
@@ -34,7 +34,7 @@ def seal_values(
     """Seal each value into an envelope of its own, and return them in order. See `seal_value`."""
     assert suite in _ONE_PIECE
     prefix = bound_header(suite, key_id)
-    wrapping = Envelope(suite, key_id, key_version, wrapped, b"").encode()
+    wrapping = wrapping_of(key_version, wrapped)
     canonical = context.canonical
     salts = os.urandom(SALT_BYTES * len(plaintexts))
     envelopes: list[bytes] = []
@@ -62,7 +62,7 @@ class ManyOpener:
         self._prefix = bound_header(like.suite, like.key_id)
         self._name_end = len(self._prefix)
         self._bound_end = self._name_end + SALT_BYTES + COMMITMENT_BYTES
-        self._wrapping = Envelope(like.suite, like.key_id, like.key_version, like.wrapped, b"").encode()
+        self._wrapping = wrapping_of(like.key_version, like.wrapped)
         self._payload_start = self._bound_end + len(self._wrapping)
 
     def open_run(self, envelopes: Sequence[bytes], start: int, stop: int) -> list[bytes]:

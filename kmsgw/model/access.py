@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from kmsgw.model.context import EMPTY_CONTEXT, NO_DECLARATION, AccessDeclaration, EncryptionContext
 from kmsgw.model.key import Key
+from kmsgw.model.quick import quick
 
 
 class PrincipalKind(StrEnum):
@@ -64,7 +65,7 @@ class Principal:
     certificate_expires: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class AccessRequest:
     """One question to the policies. Where no key is meant, ``key`` is None and the resource is the tenant."""
 

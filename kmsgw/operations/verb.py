@@ -9,6 +9,7 @@ from kmsgw.errors import AccessDenied
 from kmsgw.model.access import Action, Principal
 from kmsgw.model.context import EMPTY_CONTEXT, NO_DECLARATION, AccessDeclaration, EncryptionContext
 from kmsgw.model.key import Key
+from kmsgw.model.quick import quick
 from kmsgw.operations.batch_account import BatchAccount
 
 CommandT_contra = TypeVar("CommandT_contra", contravariant=True)
@@ -18,7 +19,7 @@ NO_SUCH_KEY: Final = "no such key"
 """Note in the record of a request that named a key which does not exist. The caller is not told."""
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Access:
     """One thing that a command wants to do: an action, on a key by id or alias, or on a tenant.
 
@@ -75,7 +76,7 @@ class Trail:
     calls: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Grant:
     """A permission that policy gave: to whom, when, and the keys of the command's accesses in their order.
 

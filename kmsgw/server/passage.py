@@ -12,7 +12,7 @@ from kmsgw.errors import KmsgwError
 from kmsgw.model.access import Principal
 from kmsgw.model.key import Key
 from kmsgw.model.names import ALIAS_PREFIX
-from kmsgw.operations.data.stream_work import StreamWork
+from kmsgw.model.quick import quick
 from kmsgw.operations.verb import Access, Trail
 from kmsgw.server.batch_records import outcome_of
 from kmsgw.server.gates import Proof
@@ -21,7 +21,7 @@ from kmsgw.server.rpcs import Rpc
 _MAX_METHOD = 200
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Call:
     """A call as it came. ``certificate`` is the client's, in PEM, as TLS verified it; ``proof`` reads its metadata."""
 
@@ -32,7 +32,7 @@ class Call:
     proof: Callable[[], Proof] = field(repr=False, default=Proof)
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Reply:
     """An answer: a message, or an error. ``index`` is that of its record, which must be durable before it leaves.
 
@@ -70,7 +70,8 @@ class Passage:
     note: str = ""
     shown: dict[str, object] = field(default_factory=dict)
     answer: bytes = b""
-    work: StreamWork | None = None
+    work: Any = None
+    """The `StreamWork` of a stream, or the `Feed` of a feed, once it is open."""
 
 
 def record_of(

@@ -212,6 +212,13 @@ class Pipeline:
         rpc = _known(passage.rpc)
         if len(passage.call.request) > _LARGE_BYTES:
             before_waiting()  # reading it would hold up all that a loop answers; a thread is interrupted for those
+        # An officer's message is shown to the gates.
+        if rpc.skim is not None and _known(passage.principal).kind is not PrincipalKind.OFFICER:
+            command = rpc.skim.read(passage.call.request)
+            if command is not None:
+                passage.command = command
+                passage.accesses = tuple(rpc.operation.accesses(command))
+                return
         try:
             request = rpc.request.FromString(passage.call.request)
         except DecodeError:
@@ -310,10 +317,11 @@ class Pipeline:
         if rpc.conversation is not None:
             passage.work = result
             return
-        passage.answer = rpc.write(result).SerializeToString()
+        skim = rpc.skim
+        passage.answer = rpc.write(result).SerializeToString() if skim is None else skim.write(result)
 
     def _recorded(self, passage: Passage, error: KmsgwError | None) -> Reply:
-        if error is not None and passage.message is None and self._refusals.is_one_of_many(error):
+        if error is not None and passage.command is None and self._refusals.is_one_of_many(error):
             return self._counted(passage, error)
         told_twice = _is_told_twice(passage.rpc)
         record = self._record(passage, error, Phase.OUTCOME if told_twice else Phase.WHOLE)

@@ -1,9 +1,9 @@
 """The table of RPCs. What is not in it is refused (`kmsgw.server.pipeline`)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import Message
 
@@ -22,6 +22,7 @@ from kmsgw.server import (
     wire_streams,
     wire_usage,
 )
+from kmsgw.server.skim import Skim
 from kmsgw.v1 import (
     approval_service_pb2,
     crypto_batch_pb2,
@@ -79,6 +80,7 @@ class Rpc:
     """One RPC: its request on the wire, the command that this reads to, the verb, and the answer it is written as.
 
     Of a stream these are the first message of either side, and ``conversation`` says how it goes on.
+    ``skim`` does what ``request``, ``read`` and ``write`` do, for most requests, in less time.
     """
 
     method: str
@@ -88,11 +90,18 @@ class Rpc:
     operation: Operation[Any, Any]
     write: Callable[[Any], Message]
     conversation: wire_streams.Conversation | None = None
+    skim: Skim | None = None
 
     @property
     def max_request_bytes(self) -> int:
         """Longest request, in bytes on the wire."""
         return MAX_BATCH_BYTES if self.method.startswith(_BATCHES) else MAX_REQUEST_BYTES[self.plane]
+
+
+_SKIMS: Final[Mapping[Callable[[Any], Any], Skim]] = {
+    wire_crypto.encrypt_command: wire_crypto.SKIM_ENCRYPT,
+    wire_crypto.decrypt_command: wire_crypto.SKIM_DECRYPT,
+}
 
 
 def _key_response(response: Callable[..., Message]) -> Callable[[Key], Message]:
@@ -279,7 +288,8 @@ def rpc_table(operations: Operations) -> dict[str, Rpc]:
         plane = Plane.DATA if service == "CryptoService" else Plane.CONTROL
         for name, read, operation, write in verbs:
             method = f"/kmsgw.v1.{service}/{name}"
-            table[method] = Rpc(method, plane, getattr(modules[service], f"{name}Request"), read, operation, write)
+            request = getattr(modules[service], f"{name}Request")
+            table[method] = Rpc(method, plane, request, read, operation, write, skim=_SKIMS.get(read))
     return table | {rpc.method: rpc for rpc in (*_streams(operations), *_batches(operations))}
 
 

@@ -1,6 +1,6 @@
 """CryptoService: from the wire to commands, and from results to the wire."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -17,6 +17,7 @@ from kmsgw.operations.data.generate_random_bytes import GenerateRandomBytesComma
 from kmsgw.operations.data.re_encrypt import ReEncryptCommand, ReEncrypted
 from kmsgw.operations.data.rewrap import RewrapCommand, Rewrapped
 from kmsgw.operations.data.verify_mac import VerifiedMac, VerifyMacCommand
+from kmsgw.server.skim import Skim, Skimmer, field_head, sealed_under
 from kmsgw.telemetry.meters import Lookups
 from kmsgw.v1 import common_pb2, crypto_service_pb2
 
@@ -96,6 +97,27 @@ def encrypt_response(result: Encrypted) -> crypto_service_pb2.EncryptResponse:
     )
 
 
+def _encrypting(request: crypto_service_pb2.EncryptRequest) -> Callable[[bytes], EncryptCommand]:
+    key, version = request.key, request.key_version
+    context, declaration = context_of(request.encryption_context), declaration_of(request.declaration)
+    return lambda plaintext: EncryptCommand(key, plaintext, context, declaration, version)
+
+
+_encrypted_under = sealed_under(crypto_service_pb2.EncryptResponse)
+
+
+def _encrypt_answer(result: Encrypted) -> bytes:
+    envelope = result.envelope
+    return b"".join((field_head(0x0A, len(envelope)), envelope, _encrypted_under(result.key_id, result.key_version)))
+
+
+SKIM_ENCRYPT: Final = Skim(
+    Skimmer(crypto_service_pb2.EncryptRequest, 0x12, 0x0A, _encrypting).read,
+    _encrypt_answer,
+)
+"""Encrypt: ``plaintext = 2`` after ``key = 1``; the answer has ``envelope = 1``."""
+
+
 def decrypt_command(request: crypto_service_pb2.DecryptRequest) -> DecryptCommand:
     """Read a Decrypt request. Raises `EnvelopeMalformed`."""
     return DecryptCommand(
@@ -114,6 +136,29 @@ def decrypt_response(result: Decrypted) -> crypto_service_pb2.DecryptResponse:
         key_version=result.key_version,
         limits=None if result.limits is None else limits_message(result.limits),
     )
+
+
+def _decrypting(request: crypto_service_pb2.DecryptRequest) -> Callable[[bytes], DecryptCommand]:
+    expected_key = request.expected_key
+    context, declaration = context_of(request.encryption_context), declaration_of(request.declaration)
+    return lambda envelope: DecryptCommand(parse_envelope(envelope), context, declaration, expected_key)
+
+
+_decrypted_under = sealed_under(crypto_service_pb2.DecryptResponse)
+
+
+def _decrypt_answer(result: Decrypted) -> bytes:
+    plaintext = result.plaintext
+    if result.limits is not None or not plaintext:  # protobuf leaves out what is empty
+        return decrypt_response(result).SerializeToString()
+    return b"".join((field_head(0x0A, len(plaintext)), plaintext, _decrypted_under(result.key_id, result.key_version)))
+
+
+SKIM_DECRYPT: Final = Skim(
+    Skimmer(crypto_service_pb2.DecryptRequest, 0x0A, 0, _decrypting).read,
+    _decrypt_answer,
+)
+"""Decrypt: ``envelope = 1``; the answer has ``plaintext = 1``."""
 
 
 def re_encrypt_command(request: crypto_service_pb2.ReEncryptRequest) -> ReEncryptCommand:

@@ -1,7 +1,7 @@
 """Decrypt: open an envelope, or unwrap a wrapped data key."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from kmsgw.envelope.aead import open_value
@@ -12,12 +12,13 @@ from kmsgw.model.context import AccessDeclaration, EncryptionContext
 from kmsgw.model.data_key_limits import KEEP_NOTHING, DataKeyLimits
 from kmsgw.model.key import Key
 from kmsgw.model.lifecycle import Act
+from kmsgw.model.quick import quick
 from kmsgw.operations.data_keys import DataKeys, open_version
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.verb import Access, Grant
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class DecryptCommand:
     """Open `envelope` with the context that was bound. `expected_key` is a key name, or empty for any key."""
 
@@ -27,7 +28,7 @@ class DecryptCommand:
     expected_key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Decrypted:
     """The plaintext (or the data key), and what it was under. ``limits`` only where it is a data key."""
 

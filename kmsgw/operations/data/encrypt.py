@@ -1,7 +1,7 @@
 """Encrypt: seal a value into an envelope."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from kmsgw.envelope.aead import seal_value
@@ -10,6 +10,7 @@ from kmsgw.errors import InvalidRequest, Reason
 from kmsgw.model.access import Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
 from kmsgw.model.lifecycle import Act
+from kmsgw.model.quick import quick
 from kmsgw.operations.data_keys import DataKeys, sealing_key
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.verb import Access, Grant
@@ -18,7 +19,7 @@ MAX_PLAINTEXT_BYTES = 65_536
 """Longest value of a call, in bytes. What is longer is sealed by the client with a data key."""
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class EncryptCommand:
     """Seal `plaintext` under `key`, bound to `context`. `key_version` is 0 for the newest."""
 
@@ -29,7 +30,7 @@ class EncryptCommand:
     key_version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Encrypted:
     """The envelope, and what it is under."""
 

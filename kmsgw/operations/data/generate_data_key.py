@@ -1,7 +1,7 @@
 """GenerateDataKey, with and without its plaintext."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from kmsgw.envelope.binding import DataKeyHolder
@@ -10,12 +10,13 @@ from kmsgw.model.access import Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
 from kmsgw.model.data_key_limits import KEEP_NOTHING, DataKeyLimits
 from kmsgw.model.lifecycle import Act
+from kmsgw.model.quick import quick
 from kmsgw.operations.data_keys import DataKeys, sealing_key
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.verb import Access, Grant
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class GenerateDataKeyCommand:
     """Make a data key under `key`, bound to `context`. `key_version` is 0 for the newest."""
 
@@ -25,7 +26,7 @@ class GenerateDataKeyCommand:
     key_version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class GeneratedDataKey:
     """A data key, wrapped; ``plaintext`` is empty where it was not asked for. ``limits`` are for who has it."""
 

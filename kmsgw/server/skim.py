@@ -1,0 +1,124 @@
+"""Messages of one payload, read and written without what each call of a caller repeats.
+
+What stands around the payload of a request (key, context, declaration) is the same bytes in call after call: they are
+looked up, and parsed only where they are new. What comes of it is exactly what protobuf reads, or it is left to
+protobuf: only bytes are kept that are protobuf's own encoding of what they say, and none of these hold the payload's
+field a second time. The answers are protobuf's own bytes too, put together by hand.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Generic, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from kmsgw.errors import KmsgwError
+from kmsgw.model.generation_cache import GenerationCache
+
+CommandT = TypeVar("CommandT")
+MessageT = TypeVar("MessageT", bound=Message)
+
+KNOWN: Final = 2048
+"""Surroundings in one of the two generations of a cache."""
+
+LONGEST: Final = 512
+"""Longest surroundings that are kept, in bytes."""
+
+_MORE: Final = 0x80
+_DIGIT: Final = 0x7F
+_FEWEST: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Skim:
+    """The quick way to a command, which returns None where the request must be parsed, and from a result."""
+
+    read: Callable[[bytes], Any]
+    write: Callable[[Any], bytes]
+
+
+class Skimmer(Generic[MessageT, CommandT]):
+    """Reads the requests of one message type. Safe for threads.
+
+    `payload_tag` is the byte before the payload's length; `head_tag` that of a short text before it, 0 where the
+    payload comes first. `reader` takes the message of the surroundings, without payload, and returns what makes the
+    command of a payload.
+    """
+
+    __slots__ = ("_head_tag", "_known", "_message", "_payload_tag", "_reader")
+
+    def __init__(
+        self,
+        message: type[MessageT],
+        payload_tag: int,
+        head_tag: int,
+        reader: Callable[[MessageT], Callable[[bytes], CommandT]],
+    ) -> None:
+        self._message = message
+        self._payload_tag = payload_tag
+        self._head_tag = head_tag
+        self._reader = reader
+        self._known: GenerationCache[bytes, Callable[[bytes], CommandT]] = GenerationCache(KNOWN)
+
+    def read(self, request: bytes) -> CommandT | None:
+        """Return the command of a request, or None where it must be parsed. Raises what the command refuses."""
+        size = len(request)
+        if size < _FEWEST:
+            return None
+        start = 0
+        if self._head_tag:
+            start = 2 + request[1]
+            if request[0] != self._head_tag or start >= _MORE or start + 1 >= size:
+                return None
+        length, at = request[start + 1], start + 2
+        if length >= _MORE:
+            digits = request[at : at + 2]
+            if len(digits) != 2:
+                return None
+            length = length & _DIGIT | (digits[0] & _DIGIT) << 7
+            at += 1
+            if digits[0] >= _MORE:
+                if digits[1] >= _MORE:
+                    return None  # over 2 MiB, more than a request may have
+                length |= digits[1] << 14
+                at += 1
+        end = at + length
+        if request[start] != self._payload_tag or end > size:
+            return None
+        around = request[:start] + request[end:]
+        make = self._known.get(around) or self._learn(around)
+        return None if make is None else make(request[at:end])
+
+    def _learn(self, around: bytes) -> Callable[[bytes], CommandT] | None:
+        if len(around) > LONGEST:
+            return None
+        try:
+            message = self._message.FromString(around)
+            if message.SerializeToString(deterministic=True) != around:
+                return None
+            make = self._reader(message)
+        except (DecodeError, KmsgwError):
+            return None  # why, is told where the whole request is read
+        self._known.put(around, make)
+        return make
+
+
+def field_head(tag: int, length: int) -> bytes:
+    """Return what stands before a field of so many bytes: its tag and its length."""
+    digits = bytearray((tag,))
+    while length >= _MORE:
+        digits.append(length & _DIGIT | _MORE)
+        length >>= 7
+    digits.append(length)
+    return bytes(digits)
+
+
+def sealed_under(message: type[Message]) -> Callable[[str, int], bytes]:
+    """Return what encodes `key_id` and `key_version` of a message that has no more but its payload, and keeps it."""
+
+    @lru_cache(maxsize=KNOWN)
+    def encode(key_id: str, key_version: int) -> bytes:
+        return bytes(message(key_id=key_id, key_version=key_version).SerializeToString(deterministic=True))
+
+    return encode
