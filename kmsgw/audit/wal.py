@@ -131,6 +131,36 @@ def scan_wal(data: bytes, path: Path) -> ScannedWal:
     return ScannedWal(first, entries, at)
 
 
+def good_frames(data: bytes, path: Path) -> list[tuple[int, bytes]]:
+    """Return offset and entry of every good frame, whatever is between them. For the repair of a damaged file.
+
+    Raises `AuditDamaged` where there is too much between them to look through.
+    """
+    found: list[tuple[int, bytes]] = []
+    at: int | None = min(len(data), _HEADER.size)
+    while at is not None and at < len(data):
+        if _frame_fault(data, at):
+            at = _next_good_frame(data, at + 1, path)
+            continue
+        end = at + _FRAME_HEAD_BYTES + int.from_bytes(data[at : at + 4], "big")
+        found.append((at, data[at + _FRAME_HEAD_BYTES : end]))
+        at = end
+    return found
+
+
+def encode_wal(first: int, entries: Sequence[bytes]) -> bytes:
+    """Return a whole write-ahead file that begins with entry `first`."""
+    return _header(first) + encode_frames(entries)
+
+
+def first_of(data: bytes) -> int | None:
+    """Return the index of the first entry that a file's header says, or None where the header is damaged."""
+    if len(data) < _HEADER.size:
+        return None
+    first = int(_HEADER.unpack_from(data)[1])
+    return first if data[: _HEADER.size] == _header(first) else None
+
+
 class WriteAheadFile:
     """The open write-ahead file of the one writer. Not safe for threads: the log lets one at a time write."""
 

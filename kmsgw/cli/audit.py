@@ -25,6 +25,7 @@ _POLL_SECONDS = 0.5  # kmsgwd publishes every second
         "index": ("kmsgw.cli.audit_index:index", "Make an index for searches, or bring it up to date."),
         "verify": ("kmsgw.cli.audit_verify:verify", "Verify every entry, tile and signature."),
         "prune": ("kmsgw.cli.audit_prune:prune", "Remove what is past its age; hashes stay."),
+        "repair": ("kmsgw.cli.audit_repair:repair", "Mend a log that refuses to start."),
         "prove": ("kmsgw.cli.audit_prove:prove", "Prove an entry, or the growth of a log."),
     },
     examples=[

@@ -1,0 +1,46 @@
+"""What is wrong with a damaged log, and what mends it."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with a log: the file, what it is, and what mends it; no remedy where nothing does."""
+
+    path: str
+    text: str
+    remedy: str = ""
+
+
+@dataclass(slots=True)
+class RepairPlan:
+    """What is wrong with a log, and the files that mend it: new bytes, or None for what is to be removed.
+
+    ``waiting`` are the entries that are not signed for. ``loss`` says why entries may be missing that nobody can name;
+    such a plan wants explicit consent. ``starts`` tells whether the log opens once the plan is done. ``superseded``
+    are partial tiles, and nothing is wrong with these.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    files: dict[str, bytes | None] = field(default_factory=dict, repr=False)
+    superseded: list[str] = field(default_factory=list)
+    loss: list[str] = field(default_factory=list)
+    waiting: list[bytes] = field(default_factory=list, repr=False)
+    size: int = 0
+    starts: bool = True
+
+    @property
+    def open(self) -> list[Finding]:
+        """What stays wrong."""
+        return [each for each in self.findings if not each.remedy]
+
+    def mend(self, path: str, text: str, remedy: str, data: bytes | None) -> None:
+        """Take up a finding with its remedy."""
+        self.findings.append(Finding(path, text, remedy))
+        self.files[path] = data
+
+    def give_up(self, path: str, text: str) -> "RepairPlan":
+        """Take up what nothing mends and keeps the log from starting."""
+        self.findings.append(Finding(path, text))
+        self.starts = False
+        return self

@@ -1,0 +1,166 @@
+"""`kmsgw audit repair`: what is wrong with a log, and the mending of what can be mended for certain."""
+
+import getpass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from kmsgw.audit.generation import begin_anew
+from kmsgw.audit.mending import do_repair, set_aside
+from kmsgw.audit.opening import take_lock
+from kmsgw.audit.repair import plan_repair
+from kmsgw.audit.repair_plan import RepairPlan
+from kmsgw.cli.command import verb
+from kmsgw.cli.failure import CommandError, ExitCode
+from kmsgw.cli.invocation import Invocation, pass_invocation
+from kmsgw.cli.log_folder import folder_argument, key_option, read_verifier_keys
+from kmsgw.clock import SYSTEM_CLOCK
+from kmsgw.tlog.note import VerifierKey
+from kmsgw.tlog.tiles import VERIFIER_KEY_PATH
+
+_COLUMNS = ("path", "finding", "remedy")
+_PATH = click.Path(path_type=Path)
+
+
+@verb(
+    examples=[
+        "kmsgw audit repair kms/audit/worker-0",
+        'kmsgw audit repair kms/audit/worker-0 --from mirror/worker-0 --yes --reason "Disk replaced"',
+        'kmsgw audit repair kms/audit/worker-0 --set-aside --begin-anew kms/audit-keys --yes --reason "Disk lost"',
+    ]
+)
+@folder_argument
+@click.option("--from", "mirror", type=_PATH, metavar="FOLDER", help="A mirror or copy of the same log to take from.")
+@click.option("--accept-loss", is_flag=True, help="Mend although entries may be lost that were not signed for.")
+@click.option("--set-aside", "aside", is_flag=True, help="Mend nothing: rename the folder, whole as it is.")
+@click.option(
+    "--begin-anew",
+    "keys",
+    type=_PATH,
+    metavar="KEYS",
+    help="With --set-aside: let a new log begin; [audit] keys.",
+)
+@click.option("--yes", is_flag=True, help="Do it; wants --reason. Without it nothing is changed.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; the log records it.")
+@key_option
+@pass_invocation
+def repair(
+    invocation: Invocation,
+    folder: Path,
+    mirror: Path | None,
+    accept_loss: bool,
+    aside: bool,
+    keys: Path | None,
+    yes: bool,
+    reason: str,
+    verifier_keys: tuple[str, ...],
+) -> None:
+    """Say what is wrong with the log in FOLDER and, with --yes, mend what can be mended for certain.
+
+    No worker may write the log meanwhile. Tiles and bundles are made anew where the signed root comes out; good frames
+    of the write-ahead file all stay. What changes is copied aside before, into `repairs` beside the log, and an entry
+    records the repair. Without --yes the plan is shown and nothing is changed.
+
+    What can't be mended can be set aside whole. Its worker refuses to start then, until --begin-anew puts its signing
+    key aside too: the new log has a new key and a new origin, so that nobody takes it for the old one.
+    """
+    if yes and not reason.strip():
+        raise CommandError("--yes wants --reason.", "Say why with --reason TEXT.")
+    if keys is not None and not aside:
+        raise CommandError("--begin-anew is for a log that is set aside.", "Give --set-aside too.")
+    if not folder.is_dir():
+        raise CommandError(f"{folder}: not a folder.", "Give the folder of one audit log.")
+    with _locked(folder):
+        if aside:
+            _put_aside(invocation, folder, keys, yes=yes)
+            return
+        verifier = _verifier(folder, verifier_keys)
+        plan = plan_repair(folder, verifier, None if mirror is None else lambda path: (mirror / path).read_bytes())
+        _show(invocation, plan)
+        if not plan.findings and not plan.superseded:
+            return
+        _require_doable(folder, plan, accept_loss=accept_loss, yes=yes)
+        if not yes:
+            invocation.note("Dry run: nothing was changed. Give --yes and --reason to do it.")
+            return
+        copies = do_repair(folder, plan, reason=reason, who=_who(), now=SYSTEM_CLOCK.now())
+        invocation.note(f"Done. The files as they were are in {copies}.")
+    if plan.open:
+        raise CommandError(
+            f"{len(plan.open)} findings are left.",
+            "Give a mirror or copy with --from.",
+            ExitCode.UNVERIFIED,
+        )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of the log. Raises `AuditUnavailable` where its worker runs."""
+    descriptor = take_lock(folder)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _verifier(folder: Path, texts: tuple[str, ...]) -> VerifierKey:
+    given = list(read_verifier_keys(texts).values())
+    if len(given) > 1:
+        raise CommandError("Several verifier keys are given, for one log.", "Give the key of this log alone.")
+    if given:
+        return given[0]
+    try:
+        return VerifierKey.parse((folder / VERIFIER_KEY_PATH).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        raise CommandError(
+            f"{folder}: no verifier key lies beside the log.", "Give it with --verifier-key.", ExitCode.UNVERIFIED
+        ) from None
+
+
+def _show(invocation: Invocation, plan: RepairPlan) -> None:
+    records = [
+        {"path": each.path, "finding": each.text, "remedy": each.remedy or "nothing mends it"} for each in plan.findings
+    ]
+    records += [{"path": path, "finding": "superseded", "remedy": "removed"} for path in plan.superseded]
+    invocation.records(records, _COLUMNS, "Nothing is wrong with this log.")
+    for each in plan.loss:
+        invocation.note(f"Loss: {each}.")
+
+
+def _require_doable(folder: Path, plan: RepairPlan, *, accept_loss: bool, yes: bool) -> None:
+    if not plan.starts:
+        raise CommandError(
+            f"{folder} can't be mended with what is here.",
+            "Give a mirror or copy with --from, or put it out of the way with --set-aside.",
+            ExitCode.UNVERIFIED,
+        )
+    if yes and plan.loss and not accept_loss:
+        raise CommandError(
+            "Entries may be lost that were not signed for yet.",
+            "Look for them in a mirror or an export first; then give --accept-loss.",
+            ExitCode.UNVERIFIED,
+        )
+
+
+def _put_aside(invocation: Invocation, folder: Path, keys: Path | None, *, yes: bool) -> None:
+    if not yes:
+        anew = " A new log with a new origin begins at the next start." if keys is not None else ""
+        invocation.note(f"{folder} would be renamed.{anew} Nothing was changed: give --yes and --reason.")
+        return
+    worker = folder.resolve().name
+    place = set_aside(folder.resolve(), SYSTEM_CLOCK.now())
+    invocation.note(f"Set aside, whole as it was: {place}")
+    if keys is not None:
+        new = begin_anew(keys, worker, place.name)
+        invocation.note(f"The next start begins a new log, with keys of its own and the origin …/{new}.")
+
+
+def _who() -> str:
+    """Return who runs this, as the operating system has it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

@@ -1,0 +1,96 @@
+"""`kmsgw audit repair` shows its plan, mends only when told to, and sets aside what it can't mend."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kmsgw.audit.generation import origin_name
+from kmsgw.tlog.tiles import bundle_path, tile_path
+from tests.cli.command_line import kmsgw
+from tests.unit.audit.logs import append_all, numbered, open_log, verified_entries
+
+DO = ("--yes", "--reason", "Disk replaced")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    log = open_log(tmp_path)
+    append_all(log, numbered(0, 300))
+    log.close()
+    return tmp_path / "log"
+
+
+def test_a_sound_log_is_left_as_it_is(folder: Path) -> None:
+    shown = kmsgw("audit", "repair", str(folder))
+    assert shown.code == 0
+    assert "Nothing is wrong" in shown.stderr
+
+
+def test_without_yes_the_plan_is_shown_and_nothing_is_changed(folder: Path) -> None:
+    (folder / tile_path(0, 0)).unlink()
+    shown = kmsgw("audit", "repair", str(folder), "-o", "json")
+    assert shown.code == 0
+    assert json.loads(shown.text) == [
+        {"path": "tile/0/000", "finding": "the tile is missing", "remedy": "made anew"},
+    ]
+    assert "nothing was changed" in shown.stderr
+    assert not (folder / tile_path(0, 0)).exists()
+
+
+def test_with_yes_and_a_reason_it_is_done(folder: Path, tmp_path: Path) -> None:
+    (folder / tile_path(0, 0)).unlink()
+    assert kmsgw("audit", "repair", str(folder), "--yes").code == 1
+    assert kmsgw("audit", "repair", str(folder), *DO).code == 0
+    open_log(tmp_path).close()
+    assert verified_entries(tmp_path)[:-1] == numbered(0, 300)
+    assert b"Disk replaced" in verified_entries(tmp_path)[-1]
+
+
+def test_what_may_be_lost_wants_consent(folder: Path, tmp_path: Path) -> None:
+    (folder / "wal").unlink()
+    refused = kmsgw("audit", "repair", str(folder), *DO)
+    assert refused.code == 5
+    assert "--accept-loss" in refused.stderr
+    assert not (folder / "wal").exists()
+    assert kmsgw("audit", "repair", str(folder), *DO, "--accept-loss").code == 0
+    open_log(tmp_path).close()
+    assert verified_entries(tmp_path)[:-1] == numbered(0, 300)
+
+
+def test_a_mirror_gives_what_is_nowhere_else(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "mirror")
+    for path in (bundle_path(0), tile_path(0, 0), "wal"):
+        (folder / path).unlink()
+    assert kmsgw("audit", "repair", str(folder)).code == 5
+    done = kmsgw("audit", "repair", str(folder), "--from", str(tmp_path / "mirror"), *DO, "--accept-loss")
+    assert done.code == 0, done.stderr
+    open_log(tmp_path).close()
+    assert verified_entries(tmp_path)[:-1] == numbered(0, 300)
+
+
+def test_a_log_that_a_worker_writes_is_not_touched(folder: Path, tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    try:
+        assert "another process writes this audit log" in kmsgw("audit", "repair", str(folder)).stderr
+    finally:
+        log.close()
+
+
+def test_a_log_is_set_aside_whole_and_a_new_one_begins_only_when_told(folder: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    (keys / "w0.seed").rename(keys / "log.key")
+    (keys / "log.ml-dsa-44.key").write_bytes(bytes(32))
+    assert kmsgw("audit", "repair", str(folder), "--set-aside", "--begin-anew", str(keys)).code == 0
+    assert folder.exists()
+    assert kmsgw("audit", "repair", str(folder), "--set-aside", "--begin-anew", str(keys), *DO).code == 0
+    (aside,) = tmp_path.glob("log.aside-*")
+    assert kmsgw("audit", "verify", str(aside)).code == 0
+    assert not folder.exists()
+    assert not (keys / "log.key").exists()
+    assert (keys / f"{aside.name}.key").exists()
+    assert (keys / f"{aside.name}.ml-dsa-44.key").exists()
+    assert origin_name(keys, "log") == "log.2"
+    assert origin_name(keys, aside.name) == "log"
+    assert origin_name(keys, "worker-7") == "worker-7"

@@ -1,0 +1,259 @@
+"""A repair loses no good entry, mends what the signed root bears out, and refuses the rest."""
+
+import json
+import os
+import random
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from kmsgw.audit.mending import REPAIR_METHOD, do_repair, set_aside
+from kmsgw.audit.repair import plan_repair
+from kmsgw.audit.repair_plan import RepairPlan
+from kmsgw.audit.wal import good_frames
+from kmsgw.errors import AuditDamaged
+from kmsgw.tlog.pruned import PRUNED_PATH, kept_path
+from kmsgw.tlog.reader import LogReader
+from kmsgw.tlog.tiles import bundle_path, tile_path
+from kmsgw.tlog.verification import verify_log
+from tests.unit.audit.aged_logs import NOW as PRUNED_AT
+from tests.unit.audit.aged_logs import aged, pruner
+from tests.unit.audit.logs import append_all, fetch, numbered, open_log, verifier
+
+NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+SIGNED, ALL = 700, 720
+ENTRIES = numbered(0, ALL)
+CASES = 1500 if os.environ.get("KMSGW_FAULTS") == "long" else 12
+
+
+@pytest.fixture(scope="module", params=["long", "short"])
+def made(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A log of 720 durable entries, 700 of them signed for, as a killed worker leaves it; once with a short file."""
+    base = tmp_path_factory.mktemp(request.param)
+    log = open_log(base, wal_limit=1 if request.param == "short" else 1 << 30)
+    append_all(log, ENTRIES[:600])
+    log.integrate()
+    if request.param == "short":
+        log._wal_limit = 1 << 30
+    append_all(log, ENTRIES[600:SIGNED])
+    log.integrate()
+    append_all(log, ENTRIES[SIGNED:])
+    shutil.copytree(base, base / "killed")
+    log.close()
+    return base / "killed"
+
+
+@pytest.fixture
+def base(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def _plan(base: Path, mirror: Path | None = None) -> RepairPlan:
+    read = None if mirror is None else (lambda path: (mirror / path).read_bytes())
+    return plan_repair(base / "log", verifier(base), read)
+
+
+def _repaired(base: Path, mirror: Path | None = None) -> list[bytes]:
+    """Repair, start, stop, verify; return the entries but for the record of the repair."""
+    plan = _plan(base, mirror)
+    assert not plan.open, plan.open
+    do_repair(base / "log", plan, reason="Disk replaced", who="root", now=NOW)
+    return _restarted(base)
+
+
+def _restarted(base: Path) -> list[bytes]:
+    open_log(base).close()
+    assert verify_log(fetch(base), verifier(base)).size
+    reader = LogReader(fetch(base))
+    reader.checkpoint(verifier(base))
+    entries = [raw for _, raw in reader.entries()]
+    assert json.loads(entries[-1])["method"] == REPAIR_METHOD
+    return entries[:-1]
+
+
+def test_nothing_is_wrong_with_a_sound_log(base: Path) -> None:
+    plan = _plan(base)
+    assert (plan.findings, plan.files, plan.loss, plan.starts) == ([], {}, [], True)
+    assert plan.waiting == ENTRIES[SIGNED:]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        tile_path(0, 0),
+        tile_path(0, 2, SIGNED - 512),
+        tile_path(1, 0, 2),
+        bundle_path(2, SIGNED - 512),
+        "verifier.key",
+    ],
+)
+def test_a_file_that_others_bear_out_is_made_anew(made: Path, base: Path, path: str) -> None:
+    whole = (base / "log" / path).read_bytes()
+    key = verifier(base)
+    (base / "log" / path).unlink()
+    plan = plan_repair(base / "log", key)
+    assert plan.files == {path: whole}
+    assert not plan.loss
+    do_repair(base / "log", plan, reason="Disk replaced", who="root", now=NOW)
+    assert _restarted(base) == ENTRIES
+
+
+def test_the_log_records_the_repair_and_what_was_changed_is_copied_aside(base: Path) -> None:
+    path = base / "log" / tile_path(0, 1)
+    path.write_bytes(b"\x00" + path.read_bytes()[1:])
+    damaged = path.read_bytes()
+    aside = do_repair(base / "log", _plan(base), reason="Disk replaced", who="root", now=NOW)
+    assert (aside / "tile.0.001.before").read_bytes() == damaged
+    assert aside == base / "repairs" / "log-20261122T090000Z"
+    open_log(base).close()
+    reader = LogReader(fetch(base))
+    reader.checkpoint(verifier(base))
+    ((_, raw),) = reader.entries(reader.size - 1)
+    told = json.loads(raw)
+    assert told["change"]["reason"] == "Disk replaced"
+    assert told["change"]["by"] == "root"
+    assert told["change"]["findings"] == ["tile/0/001: the tile is not the one of the signed tree: made anew"]
+
+
+def test_a_torn_end_is_cut_and_is_no_loss(base: Path) -> None:
+    with (base / "log" / "wal").open("ab") as file:
+        file.write(b"\x00\x00\x00\x09torn")
+    plan = _plan(base)
+    assert [each.remedy for each in plan.findings] == ["cut off"]
+    assert not plan.loss
+    assert _repaired(base) == ENTRIES
+
+
+def test_damage_within_what_is_signed_for_is_no_loss(base: Path) -> None:
+    raw = bytearray((base / "log" / "wal").read_bytes())
+    raw[20 + 10] ^= 1
+    (base / "log" / "wal").write_bytes(raw)
+    with pytest.raises(AuditDamaged, match="at byte 20"):
+        open_log(base)
+    assert not _plan(base).loss
+    assert _repaired(base) == ENTRIES
+
+
+def test_damage_among_what_is_not_signed_for_wants_consent_and_keeps_the_others(base: Path) -> None:
+    data = bytearray((base / "log" / "wal").read_bytes())
+    frames = good_frames(bytes(data), Path("wal"))
+    at, lost = frames[-5]
+    data[at + 9] ^= 1
+    (base / "log" / "wal").write_bytes(data)
+    plan = _plan(base)
+    assert len(plan.loss) == 1
+    assert _repaired(base) == [raw for raw in ENTRIES if raw != lost]
+
+
+def test_a_bundle_that_is_nowhere_else_comes_from_the_mirror(made: Path, base: Path) -> None:
+    for path in (bundle_path(0), tile_path(0, 0), tile_path(1, 0, 2)):
+        (base / "log" / path).unlink()
+    (base / "log" / "wal").write_bytes((base / "log" / "wal").read_bytes())
+    assert _repaired(base, made / "log") == ENTRIES
+
+
+def test_a_checkpoint_comes_from_the_mirror_and_wants_consent(made: Path, base: Path) -> None:
+    (base / "log" / "checkpoint").unlink()
+    assert not _plan(base).starts
+    plan = _plan(base, made / "log")
+    assert plan.starts
+    assert plan.loss
+    assert _repaired(base, made / "log") == ENTRIES
+
+
+def test_a_log_without_any_signed_checkpoint_is_not_mended(base: Path) -> None:
+    path = base / "log" / "checkpoint"
+    path.write_bytes(path.read_bytes().replace(b"700", b"699"))
+    plan = _plan(base)
+    assert not plan.starts
+    with pytest.raises(AuditDamaged, match="can't be mended"):
+        do_repair(base / "log", plan, reason="x", who="root", now=NOW)
+
+
+def test_a_mirror_of_a_longer_log_says_that_this_one_was_rolled_back(made: Path, base: Path) -> None:
+    mirror = base / "mirror"
+    shutil.copytree(base, base.parent / "other")
+    other = open_log(base.parent / "other")
+    append_all(other, numbered(ALL, ALL + 1))
+    other.close()
+    shutil.copytree(base.parent / "other" / "log", mirror)
+    assert not _plan(base, mirror).starts
+
+
+def test_a_log_is_set_aside_whole(base: Path) -> None:
+    before = {path.relative_to(base / "log"): path.read_bytes() for path in (base / "log").rglob("*") if path.is_file()}
+    aside = set_aside(base / "log", NOW)
+    assert aside.name == "log.aside-20261122T090000Z"
+    assert not (base / "log").exists()
+    assert before == {path.relative_to(aside): path.read_bytes() for path in aside.rglob("*") if path.is_file()}
+
+
+def test_what_was_pruned_is_no_damage_and_its_file_is_made_anew(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    append_all(log, aged(1100, 800, 400, officer_each=50))
+    log.close()
+    log = open_log(tmp_path)
+    assert pruner(tmp_path, log).prune(PRUNED_AT) is not None
+    log.close()
+    assert not _plan(tmp_path).findings
+    whole = (tmp_path / "log" / PRUNED_PATH).read_bytes()
+    (tmp_path / "log" / PRUNED_PATH).unlink()
+    assert _plan(tmp_path).files == {PRUNED_PATH: whole}
+    _repaired(tmp_path)
+    (tmp_path / "log" / kept_path(1)).unlink()
+    assert [each.path for each in _plan(tmp_path).open] == [kept_path(1)]
+
+
+def _damage(folder: Path, chance: random.Random) -> None:
+    """Damage one to three random files at random."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in {"lock", "verifier.key"})
+    for path in chance.sample(files, chance.randrange(1, 4)):
+        raw = bytearray(path.read_bytes())
+        at = chance.randrange(len(raw) + 1)
+        match chance.randrange(5):
+            case 0:
+                path.unlink()
+                continue
+            case 1:
+                del raw[at:]
+            case 2:
+                raw[at : at + 1] = chance.randbytes(1)
+            case 3:
+                raw[at : at + 40] = bytes(len(raw[at : at + 40]))
+            case _:
+                raw += chance.randbytes(chance.randrange(1, 60))
+        path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_no_random_damage_makes_a_repair_lose_a_good_entry(made: Path, tmp_path: Path, mirrored: bool) -> None:
+    mended = refused = 0
+    for seed in range(CASES):
+        chance = random.Random(seed)
+        base = tmp_path / str(seed)
+        shutil.copytree(made, base)
+        _damage(base / "log", chance)
+        wal = base / "log" / "wal"
+        frames = [raw for _, raw in good_frames(wal.read_bytes(), wal)] if wal.exists() else []
+        plan = _plan(base, made / "log" if mirrored else None)
+        if not plan.starts:
+            refused += 1
+            shutil.rmtree(base)
+            continue
+        mended += 1
+        do_repair(base / "log", plan, reason="test", who="root", now=NOW)
+        if plan.open:
+            with pytest.raises(AuditDamaged):
+                verify_log(fetch(base), verifier(base))
+        else:
+            entries = _restarted(base)
+            assert entries[:SIGNED] == ENTRIES[:SIGNED], seed
+            assert set(entries) >= set(frames), seed
+            assert entries == [raw for raw in ENTRIES if raw in set(entries)], seed
+            assert plan.loss or entries == ENTRIES, seed
+        shutil.rmtree(base)
+    assert mended > CASES // 2
+    assert mirrored or refused
