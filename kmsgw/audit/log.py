@@ -6,12 +6,13 @@ and tiles; last the checkpoint that signs for it. A crash leaves a prefix of tha
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from kmsgw.audit.commit import GroupCommit
 from kmsgw.audit.in_place import WatchedFiles
+from kmsgw.audit.intents import OpenIntents
 from kmsgw.audit.opening import OpenedLog, open_log_files, take_lock
 from kmsgw.audit.record import AuditRecord, Outcome
 from kmsgw.audit.wal import LogLostError, Sync
@@ -58,6 +59,7 @@ class DurableLog:
         )
         self._wal_limit = WAL_LIMIT
         self._watched = WatchedFiles(folder, lock)
+        self._intents = OpenIntents(folder)
         self._renewing = False
         self._integrating = threading.Lock()
         self._integration_fault = ""
@@ -95,6 +97,7 @@ class DurableLog:
             opened = open_log_files(folder, origin, key_file, sync)
             log = cls(folder, lock, opened, origin, clock, on_fatal, meter)
             log._wal_limit = wal_limit
+            log._read_intents()
             if opened.torn:
                 log.wait(log.append(log._note(f"{folder / 'wal'}: {opened.torn}.")))
             log.integrate()
@@ -162,6 +165,11 @@ class DurableLog:
             for _, entry in reader.entries(start, min(end, signed)):
                 yield entry
         yield from waiting[max(0, start - signed) : max(0, end - signed)]
+
+    def open_intents(self) -> Mapping[str, int]:
+        """Return the indexes of intents without an outcome, by their request ids, as of the last integration."""
+        with self._integrating:
+            return self._intents.open
 
     def flush(self) -> None:
         """Make all queued entries durable; one flush of the disk for all of them.
@@ -231,13 +239,31 @@ class DurableLog:
     def _integrate(self) -> None:
         entries = self._commit.durable()
         if entries:
+            first = self._integrator.size
             self._integrator.integrate(entries)
             self._commit.forget(len(entries))
+            self._intents.see(enumerate(entries, first), first + len(entries))
+        self._intents.save()
         self._integrator.tidy()
         if self._wal.length > self._wal_limit or self._renewing:
             with self._commit.alone():
                 self._wal.replace(self._integrator.size, self._commit.durable())
             self._renewing = False
+
+    def _read_intents(self) -> None:
+        """Learn which intents are open, from where it was noted last. Raises `AuditDamaged`, `AuditUnavailable`."""
+        size = self._integrator.size
+        start = self._intents.start_for(size)
+        if start < size:
+            reader = LogReader(lambda path: (self._folder / path).read_bytes())
+            try:
+                reader.checkpoint(self.verifier)
+                self._intents.see(reader.entries(start, size), size)
+            except OSError as error:
+                raise AuditUnavailable(
+                    f"{error.filename or self._folder}: the audit log can't be read: {error.strerror}.",
+                    advice="Let the gateway read the folder, and look after its disk.",
+                ) from None
 
     def _end(self, reason: str) -> None:
         # Nothing more is written: the next start finds what is durable, and decides.
@@ -289,6 +315,8 @@ class DurableLog:
         try:
             self._commit.drain()
             self.integrate()
+            with suppress(OSError), self._integrating:  # without it the next start reads more
+                self._intents.save(now=not self._ended)
         finally:
             self._commit.stop("The audit log is closed.")
             with self._integrating:

@@ -17,6 +17,7 @@ from kmsgw.audit.log import DurableLog
 from kmsgw.audit.record import ContextDigest
 from kmsgw.audit.node_logs import NodeLogs
 from kmsgw.audit.requests import NodeRequests
+from kmsgw.audit.settling import Settling
 from kmsgw.audit.usage import LogUsage, count_retired
 from kmsgw.authn.authenticator import Authenticator
 from kmsgw.authn.files import RevocationFiles
@@ -125,6 +126,7 @@ def build(
     keys = _keys(settings, meters)
     count_caches(meters, keys.data_keys, policies)
     audit = _audit(settings, worker, on_fatal, meters.audit)
+    _settle(keys.state, audit)
     health = HealthMonitor(keys.providers, lambda: _probe_audit(audit, on_fatal), keys.keyring.require_fresh)
     secrets = OfficerSecrets(keys.keyring, keys.writer, keys.data_keys, settings.default_provider)
     second_factor = SecondFactorOfOfficers(keys.state.officers, secrets, _officer_rules(settings))
@@ -192,6 +194,15 @@ def _keys(settings: Settings, meters: Meters) -> _Keys:
     keyring.on_change(index_keys.forget)
     writer = KeyWriter(state.keys, keyring, providers)
     return _Keys(state, providers, keyring, allowance, data_keys, index_keys, writer)
+
+
+def _settle(state: State, audit: DurableLog) -> None:
+    """Record what became of the changes that the last process of this worker died on."""
+    try:
+        Settling(state.keys, state.approvals, state.officers).settle(audit)
+    except AuditUnavailable as error:
+        # They stay open, as anybody can see, and the next start settles them: this one can still answer what is read.
+        _LOG.warning("changes without an outcome in the audit log are not settled yet: %s", error.message)
 
 
 def _audit(settings: Settings, worker: str, on_fatal: Callable[[], None], meter: AuditMeter) -> DurableLog:

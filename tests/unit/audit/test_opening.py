@@ -269,5 +269,5 @@ def test_the_files_are_those_of_the_documented_layout(tmp_path: Path) -> None:
     _make(tmp_path, 3)
     log = tmp_path / "log"
     names = sorted(str(path.relative_to(log)) for path in log.rglob("*") if path.is_file())
-    assert names == ["checkpoint", "lock", "tile/0/000.p/3", "tile/entries/000.p/3", "verifier.key", "wal"]
+    assert names == ["checkpoint", "intents", "lock", "tile/0/000.p/3", "tile/entries/000.p/3", "verifier.key", "wal"]
     assert struct.unpack(">Q", (log / "wal").read_bytes()[8:16]) == (0,)
