@@ -36,6 +36,9 @@ _LONGEST_PAUSE = 5.0
 _STOP_MARGIN_SECONDS = 5.0
 _START_LOOK_SECONDS = 0.05
 _FAILED_START_SECONDS = 1.0
+_KILLED_SECONDS = 2.0
+_EXPORTER = "exporter"
+_EXPORTER_STOP_SECONDS = 4.0
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
 _ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 _FIXED = (
@@ -92,6 +95,7 @@ class Supervisor:
     reservation: socket.socket
     metrics: SupervisedMetrics | None = None
     slots: list[_Slot] = field(default_factory=list)
+    exporter: _Slot | None = None
     reload: Reload | None = None
 
     @property
@@ -107,6 +111,8 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until a signal says otherwise; return the exit status."""
+        if self.settings.audit.export:
+            self.exporter = _Slot(_EXPORTER)
         self.slots = [_Slot(f"worker-{index}") for index in range(self.settings.server.workers)]
         try:
             for slot in self.slots:
@@ -122,35 +128,53 @@ class Supervisor:
         sys.stdout.write(f"kmsgwd: serving on {self.address} with {len(self.slots)} workers\n")
         sys.stdout.flush()
         while True:
+            self._tend()
+            self._tend_reload()
             number = self._wait()
             if number in _ENDING:
                 return self._stop(self.settings.server.drain_seconds)
             if number == signal.SIGHUP:
                 self._begin_reload()
-            self._tend()
-            self._tend_reload()
+
+    @property
+    def _tended(self) -> list[_Slot]:
+        """The places of all processes. The exporter is started once the workers serve, and keeps none from serving."""
+        return self.slots if self.exporter is None else [*self.slots, self.exporter]
 
     def _wait(self) -> int:
         """Wait for a signal, or until something is to be done; return the signal's number, or 0."""
         now = time.monotonic()
-        pause = min((slot.start_at - now for slot in self.slots if slot.process is None), default=_LONGEST_PAUSE)
+        pause = min((slot.start_at - now for slot in self._tended if slot.process is None), default=_LONGEST_PAUSE)
         # A start is looked after in short steps, and never waited for: a worker that hangs must hold up nothing.
-        if self.reload is not None or any(slot.launched is not None for slot in self.slots):
+        if self.reload is not None or any(slot.launched is not None for slot in self._tended):
             pause = min(pause, _START_LOOK_SECONDS)
         received = signal.sigtimedwait(_SIGNALS, max(pause, 0.01))
         return received.si_signo if received is not None else 0
 
     def _start(self, slot: _Slot) -> None:
-        arguments = ["--name", slot.name, "--listen", self.address]
-        if self.metrics is None:
-            slot.launched = launch(self.held, self.secrets, *arguments)
+        if slot is self.exporter:
+            slot.launched = self._launch_exporter()
         else:
-            self.metrics.started(slot.name)
-            board = self.metrics.board.descriptor
-            arguments += ["--metrics", self.metrics.address, "--board-fd", str(board)]
-            slot.launched = launch(self.held, self.secrets, *arguments, lend=[board])
+            slot.launched = self._launch_worker(slot)
         slot.process = slot.launched.process
         slot.started = time.monotonic()
+
+    def _launch_exporter(self) -> Launched:
+        # It gets no secret of a provider: it needs none.
+        if self.metrics is None:
+            return launch(self.held, {}, program="kmsgw.exporter")
+        self.metrics.started(_EXPORTER)
+        board = self.metrics.board.descriptor
+        return launch(self.held, {}, "--board-fd", str(board), lend=[board], program="kmsgw.exporter")
+
+    def _launch_worker(self, slot: _Slot) -> Launched:
+        arguments = ["--name", slot.name, "--listen", self.address]
+        if self.metrics is None:
+            return launch(self.held, self.secrets, *arguments)
+        self.metrics.started(slot.name)
+        board = self.metrics.board.descriptor
+        arguments += ["--metrics", self.metrics.address, "--board-fd", str(board)]
+        return launch(self.held, self.secrets, *arguments, lend=[board])
 
     def _look(self, slot: _Slot) -> bool:
         """Tell whether a start just ended well. Raises `ConfigurationError` where it failed or takes too long."""
@@ -164,11 +188,11 @@ class Supervisor:
         return False
 
     def _tend(self) -> None:
-        """Take note of workers that died, and start those whose pause is over."""
-        for slot in self.slots:
+        """Take note of processes that died, and start those whose pause is over."""
+        for slot in self._tended:
             try:
                 if self._look(slot):
-                    _LOG.info("%s serves again", slot.name)
+                    _LOG.info("%s serves again" if slot is not self.exporter else "%s runs", slot.name)
             except ConfigurationError as error:
                 _LOG.error("%s does not start: %s", slot.name, error.message)
                 assert slot.process is not None
@@ -226,6 +250,10 @@ class Supervisor:
             ended_well = _end(process, deadline - time.monotonic()) == 0
             # One that does not serve yet can lose no call, however it ends.
             clean = clean and (ended_well or not serves)
+        # After the workers: what they signed at their end is exported too, as far as a few seconds allow.
+        if self.exporter is not None and self.exporter.process is not None:
+            self.exporter.process.terminate()
+            _end(self.exporter.process, _EXPORTER_STOP_SECONDS)
         if self.reload is not None:
             self.reload.close()
         self.reservation.close()
@@ -240,9 +268,13 @@ def _end(process: subprocess.Popen[bytes], seconds: float) -> int:
     try:
         return process.wait(max(0.1, seconds))
     except subprocess.TimeoutExpired:
-        _LOG.error("a worker did not end in time and is killed")
+        _LOG.error("a process did not end in time and is killed")
         process.kill()
-        return process.wait()
+    try:
+        return process.wait(_KILLED_SECONDS)
+    except subprocess.TimeoutExpired:
+        # In the kernel, at a network mount that is away: it ends whenever that comes back.
+        return -signal.SIGKILL
 
 
 def _reserve(listen: str, field_name: str = "server.listen") -> socket.socket:

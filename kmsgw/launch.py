@@ -151,8 +151,14 @@ def read_held_settings(descriptor: int) -> Settings:
     return Settings.model_validate_json(read_held(descriptor))
 
 
-def launch(held: HeldSettings, secrets: Mapping[int, bytes], *arguments: str, lend: Sequence[int] = ()) -> Launched:
-    """Start a worker process with these arguments, and with the descriptors of `lend` open."""
+def launch(
+    held: HeldSettings,
+    secrets: Mapping[int, bytes],
+    *arguments: str,
+    lend: Sequence[int] = (),
+    program: str = "kmsgw.worker",
+) -> Launched:
+    """Start a worker or another program with these arguments, and with the descriptors of `lend` open."""
     for number, secret in secrets.items():
         read, write = os.pipe()
         os.write(write, secret)  # less than a pipe holds, so it does not wait
@@ -161,7 +167,7 @@ def launch(held: HeldSettings, secrets: Mapping[int, bytes], *arguments: str, le
         os.close(read)
     status_read, status_write = os.pipe()
     # -P: a module in the working folder that has the name of one of ours is not imported.
-    command = [sys.executable, "-P", "-m", "kmsgw.worker", "--settings-fd", str(held.descriptor)]
+    command = [sys.executable, "-P", "-m", program, "--settings-fd", str(held.descriptor)]
     command += ["--policies-fd", str(held.policies_descriptor)]
     command += ["--status-fd", str(status_write), "--parent", str(os.getpid()), *arguments]
     # gRPC's C core would write plain lines between the JSON of the log, one for each failed handshake. Its errors

@@ -5,6 +5,7 @@ from functools import partial
 from kmsgw.authn.invitations import Invitations
 from kmsgw.authn.rules import PrincipalRules
 from kmsgw.authz import CurrentPolicies
+from kmsgw.bootstrap.exporter import examine_exports
 from kmsgw.bootstrap.key_providers import open_provider, secret
 from kmsgw.bootstrap.observation import examine_tracing
 from kmsgw.bootstrap.principals import Principals
@@ -38,6 +39,7 @@ def check(settings: Settings, *, prepare: bool) -> bytes:
     faults.attempt("policy", lambda: policies.append(CurrentPolicies(settings.policy.folder)))
     faults.attempt("principals", lambda: PrincipalRules(settings.principals))
     faults.attempt("audit", lambda: examine_audit(settings))
+    faults.attempt("audit.export", lambda: examine_exports(settings.audit.export))
     faults.attempt("tracing", lambda: examine_tracing(settings.tracing))
     faults.attempt("state", lambda: examine(Database.of_settings(settings.state)))
     fresh = {name: each for name, each in settings.providers.items() if makes_root_key(each)}

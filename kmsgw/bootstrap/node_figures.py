@@ -42,7 +42,7 @@ class NodeFigures:
     """The figures of a node, as one of its workers sees them. Safe for threads.
 
     ``keys`` returns all keys and may raise; ``certificate_expires`` and ``crl_expires`` are times, the latter None
-    without CRL. ``port`` is that of the gRPC listener.
+    without CRL. ``port`` is that of the gRPC listener. ``exporter`` is None where nothing is exported.
     """
 
     supervisor: Notice
@@ -53,6 +53,7 @@ class NodeFigures:
     certificate_expires: Callable[[], datetime]
     crl_expires: Callable[[], datetime | None]
     port: int
+    exporter: Notice | None = None
     clock: Clock = SYSTEM_CLOCK
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _state: bytes = b""
@@ -67,6 +68,11 @@ class NodeFigures:
             shown, encoded = notice.read()
             up = now - shown <= FRESH_SECONDS
             samples.add(table.WORKER_UP, int(up), name)
+            samples.take_over(encoded, but=_NOTHING if up else _GAUGES)
+        if self.exporter is not None:
+            shown, encoded = self.exporter.read()
+            up = now - shown <= FRESH_SECONDS
+            samples.add(table.EXPORTER_UP, int(up))
             samples.take_over(encoded, but=_NOTHING if up else _GAUGES)
         samples.add(table.CONNECTIONS, _connections(self.port))
         samples.add(table.CERTIFICATE_EXPIRES, self.certificate_expires().timestamp())

@@ -9,7 +9,7 @@ from kmsgw.audit.log import DurableLog
 from kmsgw.authn.files import RevocationFiles
 from kmsgw.authz import CurrentPolicies
 from kmsgw.bootstrap.node_figures import NodeFigures
-from kmsgw.bootstrap.worker_figures import Publisher, WorkerFigures
+from kmsgw.bootstrap.worker_figures import WorkerFigures
 from kmsgw.config import Settings, TracingSettings
 from kmsgw.errors import ConfigurationError
 from kmsgw.operations.control.read_metrics import ReadMetrics
@@ -26,6 +26,7 @@ from kmsgw.server.wire_crypto import CONTEXT_LOOKUPS
 from kmsgw.storage import State
 from kmsgw.telemetry.board import Board
 from kmsgw.telemetry.meters import CallMeter, Meters, ProviderMeter
+from kmsgw.telemetry.publishing import Publisher
 from kmsgw.telemetry.samples import Notice
 from kmsgw.telemetry.tracing import Collector, Tracing, require_opentelemetry, start_tracing
 
@@ -105,7 +106,7 @@ def observation(
     if not place.address:
         return Observation(tracing=tracing)
     board = Board(place.board)
-    workers = {f"worker-{index}": Notice(board, index + 1) for index in range(board.slots - 1)}
+    workers = {f"worker-{index}": Notice(board, index + 1) for index in range(board.slots - 2)}
     figures = WorkerFigures(
         worker, seen.loop, meters, calls, seen.audit, seen.health, lambda: seen.credentials.handshakes
     )
@@ -118,6 +119,7 @@ def observation(
         lambda: seen.credentials.expires,
         lambda: seen.revocation.current.expires if seen.revocation is not None else None,
         seen.port,
+        exporter=Notice(board, board.slots - 1) if settings.audit.export else None,
     )
     server = MetricsServer(
         place.address,

@@ -1,31 +1,19 @@
 """What a worker counts and is, as samples, shown once a second on the node's board."""
 
-import logging
-import os
 import platform
-import resource
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
 
 import grpc
 
 from kmsgw import __version__
 from kmsgw.audit.log import DurableLog
-from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import Status
 from kmsgw.server.health import HealthMonitor
 from kmsgw.telemetry import metric_table as table
 from kmsgw.telemetry.meters import CallMeter, Meters
-from kmsgw.telemetry.samples import Notice, Samples
-
-PUBLISH_SECONDS: Final = 1.0
-"""How often a worker shows its figures. A scrape may be as old."""
-
-_PAGE: Final = resource.getpagesize()
-_LOG = logging.getLogger(__name__)
+from kmsgw.telemetry.publishing import add_process
+from kmsgw.telemetry.samples import Samples
 
 
 @dataclass(slots=True)
@@ -51,7 +39,7 @@ class WorkerFigures:
         self._add_audit(samples)
         for part, fault in self.health.faults.items():
             samples.add(table.PART_SERVING, 0 if fault else 1, self.worker, part)
-        self._add_process(samples)
+        add_process(samples, self.worker)
         return samples
 
     def _add_calls(self, samples: Samples) -> None:
@@ -84,44 +72,3 @@ class WorkerFigures:
         samples.add(table.AUDIT_ENTRIES, size, self.worker)
         samples.add(table.AUDIT_UNSIGNED, max(0, size - signed), self.worker)
         samples.add(table.AUDIT_DROPPED, self.audit.dropped, self.worker)
-
-    def _add_process(self, samples: Samples) -> None:
-        times = os.times()
-        samples.add(table.PROCESS_CPU, times.user + times.system, self.worker)
-        resident = int(Path("/proc/self/statm").read_text("ascii").split()[1]) * _PAGE
-        samples.add(table.PROCESS_RESIDENT, resident, self.worker)
-        samples.add(table.PROCESS_DESCRIPTORS, len(os.listdir("/proc/self/fd")), self.worker)  # noqa: PTH208  names alone
-        samples.add(table.PROCESS_THREADS, len(os.listdir("/proc/self/task")), self.worker)  # noqa: PTH208
-
-
-class Publisher:
-    """Shows a worker's figures, in a thread of its own."""
-
-    def __init__(self, figures: WorkerFigures, notice: Notice, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._figures = figures
-        self._notice = notice
-        self._clock = clock
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="figures", daemon=True)
-
-    def start(self) -> None:
-        """Show them now, and then once a second."""
-        self.publish()
-        self._thread.start()
-
-    def publish(self) -> None:
-        """Show them now."""
-        self._notice.publish(self._figures.read(), self._clock.monotonic())
-
-    def stop(self) -> None:
-        """Show them a last time: what was counted outlives the worker."""
-        self._stopped.set()
-        self._thread.join()
-        self.publish()
-
-    def _run(self) -> None:
-        while not self._stopped.wait(PUBLISH_SECONDS):
-            try:
-                self.publish()
-            except Exception:  # noqa: BLE001  figures that can't be read must not end the showing of the next
-                _LOG.exception("the figures of this worker can't be shown")

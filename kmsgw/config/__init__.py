@@ -4,6 +4,12 @@ Every fault is named at once, with the field it is in. Secrets are never in the 
 Relative paths are relative to the folder of the file.
 """
 
+from kmsgw.config.export import (
+    ExportSettings,
+    MirrorExportSettings,
+    OtlpExportSettings,
+    SyslogExportSettings,
+)
 from kmsgw.config.gateway import (
     AuditSettings,
     CacheSettings,
@@ -35,11 +41,14 @@ __all__ = [
     "CacheSettings",
     "DataKeySettings",
     "Environment",
+    "ExportSettings",
     "LimitOverrideSettings",
     "LimitSettings",
     "MatchSettings",
     "MetricsSettings",
+    "MirrorExportSettings",
     "OfficerSettings",
+    "OtlpExportSettings",
     "Pkcs11Settings",
     "PolicySettings",
     "PrincipalSettings",
@@ -49,6 +58,7 @@ __all__ = [
     "Settings",
     "SoftwareSettings",
     "StateSettings",
+    "SyslogExportSettings",
     "TlsSettings",
     "TracingSettings",
     "UsageSettings",

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
+from kmsgw.config.export import ExportSettings
 from kmsgw.config.retention import RetentionSettings
 from kmsgw.config.section import Section, checked_address
 
@@ -79,6 +80,16 @@ class AuditSettings(Section):
     keys: Path = Field(Path("audit-keys"), description="Signing keys and the context HMAC key; mode 0700.")
     origin: str = Field("kmsgw.local/log", description="Prefix of the logs' origins; node and worker are appended.")
     retention: RetentionSettings = Field(default_factory=lambda: RetentionSettings.model_validate({}))
+    export: tuple[ExportSettings, ...] = Field((), description="Where the logs go besides.")
+
+    @field_validator("export")
+    @classmethod
+    def _names(cls, value: tuple[ExportSettings, ...]) -> tuple[ExportSettings, ...]:
+        names = [each.name for each in value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError("\n".join(f"the name {name!r} appears twice" for name in twice))
+        return value
 
     @field_validator("origin")
     @classmethod

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from kmsgw.config.export import MirrorExportSettings
 from kmsgw.config.gateway import (
     AuditSettings,
     CacheSettings,
@@ -117,6 +118,8 @@ def _place(location: tuple[int | str, ...]) -> str:
             return ".".join(map(str, ("providers", name, login, *rest)))
         case ("providers", name, _, *rest):
             return ".".join(map(str, ("providers", name, *rest)))
+        case ("audit", "export", int(place), _, *rest):
+            return ".".join(map(str, ("audit", "export", place, *rest)))
     return ".".join(map(str, location))
 
 
@@ -148,11 +151,35 @@ def parse_settings(text: str, base: Path) -> Settings:
     folder, keys = (Path(os.path.normpath(each)) for each in (resolved.audit.folder, resolved.audit.keys))
     if keys.is_relative_to(folder):
         raise ConfigurationError([f"audit.keys: {keys} is inside of audit.folder; keep the keys apart from the logs"])
+    _require_mirrors_apart(resolved.audit)
     url = resolved.state.url
     if url.startswith("sqlite:///"):
         path = base / url.removeprefix("sqlite:///")
         resolved = resolved.model_copy(update={"state": resolved.state.model_copy(update={"url": f"sqlite:///{path}"})})
     return resolved
+
+
+def _require_mirrors_apart(audit: AuditSettings) -> None:
+    """Raise `ConfigurationError` where a mirror is in the logs or the logs in it, or two mirrors share a folder."""
+    folder = Path(os.path.normpath(audit.folder))
+    mirrors = [
+        (place, Path(os.path.normpath(each.folder)))
+        for place, each in enumerate(audit.export)
+        if isinstance(each, MirrorExportSettings)
+    ]
+    faults = [
+        f"audit.export.{place}.folder: {mirror} and audit.folder are in one another; keep the mirror apart"
+        for place, mirror in mirrors
+        if mirror.is_relative_to(folder) or folder.is_relative_to(mirror)
+    ]
+    known = [mirror for _, mirror in mirrors]
+    faults += [
+        f"audit.export.{place}.folder: {mirror} is another target's folder too; give each its own"
+        for place, mirror in mirrors
+        if known.count(mirror) > 1
+    ]
+    if faults:
+        raise ConfigurationError(faults)
 
 
 def load_settings(path: Path) -> Settings:

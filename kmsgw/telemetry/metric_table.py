@@ -101,6 +101,37 @@ AUDIT_DROPPED: Final = Metric(
     "Entries that were refused for want of room.",
     ("worker",),
 )
+EXPORTER_UP: Final = Metric("kmsgw_exporter_up", _GAUGE, "1 while the exporter shows fresh figures, else 0.")
+EXPORT_FAILING: Final = Metric(
+    "kmsgw_export_failing", _GAUGE, "1 while the last attempt at a target failed, else 0.", ("target",)
+)
+EXPORT_FAILURES: Final = Metric(
+    "kmsgw_export_failures_total", _COUNTER, "Attempts at a target that failed, by kind.", ("target", "kind")
+)
+EXPORT_ENTRIES: Final = Metric(
+    "kmsgw_export_entries_total",
+    _COUNTER,
+    "Entries of a worker's log that have arrived at a target, of all time.",
+    ("target", "worker"),
+)
+EXPORT_SKIPPED: Final = Metric(
+    "kmsgw_export_skipped_entries_total",
+    _COUNTER,
+    "Entries that a target rejected and that were passed over.",
+    ("target",),
+)
+EXPORT_LAG_ENTRIES: Final = Metric(
+    "kmsgw_export_lag_entries",
+    _GAUGE,
+    "Signed entries of a worker's log that have not arrived at a target for certain.",
+    ("target", "worker"),
+)
+EXPORT_LAG_SECONDS: Final = Metric(
+    "kmsgw_export_lag_seconds",
+    _GAUGE,
+    "Age of the oldest entry that has not arrived at a target for certain; 0 without one.",
+    ("target", "worker"),
+)
 PART_SERVING: Final = Metric(
     "kmsgw_part_serving", _GAUGE, "1 while a part of the worker serves, as in gRPC health, else 0.", ("worker", "part")
 )
@@ -152,6 +183,13 @@ METRICS: Final = (
     AUDIT_ENTRIES,
     AUDIT_UNSIGNED,
     AUDIT_DROPPED,
+    EXPORTER_UP,
+    EXPORT_FAILING,
+    EXPORT_FAILURES,
+    EXPORT_ENTRIES,
+    EXPORT_SKIPPED,
+    EXPORT_LAG_ENTRIES,
+    EXPORT_LAG_SECONDS,
     PART_SERVING,
     HANDSHAKES,
     PROCESS_CPU,

@@ -12,13 +12,13 @@ _LOG = logging.getLogger(__name__)
 
 
 class SupervisedMetrics:
-    """The supervisor's side. Slot 0 of the board is its own, the others are those of the workers in their order."""
+    """The supervisor's side. Slot 0 of the board is its own, the last the exporter's, the others the workers'."""
 
     def __init__(self, reservation: socket.socket, host: str, workers: int) -> None:
         """Take a socket that holds the address for the workers."""
         self._reservation = reservation
         self.address = f"{host}:{reservation.getsockname()[1]}"
-        self.board = Board.make(workers + 1)
+        self.board = Board.make(workers + 2)
         self._notice = Notice(self.board, 0)
         self._starts: dict[str, int] = {}
         _LOG.info("metrics are at https://%s/metrics", self.address)

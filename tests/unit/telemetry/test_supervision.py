@@ -18,5 +18,5 @@ def test_the_first_start_of_a_worker_is_no_restart() -> None:
     samples.take_over(Notice(Board(metrics.board.descriptor), 0).read()[1])
     assert samples.of(WORKER_RESTARTS) == {("worker-0",): 0, ("worker-1",): 2}
     assert metrics.address == f"127.0.0.1:{port}"
-    assert metrics.board.slots == 3
+    assert metrics.board.slots == 4
     metrics.close()

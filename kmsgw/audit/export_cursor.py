@@ -1,0 +1,109 @@
+"""How far each log has been exported to each target: a small file for each pair, replaced as a whole.
+
+The files are beside the logs, in ``audit.folder``/``export``/TARGET/LOG.cursor, and not in a log's own folder: what is
+served as a transparency log has nothing in it that changes with its readers. A cursor holds the root of the tree that
+was exported, so that a log that was rolled back or rewritten since is noticed, and the verifier key that it was first
+read with.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from kmsgw.durable_files import make_folder, sync_folder, write_file
+from kmsgw.errors import KmsgwError
+from kmsgw.tlog.damage import damaged
+from kmsgw.tlog.hashing import EMPTY_ROOT, HASH_BYTES
+from kmsgw.tlog.note import VerifierKey
+
+EXPORT_FOLDER = "export"
+"""Folder in ``audit.folder`` that holds a folder of cursors for each target."""
+
+CURSOR_LIMIT = 4096
+"""Longest cursor file, in bytes."""
+
+_SUFFIX = ".cursor"
+_DAMAGED_SUFFIX = ".damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportCursor:
+    """The first ``size`` entries of the log of ``verifier`` have arrived; ``root`` is that of their tree."""
+
+    verifier: VerifierKey
+    size: int = 0
+    root: bytes = EMPTY_ROOT
+
+    def encode(self) -> bytes:
+        """Return the bytes of the file: a line of JSON, and a line with its SHA-256."""
+        fields = {"root": b64encode(self.root).decode(), "size": self.size, "verifier": str(self.verifier)}
+        line = json.dumps(fields, sort_keys=True).encode() + b"\n"
+        return line + sha256(line).hexdigest().encode() + b"\n"
+
+    @classmethod
+    def decode(cls, raw: bytes, where: str) -> "ExportCursor":
+        """Return the cursor of a file. Raises `AuditDamaged` naming `where`: the checksum finds rot, and not people."""
+        line, _, rest = raw.partition(b"\n")
+        if rest.strip() != sha256(line + b"\n").hexdigest().encode():
+            raise damaged(f"{where}: the cursor is damaged: its checksum does not fit.")
+        try:
+            fields = json.loads(line)
+            verifier = VerifierKey.parse(fields["verifier"])
+            size, root = int(fields["size"]), b64decode(fields["root"], validate=True)
+        except (ValueError, KeyError, TypeError):
+            raise damaged(f"{where}: the cursor is malformed.") from None
+        if size < 0 or len(root) != HASH_BYTES:
+            raise damaged(f"{where}: the cursor is malformed.")
+        return cls(verifier, size, root)
+
+
+def cursor_path(folder: Path, target: str, log: str) -> Path:
+    """Return where the cursor of a target in a log is; `folder` is ``audit.folder``, `log` the name of its folder."""
+    return folder / EXPORT_FOLDER / target / f"{log}{_SUFFIX}"
+
+
+def load_cursor(path: Path) -> ExportCursor | None:
+    """Return a cursor, or None where there is none yet. Raises `AuditDamaged`, and OSError where it can't be read."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(CURSOR_LIMIT)
+    except FileNotFoundError:
+        return None
+    return ExportCursor.decode(raw, str(path))
+
+
+def save_cursor(path: Path, cursor: ExportCursor) -> None:
+    """Put a cursor in place of the one before, durably. Raises OSError; then the old one is there."""
+    make_folder(path.parent)
+    write_file(path, cursor.encode())
+    sync_folder(path.parent)
+
+
+def put_aside(path: Path) -> Path:
+    """Take a damaged cursor out of the way, for whoever looks into it, and return where it is. Raises OSError."""
+    aside = path.with_name(path.name + _DAMAGED_SUFFIX)
+    path.replace(aside)
+    return aside
+
+
+def exported_through(folder: Path, origin: str, targets: Iterable[str] = ()) -> Mapping[str, int]:
+    """Return for each target how many entries of the log of `origin` have arrived there for certain, from entry 0 on.
+
+    `folder` is ``audit.folder``; `targets` names those configured; what has a cursor is answered besides.
+    A target without a readable cursor has 0: so whoever asks whether an entry may go keeps what may still be wanted.
+    Reads files alone, and works while the exporter runs or not.
+    """
+    found = dict.fromkeys(targets, 0)
+    for path in sorted((folder / EXPORT_FOLDER).glob(f"*/*{_SUFFIX}")):
+        target = path.parent.name
+        found.setdefault(target, 0)
+        try:
+            cursor = load_cursor(path)
+        except (KmsgwError, OSError):  # nothing may be pruned on the word of a cursor that is damaged
+            continue
+        if cursor is not None and cursor.verifier.name == origin:
+            found[target] = cursor.size
+    return found

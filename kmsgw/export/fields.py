@@ -1,0 +1,48 @@
+"""What of an entry is put beside its JSON, so that a receiver can sort and alarm without reading into it."""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Final
+
+from kmsgw.tlog.entry import LoggedEntry
+from kmsgw.tlog.hashing import leaf_hash
+
+SCOPE: Final = "kmsgw.audit"
+"""Name of the kind of records, in protocols that want one."""
+
+_TEXTS: Final = ("request_id", "method", "action", "outcome", "phase", "status", "reason", "key_id")
+
+
+class Weight(Enum):
+    """How much an entry calls for attention: numbers of syslog's severity and of OpenTelemetry's."""
+
+    DONE = (6, 9, "INFO")
+    REFUSED = (4, 13, "WARN")
+    FAILED = (3, 17, "ERROR")
+    OTHER = (5, 10, "INFO2")
+
+    def __init__(self, syslog: int, otlp: int, text: str) -> None:
+        self.syslog = syslog
+        self.otlp = otlp
+        self.text = text
+
+
+_WEIGHTS: Final = {"ok": Weight.DONE, "refused": Weight.REFUSED, "failed": Weight.FAILED}
+
+
+def weight_of(entry: LoggedEntry) -> Weight:
+    """Return how much an entry calls for attention: by its outcome."""
+    return _WEIGHTS.get(entry.text("outcome"), Weight.OTHER)
+
+
+def fields_of(entry: LoggedEntry) -> Sequence[tuple[str, str]]:
+    """Return names and texts, none empty. ``log``, ``index`` and ``leaf`` say where the entry can be proved."""
+    found = [("log", entry.origin), ("index", str(entry.index)), ("leaf", leaf_hash(entry.raw).hex())]
+    found += [(name, entry.text(name)) for name in _TEXTS]
+    found.append(("key_version", str(entry.number("key_version") or "")))
+    found += [
+        ("principal", entry.principal()),
+        ("kind", entry.principal("kind")),
+        ("tenant", entry.principal("tenant")),
+    ]
+    return [(name, text) for name, text in found if text]

@@ -1,0 +1,210 @@
+"""Logs to a mirror: a folder on another disk or a network mount, which anyone can verify as the log itself.
+
+Files are copied so that the mirror verifies at every moment: full tiles and bundles first, then the partial ones that
+the new checkpoint needs, all of them durable before the checkpoint takes the place of the old one, and only then
+partial ones are removed, where the full one is there.
+"""
+
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from kmsgw.durable_files import make_folder, sync_folder, write_file
+from kmsgw.export.failure import DeliveryFailed, FailureKind
+from kmsgw.export.feed import LogFeed, root_at
+from kmsgw.export.target import Shelf
+from kmsgw.tlog.checkpoint import Checkpoint
+from kmsgw.tlog.damage import damaged
+from kmsgw.tlog.hashing import TILE_HASHES
+from kmsgw.tlog.reader import LogReader
+from kmsgw.tlog.tiles import (
+    CHECKPOINT_PATH,
+    VERIFIER_KEY_PATH,
+    bundle_path,
+    encode_bundle,
+    tile_path,
+    tile_width,
+)
+
+_LOG = logging.getLogger(__name__)
+
+ROUND_BUNDLES: Final = 64
+"""Bundles that are copied at most before the thread looks whether it is to stop."""
+
+
+class MirrorTarget:
+    """See `kmsgw.export.target.Target`."""
+
+    def __init__(self, name: str, folder: Path, mirror: Path) -> None:
+        """Mirror the logs of ``audit.folder`` into a folder that is there."""
+        self.name = name
+        self.shelf = Shelf(folder, name, {}, {})
+        self._mirror = mirror
+        self._states: dict[str, _MirroredLog] = {}
+
+    @property
+    def feeds(self) -> Mapping[str, LogFeed]:
+        """The logs, by name."""
+        return self.shelf.feeds
+
+    @property
+    def faults(self) -> Mapping[str, str]:
+        """See `Target.faults`."""
+        return self.shelf.faults
+
+    def work(self) -> bool:
+        """See `Target.work`: some bundles of each log, and its checkpoint once everything below it is there."""
+        more = False
+        for feed in self.shelf.refreshed():
+            done: list[bool] = []
+            self.shelf.attempt(feed, lambda feed=feed, done=done: done.append(self._copy(feed)))  # type: ignore[misc]
+            more = more or done == [False]
+        return more
+
+    def close(self) -> None:
+        """See `Target.close`: nothing is open between rounds."""
+
+    def _copy(self, feed: LogFeed) -> bool:
+        """Bring the mirror of one log some way; tell whether it is up to the log's checkpoint. Raises as `work`."""
+        try:
+            feed.note_waiting()
+            state = self._states.get(feed.log)
+            if state is None:
+                state = self._states[feed.log] = self._begin(feed)
+            done = state.advance(feed)
+        except OSError as error:
+            self._states.pop(feed.log, None)
+            raise _unwritable(error) from None
+        if done:
+            feed.arrived()
+        return done
+
+    def _begin(self, feed: LogFeed) -> "_MirroredLog":
+        """Find out what the mirror has of a log. Raises OSError, `DeliveryFailed`, and `AuditDamaged`."""
+        if not self._mirror.is_dir():
+            raise DeliveryFailed(
+                FailureKind.FILES, f"{self._mirror}: the folder of the mirror is not there.", advice="Is it mounted?"
+            )
+        folder = self._mirror / feed.log
+        path = folder / CHECKPOINT_PATH
+        if not path.exists():
+            if feed.delivered:
+                # A disk that is not mounted looks like this. To fill what is below it would be worse than to wait.
+                raise DeliveryFailed(
+                    FailureKind.FILES,
+                    f"{path}: {feed.delivered} entries were mirrored, and the mirror has none.",
+                    advice=f"Mount it again. To mirror the log anew, remove {feed.path}.",
+                )
+            return _MirroredLog(folder, 0, b"")
+        raw = path.read_bytes()
+        checkpoint = Checkpoint.open(raw, feed.verifier, str(path))
+        if checkpoint.size > feed.reader.size or root_at(feed.reader, checkpoint.size) != checkpoint.root:
+            raise damaged(
+                f"{path}: the mirror holds {checkpoint.size} signed entries, which the log of {feed.reader.size} "
+                "does not begin with: one of them was rolled back or rewritten."
+            )
+        if checkpoint.size != feed.delivered:
+            _LOG.warning(
+                "%s: the mirror of %s has %d entries, and %d were noted: it goes on from what is there",
+                self.name,
+                feed.log,
+                checkpoint.size,
+                feed.delivered,
+            )
+        return _MirroredLog(folder, checkpoint.size, raw)
+
+
+class _MirroredLog:
+    """The mirror of one log: what its checkpoint holds, and how far the next one is prepared."""
+
+    def __init__(self, folder: Path, size: int, raw: bytes) -> None:
+        self._folder = folder
+        self._size = size
+        self._raw = raw
+        self._bundles = size // TILE_HASHES
+        self._touched: set[Path] = set()
+
+    def advance(self, feed: LogFeed) -> bool:
+        """Copy some bundles, or what is left and the checkpoint; tell whether that is there."""
+        reader = feed.reader
+        if feed.raw_checkpoint == self._raw:
+            return True
+        end = min(reader.size // TILE_HASHES, self._bundles + ROUND_BUNDLES)
+        for number in range(self._bundles, end):
+            self._put(bundle_path(number), encode_bundle(reader.bundle(number)))
+            self._put(tile_path(0, number), b"".join(reader.hashes(0, number)))
+        self._bundles = end
+        if end < reader.size // TILE_HASHES:
+            return False
+        self._put_upper_tiles(reader)
+        for path, data in _edge(reader):
+            self._put(path, data)
+        for folder in self._touched:
+            sync_folder(folder)
+        self._touched.clear()
+        self._sign(feed)
+        self._tidy(reader.size)
+        return True
+
+    def _put_upper_tiles(self, reader: LogReader) -> None:
+        level = 1
+        while reader.size >> (8 * level + 8):
+            for index in range(self._size >> (8 * level + 8), reader.size >> (8 * level + 8)):
+                self._put(tile_path(level, index), b"".join(reader.hashes(level, index)))
+            level += 1
+
+    def _sign(self, feed: LogFeed) -> None:
+        key = self._folder / VERIFIER_KEY_PATH
+        make_folder(self._folder)
+        if not key.exists():
+            write_file(key, f"{feed.verifier}\n".encode())
+        write_file(self._folder / CHECKPOINT_PATH, feed.raw_checkpoint)
+        sync_folder(self._folder)
+        self._raw = feed.raw_checkpoint
+
+    def _tidy(self, size: int) -> None:
+        """Remove partial tiles of which the full one is there, as the log does: a reader may be at the others."""
+        for partial in _partial_folders(self._size):
+            folder = self._folder / partial
+            if folder.is_dir() and folder.with_suffix("").exists():
+                shutil.rmtree(folder)
+        self._size = size
+
+    def _put(self, path: str, data: bytes) -> None:
+        target = self._folder / path
+        if target.exists() and target.read_bytes() == data:
+            return  # of a copy that was broken off
+        if target.parent not in self._touched:
+            make_folder(target.parent)
+            self._touched.add(target.parent)
+        write_file(target, data)
+
+
+def _edge(reader: LogReader) -> Iterator[tuple[str, bytes]]:
+    """Yield path and content of each bundle and tile that is not full."""
+    number, width = divmod(reader.size, TILE_HASHES)
+    if width:
+        yield bundle_path(number, width), encode_bundle(reader.bundle(number))
+    level = 0
+    while reader.size >> (8 * level):
+        index = reader.size >> (8 * level + 8)
+        width = tile_width(level, index, reader.size)
+        if width:
+            yield tile_path(level, index, width), b"".join(reader.hashes(level, index))
+        level += 1
+
+
+def _partial_folders(size: int) -> Iterator[str]:
+    """Yield the folders that hold the partial tiles of a tree."""
+    yield bundle_path(size // TILE_HASHES, 1).rpartition("/")[0]
+    level = 0
+    while size >> (8 * level):
+        yield tile_path(level, size >> (8 * level + 8), 1).rpartition("/")[0]
+        level += 1
+
+
+def _unwritable(error: OSError) -> DeliveryFailed:
+    text = f"{error.filename}: {error.strerror}."
+    return DeliveryFailed(FailureKind.FILES, text, advice="Is the mirror mounted, writable, and has it room?")

@@ -1,0 +1,148 @@
+"""A mirror verifies at every moment, however a copy is broken off, and never takes another log for its own."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kmsgw.audit.export_cursor import cursor_path
+from kmsgw.export import mirror as mirror_module
+from kmsgw.export.failure import DeliveryFailed, FailureKind
+from kmsgw.export.mirror import MirrorTarget
+from kmsgw.tlog.tiles import CHECKPOINT_PATH
+from kmsgw.tlog.verification import verify_log
+from tests.cli.sample_log import SampleLog, record, sample_log
+
+
+class Broken(OSError):
+    pass
+
+
+def target_of(log: SampleLog, mirror: Path) -> MirrorTarget:
+    mirror.mkdir(exist_ok=True)
+    return MirrorTarget("other-disk", log.folder.parent, mirror)
+
+
+def mirrored(log: SampleLog, mirror: Path) -> int:
+    """Return how many entries a mirror holds, all of it verified; 0 where it has no checkpoint yet."""
+    folder = mirror / log.folder.name
+    if not (folder / CHECKPOINT_PATH).exists():
+        return 0
+    return verify_log(lambda path: (folder / path).read_bytes(), log.key.verifier).size
+
+
+def run(target: MirrorTarget) -> None:
+    while target.work():
+        pass
+
+
+def more(log: SampleLog, count: int) -> None:
+    size = len(log.entries)
+    log.append(*(record(number) for number in range(size, size + count)))
+
+
+def test_a_mirror_follows_the_log(tmp_path: Path) -> None:
+    log = sample_log(tmp_path / "audit", 0)
+    target = target_of(log, tmp_path / "mirror")
+    for count in (1, 254, 1, 1, 700, 43):
+        more(log, count)
+        run(target)
+        assert mirrored(log, tmp_path / "mirror") == len(log.entries)
+        assert target.feeds["worker-0"].delivered == len(log.entries)
+    names = {str(path.relative_to(tmp_path / "mirror/worker-0")) for path in (tmp_path / "mirror").rglob("*.p")}
+    assert names == {"tile/0/003.p", "tile/1/000.p", "tile/entries/003.p"}, "what is full has no partial beside it"
+
+
+def test_the_mirror_verifies_wherever_a_copy_is_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = sample_log(tmp_path / "audit", 300)
+    mirror = tmp_path / "mirror"
+    run(target_of(log, mirror))
+    left = 0
+
+    def breaking(work: Callable[..., None]) -> Callable[..., None]:
+        def step(*arguments: object) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Broken(5, "Input/output error", str(arguments[0]))
+            work(*arguments)
+
+        return step
+
+    for name in ("write_file", "sync_folder", "make_folder"):
+        monkeypatch.setattr(mirror_module, name, breaking(getattr(mirror_module, name)))
+    for count in (5, 500):
+        before = len(log.entries)
+        more(log, count)
+        steps = 0
+        while mirrored(log, mirror) == before:
+            left = steps
+            steps += 1
+            try:
+                run(target_of(log, mirror))
+            except DeliveryFailed as error:
+                assert error.kind is FailureKind.FILES
+            assert mirrored(log, mirror) in {before, len(log.entries)}
+        assert steps >= 5
+        left = 1000
+        run(target_of(log, mirror))
+
+
+def test_a_cursor_that_is_damaged_goes_on_from_what_the_mirror_holds(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = sample_log(tmp_path / "audit", 300)
+    mirror = tmp_path / "mirror"
+    run(target_of(log, mirror))
+    cursor_path(log.folder.parent, "other-disk", "worker-0").write_bytes(b"damaged")
+    first = (mirror / "worker-0/tile/entries/000").stat().st_mtime_ns
+    more(log, 10)
+    with caplog.at_level(logging.WARNING):
+        run(target_of(log, mirror))
+    assert "300 entries, and 0 were noted" in caplog.text
+    assert mirrored(log, mirror) == 310
+    assert (mirror / "worker-0/tile/entries/000").stat().st_mtime_ns == first
+
+
+def test_a_disk_that_is_not_mounted_is_not_filled_anew(tmp_path: Path) -> None:
+    log = sample_log(tmp_path / "audit", 3)
+    mirror = tmp_path / "mirror"
+    run(target_of(log, mirror))
+    mirror.rename(tmp_path / "unmounted")
+    with pytest.raises(DeliveryFailed, match="is not there"):
+        MirrorTarget("other-disk", log.folder.parent, mirror).work()
+    with pytest.raises(DeliveryFailed, match="3 entries were mirrored, and the mirror has none"):
+        target_of(log, mirror).work()
+    assert not (mirror / "worker-0").exists()
+    mirror.rmdir()
+    (tmp_path / "unmounted").rename(mirror)
+    more(log, 2)
+    run(target_of(log, mirror))
+    assert mirrored(log, mirror) == 5
+
+
+@pytest.mark.parametrize("change", ["rolled back", "rewritten"])
+def test_a_log_that_the_mirror_contradicts_is_named_and_not_copied(
+    tmp_path: Path, change: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    mirror = tmp_path / "mirror"
+    run(target_of(sample_log(tmp_path / "audit", 300), mirror))
+    cursor_path(tmp_path / "audit", "other-disk", "worker-0").unlink()
+    start, end = (0, 200) if change == "rolled back" else (1, 401)
+    changed = SampleLog(tmp_path / "audit").append(*(record(number) for number in range(start, end)))
+    target = target_of(changed, mirror)
+    with caplog.at_level(logging.ERROR):
+        target.work()
+    assert "rolled back or rewritten" in target.faults["worker-0"]
+    assert "rolled back or rewritten" in caplog.text
+    assert mirrored(changed, mirror) == 300
+
+
+def test_one_log_that_is_damaged_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    bad, good = sample_log(tmp_path / "audit", 3), sample_log(tmp_path / "audit", 3, "worker-1")
+    (bad.folder / CHECKPOINT_PATH).write_bytes(b"nothing")
+    target = target_of(bad, tmp_path / "mirror")
+    run(target)
+    assert mirrored(good, tmp_path / "mirror") == 3
+    assert target.faults.keys() == {"worker-0"}
