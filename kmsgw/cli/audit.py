@@ -23,6 +23,7 @@ _POLL_SECONDS = 0.5  # kmsgwd publishes every second
     lazy={
         "search": ("kmsgw.cli.audit_search:search", "Show the entries that match every option given."),
         "index": ("kmsgw.cli.audit_index:index", "Make an index for searches, or bring it up to date."),
+        "report": ("kmsgw.cli.audit_report:report", "Write a report of a period, as one page."),
         "verify": ("kmsgw.cli.audit_verify:verify", "Verify every entry, tile and signature."),
         "prune": ("kmsgw.cli.audit_prune:prune", "Remove what is past its age; hashes stay."),
         "repair": ("kmsgw.cli.audit_repair:repair", "Mend a log that refuses to start."),

@@ -4,13 +4,14 @@ A kind is everything by which many entries are alike: who did what with which ke
 has some thousands, so a search decides about those, and each entry takes a number for its kind.
 """
 
+import json
 from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
 
 import orjson
 
-from kmsgw.tlog.entry import LoggedEntry, microseconds
+from kmsgw.tlog.entry import BEFORE_ALL, LoggedEntry, microseconds
 
 _LENGTH = 27  # 2026-01-31T08:00:00.000000Z
 _SECONDS = 4096
@@ -67,9 +68,7 @@ def describe(raw: bytes) -> Described:
             isinstance(change, dict) and change.get("dry_run") is True,
         )
     )
-    time = _microseconds(read("time"))
-    if time is None:
-        time = LoggedEntry.parse("", 0, raw).microseconds
+    time = microseconds_of(read("time"))
     request = _text(read("request_id"))
     return Described(kind, time, request_key(request) if request else None, _text(read("end_user")))
 
@@ -101,15 +100,17 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _microseconds(value: object) -> int | None:
-    """Return the time in the form that the gateway writes; None for any other, which may be a time all the same."""
-    if not isinstance(value, str) or len(value) != _LENGTH or value[19] != "." or value[26] != "Z":
-        return None
-    fraction = value[20:26]
-    seconds = _seconds(value[:19])
-    if seconds is None or not fraction.isascii() or not fraction.isdecimal():
-        return None
-    return seconds + int(fraction)
+def microseconds_of(time: object) -> int:
+    """Return `LoggedEntry.microseconds` of what an entry has for its time, which may be anything."""
+    # The form that the gateway writes is read in parts: its seconds are those of many entries.
+    if not isinstance(time, str):
+        return BEFORE_ALL
+    if len(time) == _LENGTH and time[19] == "." and time[26] == "Z":
+        fraction = time[20:26]
+        seconds = _seconds(time[:19])
+        if seconds is not None and fraction.isascii() and fraction.isdecimal():
+            return seconds + int(fraction)
+    return LoggedEntry.parse("", 0, json.dumps({"time": time}).encode()).microseconds
 
 
 @lru_cache(_SECONDS)

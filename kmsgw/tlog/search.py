@@ -126,6 +126,19 @@ def find_request(
     return list(search(readers, wanted, slack=slack))
 
 
+def entries_between(
+    reader: LogReader, since: datetime | None, until: datetime | None, *, slack: timedelta = ORDER_SLACK
+) -> range:
+    """Return the indexes that the entries of a span of time are among, and more. Raises `AuditDamaged`."""
+    if reader.size == 0:
+        return range(0)
+    start = 0 if since is None else _first_bundle(reader, _shifted(since, -slack)) * TILE_HASHES
+    end = reader.size
+    if until is not None:
+        end = min(end, (_first_bundle(reader, _shifted(until, slack)) + 1) * TILE_HASHES)
+    return range(start, end)
+
+
 def _place(entry: LoggedEntry) -> tuple[int, str, int]:
     return entry.microseconds, entry.origin, entry.index
 
