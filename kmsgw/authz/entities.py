@@ -24,6 +24,7 @@ KEYLESS_ACTIONS: Final = frozenset(
         Action.GENERATE_RANDOM_BYTES,
         Action.EXPLAIN_POLICY,
         Action.LIST_POLICIES,
+        Action.READ_AUDIT_LOG,
         Action.IMPORT_KEY,
         Action.ENROL_OFFICER,
         Action.RESET_OFFICER,

@@ -14,8 +14,8 @@ from grpc_reflection.v1alpha import reflection
 from kmsgw import __version__
 from kmsgw.audit.acts import AuditedActs
 from kmsgw.audit.log import DurableLog
-from kmsgw.audit.record import ContextDigest
 from kmsgw.audit.node_logs import NodeLogs
+from kmsgw.audit.record import ContextDigest
 from kmsgw.audit.requests import NodeRequests
 from kmsgw.audit.settling import Settling
 from kmsgw.audit.usage import LogUsage, count_retired

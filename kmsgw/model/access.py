@@ -51,6 +51,7 @@ class Action(StrEnum):
     LIST_POLICIES = "listPolicies"
     GET_STATUS = "getStatus"
     READ_METRICS = "readMetrics"
+    READ_AUDIT_LOG = "readAuditLog"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,10 @@ from kmsgw.model.key import KeyState
 from kmsgw.operations.approval_ports import ApprovalStore
 from kmsgw.operations.control.aliases import CreateAlias, DeleteAlias
 from kmsgw.operations.control.approvals import Approve, GetApproval, ListApprovals, Reject
+from kmsgw.operations.control.audit_entries import ListEntries
+from kmsgw.operations.control.audit_ports import AuditLogs
+from kmsgw.operations.control.audit_proofs import GetCheckpoint, GetConsistencyProof, GetInclusionProof, ListLogs
+from kmsgw.operations.control.audit_watch import WatchEntries
 from kmsgw.operations.control.create_key import CreateKey
 from kmsgw.operations.control.get_key_usage import GetKeyUsage
 from kmsgw.operations.control.get_status import GetStatus, WorkerState
@@ -60,6 +64,7 @@ class World:
     index_keys: IndexKeys
     authorizer: Authorizer
     requests: RequestFinder
+    audit_logs: AuditLogs
     principals: PrincipalDirectory
     observe: Callable[[], WorkerState]
     approvals: ApprovalStore
@@ -68,6 +73,18 @@ class World:
     second_factor: SecondFactor
     second_factor_required: bool
     key_in_use: KeyInUse = NeverInUse()  # noqa: RUF009  it holds nothing
+
+
+class AuditOperations:
+    """The verbs that read the audit log."""
+
+    def __init__(self, logs: AuditLogs, keyring: Keyring) -> None:
+        self.list_logs = ListLogs(logs)
+        self.list_entries = ListEntries(logs, keyring)
+        self.watch_entries = WatchEntries(logs, keyring)
+        self.get_checkpoint = GetCheckpoint(logs)
+        self.get_inclusion_proof = GetInclusionProof(logs, keyring)
+        self.get_consistency_proof = GetConsistencyProof(logs)
 
 
 class Operations:
@@ -128,3 +145,4 @@ class Operations:
         self.list_officers = ListOfficers(world.second_factor, world.officers)
         self.who_am_i = WhoAmI(world.second_factor, required=world.second_factor_required)
         self.get_status = GetStatus(world.observe)
+        self.audit = AuditOperations(world.audit_logs, world.keyring)

@@ -38,7 +38,7 @@ from kmsgw.operations.waiting import WouldWait, before_waiting, work_for
 from kmsgw.server.batch_records import append_all, batch_records
 from kmsgw.server.counted_refusals import CountedRefusals, Kind
 from kmsgw.server.gates import Gate, Petition
-from kmsgw.server.open_stream import OpenStream
+from kmsgw.server.open_stream import OpenFeed, OpenStream
 from kmsgw.server.passage import Call, Passage, Reply, record_of
 from kmsgw.server.quota import Ceiling, Quotas
 from kmsgw.server.rpcs import Rpc
@@ -133,6 +133,29 @@ class Pipeline:
             lambda size: self._quotas.charge(principal, 1, size),
             lambda error: self.finish(self._recorded(passage, error)),
         )
+
+    def open_feed(self, call: Call) -> OpenFeed[Reply] | Reply:
+        """Do for a feed what `open_stream` does for a stream."""
+        passage = self._passage(call)
+        error = self._walk(passage)
+        rpc = passage.rpc
+        if error is not None or rpc is None or not rpc.feeds:
+            return self.finish(self._recorded(passage, error))
+        passage.work.bytes_in = len(call.request)
+        return OpenFeed(
+            passage.work,
+            lambda message: rpc.write(message).SerializeToString(),
+            lambda: self._admit_again(passage),
+            lambda size: self._quotas.charge(_known(passage.principal), 1, size),
+            lambda error: self.finish(self._recorded(passage, error)),
+        )
+
+    def _admit_again(self, passage: Passage) -> None:
+        """Raise what a feed's caller is refused for by now: its certificate, its session, or the policies."""
+        self._authenticate(passage)
+        self._attend(passage)
+        passage.keys.clear()
+        self._authorize(passage)
 
     def _passage(self, call: Call) -> Passage:
         now = self._clock.now()
@@ -300,7 +323,7 @@ class Pipeline:
         work.require_key(key)
 
     def _intend(self, passage: Passage) -> None:
-        if _is_told_twice(passage.rpc):
+        if _known(passage.rpc).told_twice:
             self._audit.wait(self._audit.append(self._record(passage, None, Phase.INTENT).encode()))
 
     def _operate(self, passage: Passage) -> None:
@@ -314,7 +337,7 @@ class Pipeline:
             lambda: passage.call.proof().session,
         )
         result = rpc.operation.run(passage.command, grant)
-        if rpc.conversation is not None:
+        if rpc.conversation is not None or rpc.feeds:
             passage.work = result
             return
         skim = rpc.skim
@@ -323,7 +346,7 @@ class Pipeline:
     def _recorded(self, passage: Passage, error: KmsgwError | None) -> Reply:
         if error is not None and passage.command is None and self._refusals.is_one_of_many(error):
             return self._counted(passage, error)
-        told_twice = _is_told_twice(passage.rpc)
+        told_twice = passage.rpc is not None and passage.rpc.told_twice
         record = self._record(passage, error, Phase.OUTCOME if told_twice else Phase.WHOLE)
         batch = passage.trail.batch
         if batch is not None:
@@ -365,11 +388,6 @@ class Pipeline:
 
     def _record(self, passage: Passage, error: KmsgwError | None, phase: Phase) -> AuditRecord:
         return record_of(passage, error, phase, self._context_digest, self._clock.monotonic())
-
-
-def _is_told_twice(rpc: Rpc | None) -> bool:
-    """Tell whether a call has two records: its intent before anything happens or leaves, and its outcome."""
-    return rpc is not None and (rpc.operation.changes_state or rpc.conversation is not None)
 
 
 def _public(key: Key | None) -> Key | None:

@@ -12,6 +12,7 @@ from kmsgw.operations.catalogue import Operations
 from kmsgw.operations.verb import Operation
 from kmsgw.server import (
     wire_approvals,
+    wire_audit,
     wire_batch,
     wire_crypto,
     wire_import,
@@ -25,6 +26,7 @@ from kmsgw.server import (
 from kmsgw.server.skim import Skim
 from kmsgw.v1 import (
     approval_service_pb2,
+    audit_service_pb2,
     crypto_batch_pb2,
     crypto_service_pb2,
     key_service_pb2,
@@ -59,13 +61,17 @@ INLINE = frozenset(
 
 No batch is one of them: the loop asks for the messages of several calls of a caller at once, and it is long work."""
 
-STREAMS = frozenset(f"/kmsgw.v1.CryptoService/{name}" for name in ("EncryptStream", "DecryptStream"))
-"""Methods that stream both ways."""
+FEEDS = frozenset({"/kmsgw.v1.AuditService/WatchEntries"})
+"""Methods that stream from the gateway: what comes until the caller has enough."""
+
+STREAMS = FEEDS | {f"/kmsgw.v1.CryptoService/{name}" for name in ("EncryptStream", "DecryptStream")}
+"""Methods that stream, and those that stream both ways."""
 
 _BATCHES = "/kmsgw.v1.CryptoService/Batch"
 
 SERVICES = (
     "kmsgw.v1.ApprovalService",
+    "kmsgw.v1.AuditService",
     "kmsgw.v1.CryptoService",
     "kmsgw.v1.KeyService",
     "kmsgw.v1.OfficerService",
@@ -79,7 +85,8 @@ SERVICES = (
 class Rpc:
     """One RPC: its request on the wire, the command that this reads to, the verb, and the answer it is written as.
 
-    Of a stream these are the first message of either side, and ``conversation`` says how it goes on.
+    Of a stream these are the first message of either side, and ``conversation`` says how it goes on. Where it
+    ``feeds``, the verb gives a `Feed`, and ``write`` makes each of its messages.
     ``skim`` does what ``request``, ``read`` and ``write`` do, for most requests, in less time.
     """
 
@@ -90,7 +97,13 @@ class Rpc:
     operation: Operation[Any, Any]
     write: Callable[[Any], Message]
     conversation: wire_streams.Conversation | None = None
+    feeds: bool = False
     skim: Skim | None = None
+
+    @property
+    def told_twice(self) -> bool:
+        """Whether a call has two records: its intent before anything happens or leaves, and its outcome."""
+        return self.operation.changes_state or self.conversation is not None or self.feeds
 
     @property
     def max_request_bytes(self) -> int:
@@ -271,12 +284,14 @@ def rpc_table(operations: Operations) -> dict[str, Rpc]:
             ),
             ("WhoAmI", wire_officers.who_am_i_command, operations.who_am_i, wire_officers.who_am_i_response),
         ),
+        "AuditService": wire_audit.audit_rows(operations.audit),
         "SystemService": (
             ("GetStatus", wire_policy.get_status_command, operations.get_status, wire_policy.get_status_response),
         ),
     }
     modules = {
         "ApprovalService": approval_service_pb2,
+        "AuditService": audit_service_pb2,
         "CryptoService": crypto,
         "KeyService": keys,
         "OfficerService": officer_service_pb2,
@@ -290,7 +305,20 @@ def rpc_table(operations: Operations) -> dict[str, Rpc]:
             method = f"/kmsgw.v1.{service}/{name}"
             request = getattr(modules[service], f"{name}Request")
             table[method] = Rpc(method, plane, request, read, operation, write, skim=_SKIMS.get(read))
-    return table | {rpc.method: rpc for rpc in (*_streams(operations), *_batches(operations))}
+    return table | {rpc.method: rpc for rpc in (*_streams(operations), *_batches(operations), _feed(operations))}
+
+
+def _feed(operations: Operations) -> Rpc:
+    (method,) = FEEDS
+    return Rpc(
+        method,
+        Plane.CONTROL,
+        audit_service_pb2.WatchEntriesRequest,
+        wire_audit.watch_entries_command,
+        operations.audit.watch_entries,
+        wire_audit.watch_entries_response,
+        feeds=True,
+    )
 
 
 def _batches(operations: Operations) -> Sequence[Rpc]:

@@ -18,11 +18,12 @@ from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import DeadlineExceeded, InternalError, InvalidRequest, KmsgwError, Reason
 from kmsgw.model.access import Principal
 from kmsgw.server.answering import abort_with, certificate_of
-from kmsgw.server.open_stream import CallerGone, OpenStream
+from kmsgw.server.open_stream import CallerGone, OpenFeed, OpenStream
 from kmsgw.server.passage import Call, Reply
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.quota import Ceiling
 from kmsgw.server.reception import Reception
+from kmsgw.server.rpcs import FEEDS
 from kmsgw.server.status import REQUEST_ID_METADATA, read_proof, stopping
 from kmsgw.server.wire_streams import End
 
@@ -38,6 +39,12 @@ _WATCH_SECONDS: Final = 0.5
 _SPARE_THREADS: Final = 8
 """Threads beyond the streams, to refuse those that are too many instead of keeping them waiting."""
 
+_MOST_FEEDS: Final = 8
+_MOST_FEEDS_EACH: Final = 2
+"""Feeds of a worker at a time, and of one principal among them: each reads all that the workers record."""
+
+_FEED_PAUSE_SECONDS: Final = 0.5
+_FEED_CHECK_SECONDS: Final = 1.0
 _LAST_WORDS_SECONDS: Final = 2.0
 _CLOSE_SECONDS: Final = 0.05
 
@@ -83,7 +90,8 @@ class StreamCalls:
         self._limits = limits
         self._clock = clock
         self._places = Ceiling("streams open", limits.most, limits.most_each)
-        self._threads = ThreadPoolExecutor(limits.most + _SPARE_THREADS, thread_name_prefix="stream")
+        self._feed_places = Ceiling("feeds open", _MOST_FEEDS, _MOST_FEEDS_EACH)
+        self._threads = ThreadPoolExecutor(limits.most + _MOST_FEEDS + _SPARE_THREADS, thread_name_prefix="stream")
         self._lines: set[_Line] = set()
         self._changed = threading.Condition()
         self._stopped = threading.Event()
@@ -113,11 +121,12 @@ class StreamCalls:
     def _serve(self, method: str, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         certificate = certificate_of(context)
         call = Call(method, b"", certificate, context.peer(), lambda: read_proof(context.invocation_metadata()))
+        places = self._feed_places if method in FEEDS else self._places
         try:
             if self.draining:
                 raise stopping()
             principal_id = self._authenticate(certificate).principal_id
-            self._places.enter(principal_id)
+            places.enter(principal_id)
         except KmsgwError as error:
             abort_with(context, self._pipeline.refuse(call, error))
         now = self._clock.monotonic()
@@ -128,7 +137,7 @@ class StreamCalls:
             context.add_callback(line.closed.set)
             yield from self._answer(call, requests, context, line)
         finally:
-            self._places.leave(principal_id)
+            places.leave(principal_id)
             with self._changed:
                 self._lines.discard(line)
                 self._changed.notify_all()
@@ -142,17 +151,23 @@ class StreamCalls:
             abort_with(context, self._pipeline.refuse(call, error))
         except grpc.RpcError:
             return  # nothing was asked, nothing is recorded
-        opened = self._pipeline.open_stream(Call(call.method, first, call.certificate, call.peer, call.proof))
+        asked = Call(call.method, first, call.certificate, call.peer, call.proof)
+        feeds = call.method in FEEDS
+        opened = self._pipeline.open_feed(asked) if feeds else self._pipeline.open_stream(asked)
         if isinstance(opened, Reply):
             abort_with(context, opened)
         try:
-            yield from self._converse(opened, requests, line)
+            if isinstance(opened, OpenFeed):
+                yield from self._feed(opened, line)
+            else:
+                yield from self._converse(opened, requests, line)
             reply = opened.end(None)
         except KmsgwError as error:
             reply = opened.end(_cause(error, line))
         except (grpc.RpcError, GeneratorExit):
             # The caller, or its connection, is gone: the first while it was waited for, the second during an answer.
-            opened.end(line.fault or CallerGone("The caller ended the stream before its end."))
+            gone = None if feeds else CallerGone("The caller ended the stream before its end.")
+            opened.end(line.fault or gone)
             raise
         except BaseException:  # noqa: BLE001  a panic of a library too: it is recorded, and the caller answered
             _LOG.exception("a stream failed by a fault of kmsgw")
@@ -187,6 +202,25 @@ class StreamCalls:
             raise reply.error
         yield from self._heard(iter(last), line)
         yield wire.finished(work)
+
+    def _feed(self, opened: OpenFeed[Reply], line: _Line) -> Iterator[bytes]:
+        """Yield what comes until the time is up or the gateway stops; the caller then begins where this has ended.
+
+        A message is made when the one before has left, so a slow reader holds one and no more.
+        """
+        checked = line.opened
+        while not self.draining and line.heard - line.opened < self._limits.seconds:
+            line.heard = self._clock.monotonic()
+            if line.heard - checked > _FEED_CHECK_SECONDS:
+                checked = line.heard
+                opened.check()
+            message = opened.message()
+            if message is None:
+                if line.closed.wait(_FEED_PAUSE_SECONDS) or self._stopped.is_set():
+                    return  # it has had enough: that is how a feed ends
+                continue
+            self._clock.sleep(min(opened.charge(len(message)), _FEED_CHECK_SECONDS))
+            yield message
 
     def _heard(self, answers: Iterator[bytes], line: _Line) -> Iterator[bytes]:
         for answer in answers:

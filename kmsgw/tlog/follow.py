@@ -29,14 +29,19 @@ class LogFollower:
         """The reader of the log, at the checkpoint that was read last."""
         return self._reader
 
-    def poll(self) -> Sequence[LoggedEntry]:
-        """Return the entries that are signed for and were not returned before, at most `BATCH`; does not wait.
+    @property
+    def position(self) -> int:
+        """Index of the entry that the next poll begins with."""
+        return self._position
+
+    def poll(self, most: int = BATCH) -> Sequence[LoggedEntry]:
+        """Return the entries that are signed for and were not returned before, at most `most`; does not wait.
 
         Raises `AuditDamaged` where the log has shrunk, or its new entries do not continue the tree of before.
         """
         if self._position == self._reader.size:
             self._advance()
-        end = min(self._reader.size, self._position + BATCH)
+        end = min(self._reader.size, self._position + most)
         origin = self._reader.origin
         found = [LoggedEntry.parse(origin, index, raw) for index, raw in self._reader.entries(self._position, end)]
         self._position = end

@@ -10,10 +10,11 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from kmsgw.server.rpcs import FEEDS, STREAMS
 from kmsgw.server.rpcs import SERVICES as SERVED
-from kmsgw.server.rpcs import STREAMS
 from kmsgw.v1 import (
     approval_service_pb2,
+    audit_service_pb2,
     common_pb2,
     crypto_batch_pb2,
     crypto_service_pb2,
@@ -23,7 +24,7 @@ from kmsgw.v1 import (
     system_service_pb2,
 )
 from tests.support.calls import SERVICES, Caller
-from tests.support.gateway import Gateway, make_folder
+from tests.support.gateway import Gateway, eventually, make_folder
 from tests.support.principals import issue_certificate
 
 ROLES = {
@@ -121,6 +122,12 @@ EXPECTED: Mapping[str, Expectation] = {
     "ApprovalService/Reject": past_policy(frozenset({APPROVER}), NO_SUCH_APPROVAL),
     "PolicyService/Explain": only(AUDITOR, ADMINISTRATOR),
     "PolicyService/ListPolicies": only(AUDITOR, ADMINISTRATOR),
+    "AuditService/ListLogs": only(AUDITOR),
+    "AuditService/ListEntries": only(AUDITOR),
+    "AuditService/WatchEntries": only(AUDITOR),
+    "AuditService/GetCheckpoint": only(AUDITOR),
+    "AuditService/GetInclusionProof": only(AUDITOR),
+    "AuditService/GetConsistencyProof": only(AUDITOR),
     "SystemService/GetStatus": for_all(EVERYBODY),
     "grpc.health.v1.Health/Check": for_all(EVERYBODY),
     "grpc.health.v1.Health/List": for_all(EVERYBODY),
@@ -140,6 +147,8 @@ class Walk:
     callers: Mapping[str, Caller]
     channels: Mapping[str, grpc.Channel]
     """For what streams, which a `Caller` does not."""
+    log: str
+    """Origin of the gateway's audit log, with entries under its checkpoint."""
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +175,10 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
         for name in ROLES
         for held in (gateway.credentials(name),)
     }
-    yield Walk(gateway, envelope, stream, callers, channels)
+    log = gateway.folder / "audit" / "worker-0"
+    assert eventually(lambda: (log / "checkpoint").read_text().split("\n")[1] != "0")
+    origin = (log / "verifier.key").read_text().partition("+")[0]
+    yield Walk(gateway, envelope, stream, callers, channels, origin)
     for caller in callers.values():
         caller.close()
     for channel in channels.values():
@@ -248,6 +260,12 @@ def a_request(method: str, walk: Walk) -> Message:
             hypothetical=policy_service_pb2.HypotheticalRequest(roles=["reader"], action="decrypt", key="walked")
         ),
         "ListPolicies": lambda: policy_service_pb2.ListPoliciesRequest(),
+        "ListLogs": lambda: audit_service_pb2.ListLogsRequest(),
+        "ListEntries": lambda: audit_service_pb2.ListEntriesRequest(page_size=2, with_proofs=True),
+        "WatchEntries": lambda: audit_service_pb2.WatchEntriesRequest(),
+        "GetCheckpoint": lambda: audit_service_pb2.GetCheckpointRequest(log=walk.log),
+        "GetInclusionProof": lambda: audit_service_pb2.GetInclusionProofRequest(log=walk.log, index=0),
+        "GetConsistencyProof": lambda: audit_service_pb2.GetConsistencyProofRequest(log=walk.log, old_size=1),
         "GetStatus": lambda: system_service_pb2.GetStatusRequest(),
         "NoSuchMethod": lambda: system_service_pb2.GetStatusRequest(),
         "Check": lambda: health_pb2.HealthCheckRequest(),
@@ -268,6 +286,8 @@ def answered(walk: Walk, role: str, rpc: str) -> tuple[str, str]:
         stream = channel.unary_stream(path, bytes, bytes)(body, timeout=10)
     elif rpc.endswith("/ServerReflectionInfo"):
         stream = channel.stream_stream(path, bytes, bytes)(iter([body]), timeout=10)
+    elif path in FEEDS:
+        return walk.callers[role].first(path, request).error
     elif path in STREAMS:
         end = crypto_service_pb2.EncryptStreamRequest(end=crypto_service_pb2.EncryptStreamEnd())
         messages: list[Message | bytes] = [body, end] if rpc.endswith("/EncryptStream") else [body]

@@ -101,6 +101,7 @@ IMPORTS: Mapping[str, Callable[[str], Message]] = {
 OFFICERS_AND_APPROVALS = {
     *(method.name for method in SERVICES["OfficerService"].methods),
     *(method.name for method in SERVICES["ApprovalService"].methods),
+    *(method.name for method in SERVICES["AuditService"].methods),
 }
 WITHOUT_KEY = {"GenerateRandomBytes", "CreateKey", "ListKeys", "Explain", "ListPolicies", "GetStatus"}
 WITHOUT_KEY |= OFFICERS_AND_APPROVALS

@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from kmsgw.server.status import DETAILS_METADATA, REQUEST_ID_METADATA
 from kmsgw.v1 import (
     approval_service_pb2,
+    audit_service_pb2,
     common_pb2,
     crypto_service_pb2,
     key_service_pb2,
@@ -25,6 +26,7 @@ SERVICES = {
     service.name: service
     for module in (
         approval_service_pb2,
+        audit_service_pb2,
         crypto_service_pb2,
         key_service_pb2,
         officer_service_pb2,
@@ -120,6 +122,17 @@ class Caller:
         with contextlib.suppress(grpc.RpcError):
             answered += stream
         return answered, _answer(cast("grpc.CallFuture[bytes]", stream), streamed=True)
+
+    def first(self, method: str, request: Message, timeout: float = 20.0) -> Answer:
+        """Make one call that is answered with a stream, take its first message, and end it."""
+        body = request.SerializeToString()
+        stream = self._channel.unary_stream(METHODS.get(method, method), None, None)(body, timeout=timeout)
+        try:
+            message = next(iter(stream))
+        except grpc.RpcError:
+            return _answer(cast("grpc.CallFuture[bytes]", stream), streamed=True)
+        stream.cancel()  # type: ignore[no-untyped-call]
+        return Answer(grpc.StatusCode.OK, message)
 
     def close(self) -> None:
         self._channel.close()
