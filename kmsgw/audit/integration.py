@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.durable_files import make_folder, sync_folder, write_file
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.hashing import TILE_HASHES, GrowingTree, leaf_hash
-from kmsgw.tlog.note import SigningKey, VerifierKey
+from kmsgw.tlog.note import SigningKey, VerifierKey, add_signatures
 from kmsgw.tlog.tiles import CHECKPOINT_PATH, bundle_path, encode_bundle, tile_path
 
 
@@ -19,11 +20,21 @@ class Integrator:
     the same entries make the same files.
     """
 
-    def __init__(self, folder: Path, key: SigningKey, tree: GrowingTree, bundle: Sequence[bytes]) -> None:
-        """Go on from a tree and the entries of its bundle that is not full."""
+    def __init__(
+        self,
+        folder: Path,
+        key: SigningKey,
+        tree: GrowingTree,
+        bundle: Sequence[bytes],
+        further_keys: Sequence[SigningKey] = (),
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """Go on from a tree and the entries of its bundle that is not full. `further_keys` sign beside `key`."""
         assert len(bundle) == tree.size % TILE_HASHES
         self._folder = folder
         self._key = key
+        self._further_keys = tuple(further_keys)
+        self._clock = clock
         self._tree = tree
         self._bundle = list(bundle)
         self._touched: set[Path] = set()
@@ -69,8 +80,19 @@ class Integrator:
         """Write the checkpoint of a tree, by default the present one. Raises OSError."""
         signed = tree or self._tree
         checkpoint = Checkpoint(self._key.name, signed.size, signed.root())
-        write_file(self._folder / CHECKPOINT_PATH, checkpoint.sign(self._key))
+        time = int(self._clock.now().timestamp())
+        write_file(self._folder / CHECKPOINT_PATH, checkpoint.sign(self._key, *self._further_keys, time=time))
         sync_folder(self._folder)
+
+    def add_signatures(self, body: bytes, lines: bytes) -> bool:
+        """Add cosignatures to the newest checkpoint; tell whether it still is the one that they are for. OSError."""
+        path = self._folder / CHECKPOINT_PATH
+        raw = path.read_bytes()
+        if not raw.startswith(body + b"\n"):
+            return False
+        write_file(path, add_signatures(raw, lines))
+        sync_folder(self._folder)
+        return True
 
     def tidy(self) -> None:
         """Remove the partial tiles of which the full one is there (C2SP tlog-tiles allows it). Raises OSError."""

@@ -6,7 +6,7 @@ and tiles; last the checkpoint that signs for it. A crash leaves a prefix of tha
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.durable_files import may_pass
 from kmsgw.errors import AuditUnavailable
 from kmsgw.telemetry.meters import AuditMeter
-from kmsgw.tlog.note import VerifierKey
+from kmsgw.tlog.note import SigningKey, VerifierKey
 from kmsgw.tlog.reader import LogReader
 
 WAL_LIMIT = 4 * 1024 * 1024
@@ -82,19 +82,21 @@ class DurableLog:
         wal_limit: int = WAL_LIMIT,
         sync: Sync = os.fdatasync,
         meter: AuditMeter | None = None,
+        further_keys: Sequence[SigningKey] = (),
     ) -> "DurableLog":
         """Open or make the log of `origin` in `folder`, signed with the seed in `key_file`, outside the folder.
 
         `on_fatal` is told why, at most once a fault, when a flush failed or nobody can know what is on disk: the
         worker must end then. `interval` is in seconds; None starts no thread, and `integrate` must be called. `sync`
         is what makes a file durable; tests make it fail. `meter` counts groups of entries.
+        `further_keys` sign each checkpoint besides, of the same origin.
 
         Raises `AuditDamaged` where the log contradicts itself, `ConfigurationError` where the key file can't be used,
         `AuditUnavailable` where another process has the log or its files can't be written. Never waits.
         """
         lock = take_lock(folder)
         try:
-            opened = open_log_files(folder, origin, key_file, sync)
+            opened = open_log_files(folder, origin, key_file, sync, further_keys)
             log = cls(folder, lock, opened, origin, clock, on_fatal, meter)
             log._wal_limit = wal_limit
             log._read_intents()
@@ -219,6 +221,18 @@ class DurableLog:
                     reason = f"The tiles of the audit log could not be written: {self._integration_fault}."
                     self._commit.stop(reason)
                     self._end(reason)
+
+    def add_signatures(self, body: bytes, lines: bytes) -> bool:
+        """Add cosignatures to the newest checkpoint; tell whether it still is the one that they are for.
+
+        Raises OSError; then the checkpoint is as it was.
+        """
+        with self._integrating:
+            return not self._ended and self._integrator.add_signatures(body, lines)
+
+    def note(self, text: str) -> None:
+        """Record an event of the log itself, durably. Raises `AuditUnavailable`."""
+        self.wait(self.append(self._note(text)))
 
     def renew_write_ahead(self) -> None:
         """Begin the write-ahead file anew with the next integration, however short it is."""

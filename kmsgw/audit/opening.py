@@ -13,7 +13,7 @@ from kmsgw.errors import AuditUnavailable
 from kmsgw.seed_file import load_or_create_secret, load_secret
 from kmsgw.tlog.damage import damaged
 from kmsgw.tlog.hashing import TILE_HASHES, GrowingTree, leaf_hash
-from kmsgw.tlog.note import SigningKey
+from kmsgw.tlog.note import Note, SigningKey
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.tiles import CHECKPOINT_PATH, VERIFIER_KEY_PATH
 
@@ -59,16 +59,18 @@ def _unwritable(folder: Path, error: OSError) -> AuditUnavailable:
     )
 
 
-def open_log_files(folder: Path, origin: str, key_file: Path, sync: Sync) -> OpenedLog:
-    """Check what a locked folder holds, or make an empty log of it.
+def open_log_files(
+    folder: Path, origin: str, key_file: Path, sync: Sync, further_keys: Sequence[SigningKey] = ()
+) -> OpenedLog:
+    """Check what a locked folder holds, or make an empty log of it. `further_keys` sign beside that of `key_file`.
 
     Raises `AuditDamaged` that names the file where the log contradicts itself, `ConfigurationError` where the signing
     key can't be used, and `AuditUnavailable` where files can't be read or written.
     """
     try:
         if _is_new(folder):
-            return _create(folder, SigningKey.of_seed(origin, load_or_create_secret(key_file)), sync)
-        return _recover(folder, SigningKey.of_seed(origin, load_secret(key_file)), sync)
+            return _create(folder, SigningKey.of_seed(origin, load_or_create_secret(key_file)), sync, further_keys)
+        return _recover(folder, SigningKey.of_seed(origin, load_secret(key_file)), sync, further_keys)
     except OSError as error:
         raise _unwritable(folder, error) from None
 
@@ -90,15 +92,15 @@ def _is_new(folder: Path) -> bool:
     return False
 
 
-def _create(folder: Path, key: SigningKey, sync: Sync) -> OpenedLog:
+def _create(folder: Path, key: SigningKey, sync: Sync, further_keys: Sequence[SigningKey]) -> OpenedLog:
     _write_verifier_key(folder, key)
     wal = WriteAheadFile.create(folder / WAL_NAME, sync)
-    integrator = Integrator(folder, key, GrowingTree(), ())
+    integrator = Integrator(folder, key, GrowingTree(), (), further_keys)
     integrator.sign()
     return OpenedLog(wal, integrator, (), "")
 
 
-def _recover(folder: Path, key: SigningKey, sync: Sync) -> OpenedLog:
+def _recover(folder: Path, key: SigningKey, sync: Sync, further_keys: Sequence[SigningKey]) -> OpenedLog:
     _write_verifier_key(folder, key)
     try:
         reader = LogReader(lambda path: (folder / path).read_bytes())
@@ -114,7 +116,16 @@ def _recover(folder: Path, key: SigningKey, sync: Sync) -> OpenedLog:
     if scanned.torn:
         wal.cut()
     waiting = scanned.entries[checkpoint.size - scanned.first :]
-    return OpenedLog(wal, Integrator(folder, key, reader.edge, bundle), waiting, scanned.torn)
+    integrator = Integrator(folder, key, reader.edge, bundle, further_keys)
+    if not _is_signed_by_all(folder, further_keys):
+        integrator.sign()
+    return OpenedLog(wal, integrator, waiting, scanned.torn)
+
+
+def _is_signed_by_all(folder: Path, keys: Sequence[SigningKey]) -> bool:
+    """Tell whether the checkpoint has a signature of each: a key may be newer than the log."""
+    note = Note.parse((folder / CHECKPOINT_PATH).read_bytes(), CHECKPOINT_PATH)
+    return all(note.is_signed_by(key.verifier) for key in keys)
 
 
 def _write_verifier_key(folder: Path, key: SigningKey) -> None:

@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import orjson
 
@@ -202,19 +202,38 @@ def _cut(value: object) -> object:
     return value
 
 
+class Persons(Protocol):
+    """Puts pseudonyms in the place of names (`kmsgw.audit.pseudonyms`). Both raise `AuditUnavailable`."""
+
+    def end_user(self, name: str, time: datetime) -> str:
+        """Return what an entry of a time says of a declared end user."""
+
+    def principal(self, who: Principal | None, time: datetime) -> Principal | None:
+        """Return a principal as an entry of a time tells it."""
+
+
 class ContextDigest:
     """HMAC-SHA-256 over canonical contexts under a log key, so that equal contexts can be found and none read."""
 
-    __slots__ = ("_key", "_known")
+    __slots__ = ("_key", "_known", "_persons")
 
-    def __init__(self, key: bytes) -> None:
-        """Take the 32-byte key; it stays out of logs and reprs."""
+    def __init__(self, key: bytes, persons: Persons | None = None) -> None:
+        """Take the 32-byte key; it stays out of logs and reprs. `persons` puts pseudonyms in the place of names."""
         assert len(key) == DIGEST_KEY_BYTES
         self._key = key
+        self._persons = persons
         self._known: GenerationCache[bytes, str] = GenerationCache(_KNOWN_CONTEXTS)
 
     def __repr__(self) -> str:
         return "ContextDigest(<redacted>)"
+
+    def end_user(self, name: str, time: datetime) -> str:
+        """Return what an entry of a time says of a declared end user: the name, or its pseudonym."""
+        return name if self._persons is None else self._persons.end_user(name, time)
+
+    def principal(self, who: Principal | None, time: datetime) -> Principal | None:
+        """Return a principal as an entry of a time tells it."""
+        return who if self._persons is None else self._persons.principal(who, time)
 
     def of(self, context: EncryptionContext) -> str:
         """Return the digest in hexadecimal; empty for the empty context."""

@@ -29,7 +29,7 @@ from kmsgw.bootstrap.key_providers import open_provider
 from kmsgw.bootstrap.observation import MetricsPlace, Observed, call_meter, count_caches, observation, open_tracing
 from kmsgw.bootstrap.principals import Principals
 from kmsgw.bootstrap.protection import guarded, limits_of, places_of, queue_of
-from kmsgw.bootstrap.retention import RetentionRounds
+from kmsgw.bootstrap.retention import RetentionRounds, persons_of
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.config import (
     ApprovalSettings,
@@ -308,7 +308,7 @@ def _pipeline(
         keys.keyring,
         policies,
         audit,
-        ContextDigest(context_key(settings.audit)),
+        ContextDigest(context_key(settings.audit), persons_of(settings)),
         before_policy=[SessionGate(second_factor)] if required else [],
         after_policy=[*codes, _consent_gate(keys.state.approvals, settings.approvals)],
         quotas=quotas,

@@ -5,6 +5,7 @@ from functools import partial
 from kmsgw.authn.invitations import Invitations
 from kmsgw.authn.rules import PrincipalRules
 from kmsgw.authz import CurrentPolicies
+from kmsgw.bootstrap.evidence import examine_evidence, prepare_evidence
 from kmsgw.bootstrap.exporter import examine_exports
 from kmsgw.bootstrap.key_providers import open_provider, secret
 from kmsgw.bootstrap.observation import examine_tracing
@@ -38,7 +39,8 @@ def check(settings: Settings, *, prepare: bool) -> bytes:
     policies: list[CurrentPolicies] = []
     faults.attempt("policy", lambda: policies.append(CurrentPolicies(settings.policy.folder)))
     faults.attempt("principals", lambda: PrincipalRules(settings.principals))
-    faults.attempt("audit", lambda: examine_audit(settings))
+    if faults.attempt("audit", lambda: examine_audit(settings)):
+        faults.attempt("audit", lambda: examine_evidence(settings))
     faults.attempt("audit.export", lambda: examine_exports(settings.audit.export))
     faults.attempt("tracing", lambda: examine_tracing(settings.tracing))
     faults.attempt("state", lambda: examine(Database.of_settings(settings.state)))
@@ -100,3 +102,4 @@ def _prepare_audit(settings: Settings) -> None:
                 [f"audit.{place}: {folder}: {error.strerror}"], advice="Name a folder that can be made."
             ) from None
     context_key(settings.audit)
+    prepare_evidence(settings)

@@ -10,6 +10,7 @@ from kmsgw.authn.authenticator import Authenticator
 from kmsgw.authn.files import RevocationFiles
 from kmsgw.authn.rules import PrincipalRules
 from kmsgw.authz import CurrentPolicies
+from kmsgw.bootstrap.evidence import Evidence
 from kmsgw.bootstrap.observation import Observation
 from kmsgw.bootstrap.principals import Principals
 from kmsgw.bootstrap.protection import limits_of
@@ -50,6 +51,7 @@ class Gateway:
     refusals: CountedRefusals
     upkeep: Upkeep
     retention: RetentionRounds
+    evidence: Evidence
     observation: Observation
     close_store: Callable[[], None]
     stopped: threading.Event
@@ -63,6 +65,7 @@ class Gateway:
         self.server.start()
         self.observation.start()
         self.retention.start()
+        self.evidence.start()
 
     def reload(self, settings: Settings, checked_policies: bytes = b"") -> None:
         """Take over principals, limits, CRL and policies. Raises `ConfigurationError` and keeps what is in force."""
@@ -85,6 +88,7 @@ class Gateway:
         self.server.stop(grace)
         self.observation.stop()
         self.retention.stop()
+        self.evidence.stop()
         self.health.join(_PROBE_SECONDS)
         self.upkeep.stop()
         self.keyring.stop()
@@ -95,6 +99,7 @@ class Gateway:
         except AuditUnavailable as error:
             # Entries were refused for want of room or by a fault. Their callers were told, each in its call.
             _LOG.warning("the audit log was closed without every entry: %s", error.message)
+        self.evidence.finish()
         try:
             self.upkeep.finish()
         except KmsgwError as error:

@@ -8,6 +8,7 @@ from kmsgw import __version__
 from kmsgw.audit.log import DurableLog
 from kmsgw.authn.files import RevocationFiles
 from kmsgw.authz import CurrentPolicies
+from kmsgw.bootstrap.evidence import Evidence
 from kmsgw.bootstrap.node_figures import NodeFigures
 from kmsgw.bootstrap.worker_figures import WorkerFigures
 from kmsgw.config import Settings, TracingSettings
@@ -67,6 +68,7 @@ class Observed:
     """What of a worker is observed. ``loop`` names the loop that answers calls."""
 
     audit: DurableLog
+    evidence: Evidence
     health: HealthMonitor
     credentials: ServerCredentials
     revocation: RevocationFiles | None
@@ -108,7 +110,7 @@ def observation(
     board = Board(place.board)
     workers = {f"worker-{index}": Notice(board, index + 1) for index in range(board.slots - 2)}
     figures = WorkerFigures(
-        worker, seen.loop, meters, calls, seen.audit, seen.health, lambda: seen.credentials.handshakes
+        worker, seen.loop, meters, calls, seen.audit, seen.evidence, seen.health, lambda: seen.credentials.handshakes
     )
     node = NodeFigures(
         Notice(board, 0),

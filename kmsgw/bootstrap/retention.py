@@ -6,25 +6,50 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
+from kmsgw.audit.acts import AuditedActs
+from kmsgw.audit.forgetting import Forgetting
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.pruning import LogPruner
+from kmsgw.audit.pseudonyms import PseudonymKeys, Pseudonyms
 from kmsgw.audit.retention import Retention
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.config import Settings
-from kmsgw.errors import AuditUnavailable
+from kmsgw.errors import AuditUnavailable, ConfigurationError
 from kmsgw.operations.keeper import Rounds
 from kmsgw.operations.steady_clock import SteadyClock
 
-_SOON_SECONDS: Final = 60.0
-_ROUND_SECONDS: Final = 3600.0
+_ROUND_SECONDS: Final = 60.0
+_PRUNING_SECONDS: Final = 3600.0
 _PAUSE_SECONDS: Final = 0.005
 """Between two bundles, of which each takes 2 ms: so the calls have the processor."""
 
 _LOG = logging.getLogger(__name__)
 
 
+def persons_of(settings: Settings) -> Pseudonyms | None:
+    """Return what puts pseudonyms in the place of names in entries, or None where nobody wants that.
+
+    The keys of this month and the next are made. Raises `ConfigurationError`.
+    """
+    wanted = settings.audit.pseudonyms
+    if not wanted.end_users and not wanted.principals:
+        return None
+    keys = PseudonymKeys(settings.audit.keys)
+    try:
+        keys.prepare(SYSTEM_CLOCK.now())
+    except OSError as error:
+        raise ConfigurationError(
+            [f"audit.keys: {error.filename}: {error.strerror}"],
+            advice="Let the gateway write its folder, or make room.",
+        ) from None
+    return Pseudonyms(keys, end_users=wanted.end_users, principals=wanted.principals)
+
+
 class RetentionRounds:
-    """A thread that prunes once an hour what is past its age, a million entries at a time."""
+    """A thread that once an hour prunes what is past its age, a million entries at a time, and looks after pseudonyms.
+
+    The first worker of a node destroys the keys of pseudonyms, asked for or past their age, within a minute.
+    """
 
     def __init__(self, settings: Settings, worker: str, log: DurableLog, floors: Sequence[Callable[[], int]]) -> None:
         """Prune the log of a worker; each of `floors` says how many entries somebody has got who needs all of them."""
@@ -36,11 +61,18 @@ class RetentionRounds:
             floors=floors,
             pause=self._pause,
         )
+        pseudonyms = settings.audit.pseudonyms
+        self._keys = PseudonymKeys(settings.audit.keys) if pseudonyms.end_users or pseudonyms.principals else None
         self._stopping = threading.Event()
-        self._pruned = False
-        # As with the destruction of keys: a clock that was set must not make entries old.
-        self._prune = SteadyClock().guarded(self._prune_now)
-        self._rounds = Rounds("retention", _SOON_SECONDS, self._round)
+        self._next_pruning = 0.0
+        # As with the destruction of keys: a clock that was set must not make entries or keys old.
+        clock = SteadyClock()
+        self._prune = clock.guarded(self._prune_now)
+        self._forget: Callable[[datetime], object] = lambda _now: None
+        if worker == "worker-0":
+            forgetting = Forgetting(settings.audit.keys, AuditedActs(log), pseudonyms.forget_after_months)
+            self._forget = clock.guarded(forgetting.run_due)
+        self._rounds = Rounds("retention", _ROUND_SECONDS, self._round)
 
     def start(self) -> None:
         """Begin, a minute after the start of the worker."""
@@ -55,13 +87,18 @@ class RetentionRounds:
         if self._stopping.wait(_PAUSE_SECONDS):
             raise AuditUnavailable("The pruning of the audit log is stopped.", advice="It goes on after the start.")
 
-    def _round(self) -> float:
-        self._pruned = False
-        self._prune(SYSTEM_CLOCK.now())
-        return _SOON_SECONDS if self._pruned else _ROUND_SECONDS
+    def _round(self) -> None:
+        now = SYSTEM_CLOCK.now()
+        if self._keys is not None:
+            self._keys.prepare(now)
+        self._forget(now)
+        if SYSTEM_CLOCK.monotonic() >= self._next_pruning:
+            # Set before, so that what fails is tried again in an hour, and what there is more of in a minute.
+            self._next_pruning = SYSTEM_CLOCK.monotonic() + _PRUNING_SECONDS
+            self._prune(now)
 
     def _prune_now(self, now: datetime) -> None:
         plan = self._pruner.prune(now)
-        self._pruned = plan is not None
         if plan is not None:
+            self._next_pruning = 0.0
             _LOG.info("pruned %d entries of the audit log, before entry %d", plan.removed, plan.before)

@@ -8,6 +8,8 @@ import grpc
 
 from kmsgw import __version__
 from kmsgw.audit.log import DurableLog
+from kmsgw.bootstrap.evidence import Evidence
+from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import Status
 from kmsgw.server.health import HealthMonitor
 from kmsgw.telemetry import metric_table as table
@@ -25,6 +27,7 @@ class WorkerFigures:
     meters: Meters
     calls: CallMeter
     audit: DurableLog
+    evidence: Evidence
     health: HealthMonitor
     handshakes: Callable[[], int]
 
@@ -37,6 +40,7 @@ class WorkerFigures:
         self._add_calls(samples)
         self._add_caches_and_providers(samples)
         self._add_audit(samples)
+        self._add_evidence(samples)
         for part, fault in self.health.faults.items():
             samples.add(table.PART_SERVING, 0 if fault else 1, self.worker, part)
         add_process(samples, self.worker)
@@ -72,3 +76,15 @@ class WorkerFigures:
         samples.add(table.AUDIT_ENTRIES, size, self.worker)
         samples.add(table.AUDIT_UNSIGNED, max(0, size - signed), self.worker)
         samples.add(table.AUDIT_DROPPED, self.audit.dropped, self.worker)
+
+    def _add_evidence(self, samples: Samples) -> None:
+        now = SYSTEM_CLOCK.monotonic()
+        for each in self.evidence.cosigning.standings:
+            since = each.since
+            samples.add(table.AUDIT_COSIGNED, each.cosigned, self.worker, each.witness)
+            lag = 0.0 if since is None else now - since
+            samples.add(table.AUDIT_COSIGNING_LAG, lag, self.worker, each.witness)
+            samples.add(table.AUDIT_CONTRADICTED, int(each.contradicted), self.worker, each.witness)
+            for cause, count in each.failures.items():
+                samples.add(table.AUDIT_COSIGNING_FAILURES, count, self.worker, each.witness, cause.value)
+        samples.add(table.STATE_ROLLED_BACK, int(self.evidence.guard.state_rolled_back), self.worker)

@@ -27,6 +27,7 @@ _POLL_SECONDS = 0.5  # kmsgwd publishes every second
         "verify": ("kmsgw.cli.audit_verify:verify", "Verify every entry, tile and signature."),
         "prune": ("kmsgw.cli.audit_prune:prune", "Remove what is past its age; hashes stay."),
         "repair": ("kmsgw.cli.audit_repair:repair", "Mend a log that refuses to start."),
+        "forget": ("kmsgw.cli.audit_forget:forget", "Destroy keys of pseudonyms, so that nobody can tell who it was."),
         "prove": ("kmsgw.cli.audit_prove:prove", "Prove an entry, or the growth of a log."),
     },
     examples=[

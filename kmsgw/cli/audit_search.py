@@ -1,7 +1,9 @@
 """`kmsgw audit search`: entries of one log or of many, found in an index where there is one, else in the logs."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from kmsgw.cli.entry_printer import EntryPrinter
 from kmsgw.cli.failure import CommandError
 from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.cli.log_folder import find_all_logs, folders_argument, key_option, read_verifier_keys
+from kmsgw.cli.pseudonym_search import names_of
 from kmsgw.reading.index import SourceLog
 from kmsgw.reading.index_file import IndexDamagedError, IndexFile
 from kmsgw.reading.index_search import SignedEntries, places
@@ -43,6 +46,13 @@ from kmsgw.tlog.search import search as search_logs
 @click.option("--until", metavar="TIME", help="Before, RFC 3339.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many, the newest.")
 @click.option("--newest-first", is_flag=True, help="Begin with the newest.")
+@click.option(
+    "--pseudonym-keys",
+    multiple=True,
+    metavar="KEYS",
+    type=click.Path(path_type=Path),
+    help="What [audit] keys names: --end-user and --principal find pseudonyms too; repeat it for several nodes.",
+)
 @index_option
 @click.option("--no-index", is_flag=True, help="Read the logs, also where there is an index.")
 @key_option
@@ -63,6 +73,7 @@ def search(
     until: str | None,
     limit: int | None,
     newest_first: bool,
+    pseudonym_keys: tuple[Path, ...],
     index_path: Path | None,
     no_index: bool,
     verifier_keys: tuple[str, ...],
@@ -92,11 +103,33 @@ def search(
     file = IndexFile(index_path or default_index(folders, invocation.environ))
     # By time alone a log is searched by halving, which is as quick.
     if no_index or wanted.times_alone or not (index_path or file.exists()):
-        found = _in_logs(sources, wanted, limit, newest_first=newest_first)
+        find: Callable[..., Iterable[LoggedEntry]] = partial(_in_logs, sources)
     else:
-        found = _in_index(invocation, file, sources, wanted, limit, newest_first=newest_first)
+        find = partial(_in_index, invocation, file, sources)
+    found: Iterable[LoggedEntry]
+    if pseudonym_keys and (wanted.end_user or wanted.principal):
+        found = _of_persons(find, wanted, pseudonym_keys, limit, newest_first=newest_first)
+    else:
+        found = find(wanted, limit, newest_first=newest_first)
     if EntryPrinter(invocation, logs).print(found) == 0:
         invocation.note("No entry matches.")
+
+
+def _of_persons(
+    find: Callable[..., Iterable[LoggedEntry]],
+    wanted: EntryFilter,
+    keys: Sequence[Path],
+    limit: int | None,
+    *,
+    newest_first: bool,
+) -> Sequence[LoggedEntry]:
+    """Return what is found under a person's name and under each of its pseudonyms, by time."""
+    found: list[LoggedEntry] = []
+    for end_user in names_of(wanted.end_user, keys) if wanted.end_user else [""]:
+        for principal in names_of(wanted.principal, keys) if wanted.principal else [""]:
+            found += find(replace(wanted, end_user=end_user, principal=principal), limit, newest_first=newest_first)
+    found.sort(key=lambda each: (each.microseconds, each.origin, each.index))
+    return _last(found, limit, newest_first=newest_first)
 
 
 def _in_logs(

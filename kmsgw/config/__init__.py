@@ -32,7 +32,7 @@ from kmsgw.config.limits import LimitOverrideSettings, LimitSettings
 from kmsgw.config.loading import Settings, load_settings, parse_settings
 from kmsgw.config.observation import MetricsSettings, TracingSettings
 from kmsgw.config.people import ApprovalSettings, MatchSettings, OfficerSettings, PrincipalSettings
-from kmsgw.config.retention import RetentionSettings
+from kmsgw.config.retention import PseudonymSettings, RetentionSettings
 from kmsgw.config.section import Environment
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "PolicySettings",
     "PrincipalSettings",
     "ProviderSettings",
+    "PseudonymSettings",
     "RetentionSettings",
     "ServerSettings",
     "Settings",

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from kmsgw.config.export import ExportSettings
-from kmsgw.config.retention import RetentionSettings
+from kmsgw.config.retention import PseudonymSettings, RetentionSettings
 from kmsgw.config.section import Section, checked_address
 
 
@@ -80,6 +80,7 @@ class AuditSettings(Section):
     keys: Path = Field(Path("audit-keys"), description="Signing keys and the context HMAC key; mode 0700.")
     origin: str = Field("kmsgw.local/log", description="Prefix of the logs' origins; node and worker are appended.")
     retention: RetentionSettings = Field(default_factory=lambda: RetentionSettings.model_validate({}))
+    pseudonyms: PseudonymSettings = Field(default_factory=lambda: PseudonymSettings.model_validate({}))
     export: tuple[ExportSettings, ...] = Field((), description="Where the logs go besides.")
 
     @field_validator("export")

@@ -60,7 +60,7 @@ def _group_records(
         reason=error.reason.value if error is not None else "",
         policies=tuple(sorted(group.policies)),
         purpose=account.declaration.purpose,
-        end_user=account.declaration.end_user,
+        end_user=digest.end_user(account.declaration.end_user, base.time),
         note=group.note,
         sealed_bytes=group.sealed_bytes if error is None else 0,
         wraps=group.wraps,

@@ -90,7 +90,7 @@ def record_of(
         time=passage.now,
         request_id=passage.request_id,
         phase=phase,
-        principal=passage.principal,
+        principal=digest.principal(passage.principal, passage.now),
         method=passage.call.method[:_MAX_METHOD],
         action=refused.action if refused is not None else first.action if first is not None else None,
         key_id=key.key_id if key is not None else trail.key_id or name.removeprefix(ALIAS_PREFIX)[:64],
@@ -104,7 +104,7 @@ def record_of(
         policies=tuple(sorted(refused.policies if refused is not None else passage.policies)),
         context_hmac=digest.of(first.context) if first is not None else "",
         purpose=first.declaration.purpose if first is not None else "",
-        end_user=first.declaration.end_user if first is not None else "",
+        end_user=digest.end_user(first.declaration.end_user, passage.now) if first is not None else "",
         bytes_in=work.bytes_in if work is not None else len(passage.call.request),
         # What of a stream has left has left, however it ended.
         bytes_out=work.bytes_out if work is not None else len(passage.answer) if error is None else 0,

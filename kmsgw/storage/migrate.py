@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-NEWEST: Final = "0003"
+NEWEST: Final = "0004"
 """The newest revision of the schema."""
 
 _LOCK: Final = 0x6B6D736777

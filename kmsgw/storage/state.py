@@ -11,6 +11,7 @@ from kmsgw.storage.connections import Connections
 from kmsgw.storage.database import SERVING, Database, Timeouts
 from kmsgw.storage.duties import SqlDuties
 from kmsgw.storage.index_keys import SqlIndexKeyStore
+from kmsgw.storage.log_ledger import SqlLogLedger
 from kmsgw.storage.officers import SqlOfficerStore
 from kmsgw.storage.store import SqlKeyStore
 from kmsgw.storage.usage import SqlUsageStore
@@ -26,6 +27,7 @@ class State:
     officers: OfficerStore
     usage: SqlUsageStore
     duties: SqlDuties
+    ledger: SqlLogLedger
     connections: Connections
 
     def close(self) -> None:
@@ -43,5 +45,6 @@ def open_state(database: Database, timeouts: Timeouts = SERVING) -> State:
         SqlOfficerStore(connections),
         SqlUsageStore(connections),
         SqlDuties(connections),
+        SqlLogLedger(connections),
         connections,
     )

@@ -263,3 +263,14 @@ class _DutyColumns(TypedColumns):
 
 duties = Table("duties", metadata, _DutyColumns)
 """Chores of the whole installation, each done by the worker that holds it for now."""
+
+
+class _AuditLogColumns(TypedColumns):
+    origin: Named[str] = Column(String(255), primary_key=True)
+    size: Named[int] = Column(BigInteger, nullable=False)
+    root: Named[bytes] = Column(LargeBinary, nullable=False)
+    epoch: Named[int] = Column(BigInteger, nullable=False)
+
+
+audit_logs = Table("audit_logs", metadata, _AuditLogColumns)
+"""The size of each audit log and its root, as of a state epoch: of log and database, the older one was rolled back."""

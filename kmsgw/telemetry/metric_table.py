@@ -132,6 +132,30 @@ EXPORT_LAG_SECONDS: Final = Metric(
     "Age of the oldest entry that has not arrived at a target for certain; 0 without one.",
     ("target", "worker"),
 )
+AUDIT_COSIGNED: Final = Metric(
+    "kmsgw_audit_cosigned_entries", _GAUGE, "Entries under the newest cosignature of a witness.", ("worker", "witness")
+)
+AUDIT_COSIGNING_LAG: Final = Metric(
+    "kmsgw_audit_cosigning_lag_seconds",
+    _GAUGE,
+    "For how long entries have waited for a witness's cosignature; 0 where all have it.",
+    ("worker", "witness"),
+)
+AUDIT_COSIGNING_FAILURES: Final = Metric(
+    "kmsgw_audit_cosigning_failures_total",
+    _COUNTER,
+    "Times that a witness did not cosign, by cause.",
+    ("worker", "witness", "cause"),
+)
+AUDIT_CONTRADICTED: Final = Metric(
+    "kmsgw_audit_contradicted",
+    _GAUGE,
+    "1 while a witness knows a longer or another log than the one that is there.",
+    ("worker", "witness"),
+)
+STATE_ROLLED_BACK: Final = Metric(
+    "kmsgw_state_rolled_back", _GAUGE, "1 once the database was older than before while the worker ran.", ("worker",)
+)
 PART_SERVING: Final = Metric(
     "kmsgw_part_serving", _GAUGE, "1 while a part of the worker serves, as in gRPC health, else 0.", ("worker", "part")
 )
@@ -183,6 +207,11 @@ METRICS: Final = (
     AUDIT_ENTRIES,
     AUDIT_UNSIGNED,
     AUDIT_DROPPED,
+    AUDIT_COSIGNED,
+    AUDIT_COSIGNING_LAG,
+    AUDIT_COSIGNING_FAILURES,
+    AUDIT_CONTRADICTED,
+    STATE_ROLLED_BACK,
     EXPORTER_UP,
     EXPORT_FAILING,
     EXPORT_FAILURES,

@@ -158,6 +158,18 @@ class Note:
                 raise damaged(f"{where}: the signature of {verifier.name} is wrong.")
 
 
+def add_signatures(raw: bytes, lines: bytes) -> bytes:
+    """Return a note with further signature lines, which take the places of older ones of the same keys.
+
+    Raises `AuditDamaged` where note or lines are malformed.
+    """
+    body, _, present = raw.rpartition(b"\n\n")
+    added = Note.parse(body + b"\n\n" + lines, "cosignatures").signatures
+    ids = {(each.name, each.key_id) for each in added}
+    kept = zip(present.splitlines(keepends=True), Note.parse(raw, "note").signatures, strict=True)
+    return body + b"\n\n" + b"".join(line for line, each in kept if (each.name, each.key_id) not in ids) + lines
+
+
 def _parse_signature(line: str, where: str) -> NoteSignature:
     match = _SIGNATURE_LINE.match(line)
     blob = decode_base64(match[2]) if match else None

@@ -68,3 +68,8 @@ def decode_tile(data: bytes, width: int, path: str) -> list[bytes]:
     if len(data) != width * HASH_BYTES:
         raise damaged(f"{path}: the tile must have {width * HASH_BYTES} bytes and has {len(data)}.")
     return [data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)]
+
+
+def cosigned_path(key_id: bytes) -> str:
+    """Return where the newest checkpoint that a witness cosigned lies, by the id of the witness's key."""
+    return f"cosigned/{key_id.hex()}"

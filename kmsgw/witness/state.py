@@ -1,6 +1,6 @@
 """What a witness remembers: of each log the newest checkpoint that it cosigned. Lost, it would sign a rolled-back log.
 
-Below the folder is a folder for each origin, named by the SHA-256 of the origin in hex: ``checkpoint``, the cosigned
+Below the folder is a folder for each origin, named by the SHA-256 of the origin in hex: ``cosigned``, the cosigned
 note, replaced as a whole and on disk before anybody is answered; ``lock``, held from reading it to replacing it, also
 against other processes; ``refused-…``, signed checkpoints that contradict it, kept as evidence.
 """
@@ -17,7 +17,7 @@ from kmsgw.durable_files import make_folder, sync_folder, write_file
 from kmsgw.errors import ConfigurationError
 from kmsgw.tlog.note import VerifierKey
 
-CHECKPOINT_NAME: Final = "checkpoint"
+COSIGNED_NAME: Final = "cosigned"
 """File with the newest cosigned checkpoint of a log."""
 
 KEYS_NAME: Final = "keys"
@@ -41,13 +41,13 @@ class HeldOrigin:
     def newest(self) -> bytes | None:
         """Return the note that was cosigned last, or None where there was none. Raises OSError."""
         try:
-            return (self._folder / CHECKPOINT_NAME).read_bytes()
+            return (self._folder / COSIGNED_NAME).read_bytes()
         except FileNotFoundError:
             return None
 
     def replace(self, note: bytes) -> None:
         """Remember another note, durably. Raises OSError."""
-        write_file(self._folder / CHECKPOINT_NAME, note)
+        write_file(self._folder / COSIGNED_NAME, note)
         sync_folder(self._folder)
 
     def keep_evidence(self, note: bytes) -> None:

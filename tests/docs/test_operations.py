@@ -27,6 +27,7 @@ from kmsgw.config import (
     Pkcs11Settings,
     PolicySettings,
     PrincipalSettings,
+    PseudonymSettings,
     RetentionSettings,
     ServerSettings,
     Settings,
@@ -52,6 +53,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[state]": StateSettings,
     "[audit]": AuditSettings,
     "[audit.retention]": RetentionSettings,
+    "[audit.pseudonyms]": PseudonymSettings,
     "[[audit.export]], kind syslog": SyslogExportSettings,
     "[[audit.export]], kind otlp": OtlpExportSettings,
     "[[audit.export]], kind mirror": MirrorExportSettings,
@@ -92,7 +94,7 @@ OWN_SECTION = {
 }
 """Fields of the whole file that have a heading of their own."""
 
-AUDIT_SECTIONS = {"retention"}
+AUDIT_SECTIONS = {"retention", "pseudonyms"}
 
 
 def models_in(annotation: object) -> Iterator[type[BaseModel]]:

@@ -187,7 +187,7 @@ def test_nothing_is_cosigned_that_is_not_remembered(bench: Bench, monkeypatch: p
 
 def test_a_state_that_rots_is_not_taken_for_an_empty_one(bench: Bench) -> None:
     bench.ask(0, bench.grow(5))
-    path = bench.state.folder / origin_name(LOG.name) / "checkpoint"
+    path = bench.state.folder / origin_name(LOG.name) / "cosigned"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(AuditDamaged):
         bench.ask(0, bench.grow(6))

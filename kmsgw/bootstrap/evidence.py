@@ -1,0 +1,211 @@
+"""What makes a worker's log evidence for others: its keys, the node's index, its witnesses, the watch for rollbacks."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kmsgw.audit.cosigning import Cosigner, Cosigning
+from kmsgw.audit.log import DurableLog
+from kmsgw.audit.node_index import require_index, write_index
+from kmsgw.audit.rollback import DatabaseNote, RollbackGuard
+from kmsgw.config import Settings, WitnessSettings
+from kmsgw.errors import AuditDamaged, ConfigurationError, StateUnavailable
+from kmsgw.operations.log_ledger import LogLedger
+from kmsgw.refusal import FoundFaults
+from kmsgw.seed_file import load_or_create_secret, load_secret
+from kmsgw.surroundings import signing_key_file
+from kmsgw.tlog.note import SigningKey, VerifierKey
+from kmsgw.tlog.reader import LogReader
+from kmsgw.tlog.schemes import SignatureKind, has_ml_dsa
+from kmsgw.tlog.tiles import CHECKPOINT_PATH
+from kmsgw.witness.client import HttpWitness, client_context
+from kmsgw.witness.state import WitnessState
+from kmsgw.witness.witness import Witness
+
+_INDEX_KEY: Final = "node.key"
+_WITNESS_KEY: Final = "witness.key"
+_LOG = logging.getLogger(__name__)
+
+
+def log_origin(settings: Settings, worker: str) -> str:
+    """Return the origin of a worker's log."""
+    return f"{_node_name(settings)}/{worker}"
+
+
+def _node_name(settings: Settings) -> str:
+    return f"{settings.audit.origin}/{settings.node}"
+
+
+def further_keys(settings: Settings, worker: str) -> list[SigningKey]:
+    """Return the keys that sign a worker's checkpoints beside its Ed25519 key; made where they are missing.
+
+    Raises `ConfigurationError`.
+    """
+    if not settings.audit.ml_dsa or not has_ml_dsa():
+        return []
+    seed = load_or_create_secret(settings.audit.keys / f"{worker}.ml-dsa-44.key")
+    return [SigningKey.of_seed(log_origin(settings, worker), seed, SignatureKind.ML_DSA_44)]
+
+
+def examine_evidence(settings: Settings) -> None:
+    """Raise `ConfigurationError` where index, witness or the files for other witnesses can't be used. Makes nothing."""
+    faults = FoundFaults()
+    audit = settings.audit
+    faults.attempt("audit", lambda: require_index(audit.folder, _node_name(settings), audit.keys / _INDEX_KEY))
+    if audit.witness == audit.folder or audit.folder in audit.witness.parents:
+        faults.found.append((f"audit.witness: {audit.witness}: it is inside audit.folder", "Name another folder."))
+    if (audit.keys / _WITNESS_KEY).exists():
+        key = _witness_key(settings).verifier
+        faults.attempt("audit.witness", lambda: WitnessState.open(audit.witness, [key], fresh=False))
+    for each in audit.witnesses:
+        faults.attempt("audit.witnesses", lambda each=each: _asked(each))  # type: ignore[misc]
+    faults.require_none()
+
+
+def prepare_evidence(settings: Settings) -> None:
+    """Make what is missing before the workers start: keys, the witness's state, empty logs, the signed index of all.
+
+    The index is durable before any worker can append. Raises `ConfigurationError` and `AuditDamaged`.
+    """
+    audit = settings.audit
+    if settings.audit.ml_dsa and not has_ml_dsa():
+        _LOG.warning("the cryptography library has no ML-DSA-44: checkpoints are signed with Ed25519 alone")
+    fresh = not (audit.keys / _WITNESS_KEY).exists()
+    witness = _witness_key(settings).verifier
+    WitnessState.open(audit.witness, [witness], fresh=fresh)
+    running: dict[str, list[VerifierKey]] = {}
+    for worker in (f"worker-{index}" for index in range(settings.server.workers)):
+        if not (audit.folder / worker / CHECKPOINT_PATH).exists():
+            _make_log(settings, worker)
+        running[worker] = [_verifier(settings, worker), *(key.verifier for key in further_keys(settings, worker))]
+    found = [path.parent.name for path in audit.folder.glob(f"*/{CHECKPOINT_PATH}")]
+    # An earlier configuration with more workers left these.
+    left_behind = {
+        name: [_verifier(settings, name)]
+        for name in found
+        if name not in running and signing_key_file(audit, name).exists()
+    }
+    write_index(audit.folder, _node_name(settings), audit.keys / _INDEX_KEY, running, left_behind, [witness])
+
+
+def _verifier(settings: Settings, worker: str) -> VerifierKey:
+    seed = load_secret(signing_key_file(settings.audit, worker))
+    return SigningKey.of_seed(log_origin(settings, worker), seed).verifier
+
+
+def _make_log(settings: Settings, worker: str) -> None:
+    DurableLog.open(
+        settings.audit.folder / worker,
+        origin=log_origin(settings, worker),
+        key_file=signing_key_file(settings.audit, worker),
+        interval=None,
+        further_keys=further_keys(settings, worker),
+    ).close()
+
+
+def _witness_key(settings: Settings) -> SigningKey:
+    seed = load_or_create_secret(settings.audit.keys / _WITNESS_KEY)
+    return SigningKey.of_seed(f"{_node_name(settings)}/witness", seed, SignatureKind.COSIGNATURE_ED25519)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The witnesses of a worker's log, and the watch for rollbacks."""
+
+    cosigning: Cosigning
+    guard: RollbackGuard
+
+    def start(self) -> None:
+        """Begin to ask witnesses, and to keep the size of the log in the database."""
+        self.cosigning.start()
+        self.guard.start()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self.cosigning.stop()
+
+    def finish(self) -> None:
+        """Once the log is closed: have its last checkpoint cosigned by this node's witness, and entered."""
+        self.cosigning.ask_last()
+        self.guard.stop()
+
+
+def open_evidence(settings: Settings, worker: str, log: DurableLog, ledger: LogLedger) -> Evidence:
+    """Return the evidence of a log that was just opened.
+
+    Raises `ConfigurationError` with AUDIT_ROLLED_BACK or STATE_ROLLED_BACK where log or database were put back.
+    """
+    audit = settings.audit
+    folder = audit.folder / worker
+    path = audit.keys / _WITNESS_KEY
+    fresh = not path.exists()
+    key = _witness_key(settings)
+    state = WitnessState.open(audit.witness, [key.verifier], fresh=fresh)
+
+    def reader() -> LogReader:
+        made = LogReader(lambda path: (folder / path).read_bytes())
+        made.checkpoint(log.verifier)
+        return made
+
+    guard = RollbackGuard(folder, log.origin, reader, state, ledger)
+    try:
+        guard.require()
+    except StateUnavailable as error:
+        # Nothing is answered without the database, and this is asked again at the next start.
+        _LOG.warning("the database can't be compared with the log: %s", error.message)
+    witness = Witness([key], {log.origin: [log.verifier]}, state)
+    cosigners = [Cosigner(log, folder, "node", [key.verifier], witness.add_checkpoint)]
+    for each in audit.witnesses:
+        asked, keys = _asked(each)
+        cosigners.append(Cosigner(log, folder, keys[0].name, keys, asked.submit))
+    return Evidence(Cosigning(cosigners), guard)
+
+
+def _asked(settings: WitnessSettings) -> tuple[HttpWitness, Sequence[VerifierKey]]:
+    """Return a configured witness and its keys. Raises `ConfigurationError`."""
+    try:
+        keys = [VerifierKey.parse(text) for text in settings.keys]
+    except AuditDamaged as error:
+        raise ConfigurationError([f"audit.witnesses: {settings.url}: {error.message}"]) from None
+    if len({key.name for key in keys}) != 1 or any(key.kind is SignatureKind.ED25519 for key in keys):
+        raise ConfigurationError(
+            [f"audit.witnesses: {settings.url}: keys: they are not those of one witness"],
+            advice="Give the lines that `kmsgw witness` prints at its start.",
+        )
+    tls = None
+    if settings.url.startswith("https:"):
+        tls = client_context(settings.ca, settings.certificate, settings.private_key)
+    return HttpWitness(settings.url, tls), keys
+
+
+def accept_older_state(settings: Settings) -> list[Path]:
+    """Forget what this node knows of the database, so that one that was put back may be used; return what is removed.
+
+    The logs record it. Raises `AuditUnavailable` where the gateway runs, and what opening a log raises.
+    """
+    removed: list[Path] = []
+    for worker in (f"worker-{index}" for index in range(settings.server.workers)):
+        origin = log_origin(settings, worker)
+        note = DatabaseNote(settings.audit.witness, origin)
+        known = note.read()
+        if known is None:
+            continue
+        log = DurableLog.open(
+            settings.audit.folder / worker,
+            origin=origin,
+            key_file=signing_key_file(settings.audit, worker),
+            interval=None,
+            further_keys=further_keys(settings, worker),
+        )
+        try:
+            log.note(
+                f"an older database was accepted by hand: it was at epoch {known.epoch} and knew {known.size} entries "
+                "of this log."
+            )
+            note.path.unlink()
+            removed.append(note.path)
+        finally:
+            log.close()
+    return removed

@@ -1,0 +1,106 @@
+"""The signed index of a node: every log that it ever had, so that a log that was taken away whole is noticed.
+
+A signed note. Its text names the node, counts the changes of the index, and lists the logs; ``key`` lines are verifier
+keys, of the log above them or, below ``witness``, of the node's own witness::
+
+    kmsgw.example/log/node1
+    number 2
+    log worker-0 kmsgw.example/log/node1/worker-0
+    key kmsgw.example/log/node1/worker-0+…
+    witness
+    key kmsgw.example/log/node1/witness+…
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from kmsgw.tlog.damage import damaged
+from kmsgw.tlog.note import Note, SigningKey, VerifierKey, is_key_name
+
+INDEX_PATH: Final = "index"
+"""Name of the index, in the folder that holds the logs."""
+
+INDEX_KEY_PATH: Final = "index.key"
+"""Name of the file beside it with the node's verifier key, for convenience."""
+
+_FOLDER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}\Z")
+_NUMBER: Final = re.compile(r"number ([1-9][0-9]{0,18})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedLog:
+    """A log: its folder, beside the index, its origin, and the keys that each of its checkpoints is signed with."""
+
+    folder: str
+    origin: str
+    keys: Sequence[VerifierKey]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIndex:
+    """The logs of a node. ``number`` grows with each change, so that an older index can be told from a newer."""
+
+    node: str
+    number: int
+    logs: Sequence[IndexedLog]
+    witness_keys: Sequence[VerifierKey] = ()
+
+    @property
+    def body(self) -> bytes:
+        """The signed text."""
+        lines = [self.node, f"number {self.number}"]
+        for log in self.logs:
+            lines += [f"log {log.folder} {log.origin}", *(f"key {key}" for key in log.keys)]
+        if self.witness_keys:
+            lines += ["witness", *(f"key {key}" for key in self.witness_keys)]
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    def sign(self, key: SigningKey) -> bytes:
+        """Return the signed note."""
+        assert key.name == self.node
+        return self.body + b"\n" + key.signature_line(self.body)
+
+    @classmethod
+    def open(cls, raw: bytes, verifier: VerifierKey, where: str = INDEX_PATH) -> "NodeIndex":
+        """Return the index of a note that `verifier` signed for the node of its name. Raises `AuditDamaged`."""
+        note = Note.parse(raw, where)
+        note.require_signature(verifier, where)
+        index = cls._parse(note.body, where)
+        if index.node != verifier.name:
+            raise damaged(f"{where}: it is of {index.node}, and the verifier key is of {verifier.name}.")
+        return index
+
+    @classmethod
+    def _parse(cls, body: bytes, where: str) -> "NodeIndex":
+        lines = body.decode().removesuffix("\n").split("\n")
+        number = _NUMBER.match(lines[1]) if len(lines) > 1 else None
+        if number is None or not is_key_name(lines[0]):
+            raise damaged(f"{where}: it must begin with the node's name and the index's number.")
+        heads: list[tuple[str, str]] = []
+        keys: list[list[VerifierKey]] = []
+        for line in lines[2:]:
+            word, *rest = line.split(" ")
+            if word == "key" and len(rest) == 1 and keys:
+                keys[-1].append(VerifierKey.parse(rest[0]))
+            elif word == "log" and len(rest) == 2 and _FOLDER.match(rest[0]) and is_key_name(rest[1]):
+                heads.append((rest[0], rest[1]))
+                keys.append([])
+            elif line == "witness":
+                heads.append(("", ""))
+                keys.append([])
+            else:
+                raise damaged(f"{where}: a line is neither a log, nor a key, nor the witness.")
+        logs = [IndexedLog(*head, tuple(of)) for head, of in zip(heads, keys, strict=True) if head[0]]
+        witness = [key for head, of in zip(heads, keys, strict=True) if not head[0] for key in of]
+        made = cls(lines[0], int(number[1]), tuple(logs), tuple(witness))
+        names, origins = {log.folder for log in logs}, {log.origin for log in logs}
+        if (
+            made.body != body
+            or len(names) < len(logs)
+            or len(origins) < len(logs)
+            or not all(each.keys for each in logs)
+        ):
+            raise damaged(f"{where}: it is not as a node writes it, or names a log twice.")
+        return made
