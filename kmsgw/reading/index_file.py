@@ -35,7 +35,7 @@ TIME_BASE: Final = microseconds(datetime(2026, 1, 1, tzinfo=UTC))
 _APPLICATION: Final = 0x6B6D7367  # "kmsg"
 _VERSION: Final = 1
 _WAIT_SECONDS: Final = 60.0
-_CACHE_KIB: Final = 65_536
+_CACHE_KIB: Final = 131_072
 _HEAD_BYTES: Final = 100
 _MAGIC: Final = b"SQLite format 3\x00"
 _SIDE_FILES: Final = ("-journal", "-wal", "-shm")
@@ -135,7 +135,7 @@ class IndexFile:
         os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         with closing(sqlite3.connect(aside)) as database:
             database.executescript(
-                f"PRAGMA page_size = 8192; PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION};"
+                f"PRAGMA page_size = 4096; PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION};"
                 + _SCHEMA
             )
         aside.rename(self.path)

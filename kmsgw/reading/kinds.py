@@ -14,8 +14,9 @@ import orjson
 from kmsgw.tlog.entry import BEFORE_ALL, LoggedEntry, microseconds
 
 _LENGTH = 27  # 2026-01-31T08:00:00.000000Z
-_SECONDS = 4096
+_MINUTES = 4096
 _KEY_BITS = 63
+_KNOWN_KINDS = 200_000
 
 
 class Kind(NamedTuple):
@@ -42,35 +43,60 @@ class Described(NamedTuple):
     end_user: str
 
 
-def describe(raw: bytes) -> Described:
-    """Return what the index keeps of an entry: what `LoggedEntry` says of it, in a third of the time."""
-    try:
-        record: object = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        # The parser of `LoggedEntry` takes some that this one doesn't, such as lone surrogates.
-        return _described(LoggedEntry.parse("", 0, raw))
-    if not isinstance(record, dict):
-        return _described(LoggedEntry.parse("", 0, raw))
-    read = record.get
-    principal = read("principal")
-    change = read("change")
-    kind = Kind._make(
-        (
-            _text(principal.get("id")) if isinstance(principal, dict) else "",
-            _text(read("key_id")),
-            _text(read("source_key_id")),
-            _text(read("alias")),
-            _text(read("method")),
-            _text(read("outcome")),
-            _text(read("reason")),
-            _text(read("purpose")),
-            _text(read("phase")),
+class Describer:
+    """Says what the index keeps of entries: what `LoggedEntry` says of each, in a third of the time.
+
+    It remembers a bounded number of kinds, so that entries of one kind hold the same object.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[object, ...], Kind] = {}
+
+    def describe(self, raw: bytes) -> Described:
+        """Return what the index keeps of an entry."""
+        try:
+            record: object = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            # The parser of `LoggedEntry` takes some that this one doesn't, such as lone surrogates.
+            record = LoggedEntry.parse("", 0, raw).record
+        if not isinstance(record, dict):
+            record = {}
+        read = record.get
+        principal, change = read("principal"), read("change")
+        said = (
+            principal.get("id") if isinstance(principal, dict) else None,
+            read("key_id"),
+            read("source_key_id"),
+            read("alias"),
+            read("method"),
+            read("outcome"),
+            read("reason"),
+            read("purpose"),
+            read("phase"),
             isinstance(change, dict) and change.get("dry_run") is True,
         )
-    )
-    time = microseconds_of(read("time"))
-    request = _text(read("request_id"))
-    return Described(kind, time, request_key(request) if request else None, _text(read("end_user")))
+        request = _text(read("request_id"))
+        return Described(
+            self._kind(said),
+            microseconds_of(read("time")),
+            request_key(request) if request else None,
+            _text(read("end_user")),
+        )
+
+    def _kind(self, said: tuple[object, ...]) -> Kind:
+        try:
+            found = self._kinds.get(said)
+        except TypeError:  # a list or an object where a text should be
+            return _kind_of(said)
+        if found is None:
+            if len(self._kinds) >= _KNOWN_KINDS:
+                self._kinds.clear()
+            found = self._kinds[said] = _kind_of(said)
+        return found
+
+
+def _kind_of(said: tuple[object, ...]) -> Kind:
+    return Kind._make([*map(_text, said[:-1]), said[-1]])
 
 
 def request_key(request_id: str) -> int:
@@ -89,32 +115,25 @@ def request_key(request_id: str) -> int:
     return int.from_bytes(sha256(request_id.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> (64 - _KEY_BITS)
 
 
-def _described(entry: LoggedEntry) -> Described:
-    texts = [entry.text(name) for name in Kind._fields[1:-1]]
-    kind = Kind._make([entry.principal(), *texts, entry.is_dry_run()])
-    request = entry.text("request_id")
-    return Described(kind, entry.microseconds, request_key(request) if request else None, entry.text("end_user"))
-
-
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
 def microseconds_of(time: object) -> int:
     """Return `LoggedEntry.microseconds` of what an entry has for its time, which may be anything."""
-    # The form that the gateway writes is read in parts: its seconds are those of many entries.
+    # The form that the gateway writes is read in parts: its minute is that of many entries.
     if not isinstance(time, str):
         return BEFORE_ALL
-    if len(time) == _LENGTH and time[19] == "." and time[26] == "Z":
-        fraction = time[20:26]
-        seconds = _seconds(time[:19])
-        if seconds is not None and fraction.isascii() and fraction.isdecimal():
-            return seconds + int(fraction)
+    if len(time) == _LENGTH and time[16] == ":" and time[19] == "." and time[26] == "Z":
+        digits = time[17:19] + time[20:26]
+        minute = _minute(time[:16])
+        if minute is not None and time[17] < "6" and digits.isascii() and digits.isdecimal():
+            return minute + int(digits)
     return LoggedEntry.parse("", 0, json.dumps({"time": time}).encode()).microseconds
 
 
-@lru_cache(_SECONDS)
-def _seconds(text: str) -> int | None:
-    """Return microseconds to a whole second, or None where it is none."""
-    time = LoggedEntry.parse("", 0, orjson.dumps({"time": f"{text}Z"})).time
+@lru_cache(_MINUTES)
+def _minute(text: str) -> int | None:
+    """Return microseconds to a whole minute, or None where it is none."""
+    time = LoggedEntry.parse("", 0, json.dumps({"time": f"{text}:00Z"}).encode()).time
     return None if time is None else microseconds(time)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmsgw.reading.kinds import describe, request_key
+from kmsgw.reading.kinds import Describer, request_key
 from kmsgw.tlog.entry import BEFORE_ALL, LoggedEntry
 
 _VALUES = st.one_of(
@@ -24,7 +24,7 @@ _NAMES = st.sampled_from(["time", "principal", "change", "method", "outcome", "k
 def test_an_entry_is_described_as_a_reader_sees_it(raw: bytes) -> None:
     entry = LoggedEntry.parse("", 0, raw)
 
-    found = describe(raw)
+    found = Describer().describe(raw)
 
     texts = found.kind._asdict()
     assert texts.pop("principal") == entry.principal()
@@ -39,8 +39,8 @@ def test_an_entry_is_described_as_a_reader_sees_it(raw: bytes) -> None:
     "raw", [b"", b"[]", b"7", b'"x"', b'{"time":', b'{"key_id": "\\ud800"}', b'{"key_id": NaN}', b"[" * 70_000]
 )
 def test_what_is_odd_is_described_as_a_reader_sees_it(raw: bytes) -> None:
-    assert describe(raw).kind.key_id == LoggedEntry.parse("", 0, raw).text("key_id")
-    assert describe(raw).time == BEFORE_ALL
+    assert Describer().describe(raw).kind.key_id == LoggedEntry.parse("", 0, raw).text("key_id")
+    assert Describer().describe(raw).time == BEFORE_ALL
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_what_is_odd_is_described_as_a_reader_sees_it(raw: bytes) -> None:
 def test_a_time_that_is_none_or_odd_is_what_a_reader_takes_it_for(time: str) -> None:
     raw = json.dumps({"time": time}).encode()
 
-    assert describe(raw).time == LoggedEntry.parse("", 0, raw).microseconds
+    assert Describer().describe(raw).time == LoggedEntry.parse("", 0, raw).microseconds
 
 
 def test_keys_of_requests_come_in_order_of_their_time_and_fit_in_63_bits() -> None:
