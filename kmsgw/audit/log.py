@@ -335,6 +335,8 @@ class DurableLog:
             self._commit.stop("The audit log is closed.")
             with self._integrating:
                 self._ended = True
-            with self._commit.alone():
+            # All that was acknowledged was flushed before: a descriptor that does not close takes nothing with it.
+            with suppress(OSError), self._commit.alone():
                 self._wal.close()
-            os.close(self._lock)
+            with suppress(OSError):
+                os.close(self._lock)
