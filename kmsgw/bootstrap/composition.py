@@ -24,12 +24,14 @@ from kmsgw.authn.files import RevocationFiles
 from kmsgw.authn.rules import PrincipalRules
 from kmsgw.authn.second_factor import Rules, SecondFactorOfOfficers
 from kmsgw.authz import CurrentPolicies
+from kmsgw.bootstrap.evidence import open_evidence
 from kmsgw.bootstrap.gateway import Gateway
 from kmsgw.bootstrap.key_providers import open_provider
 from kmsgw.bootstrap.observation import MetricsPlace, Observed, call_meter, count_caches, observation, open_tracing
 from kmsgw.bootstrap.principals import Principals
 from kmsgw.bootstrap.protection import guarded, limits_of, places_of, queue_of
 from kmsgw.bootstrap.retention import RetentionRounds, persons_of
+from kmsgw.bootstrap.worker_log import open_worker_log, probe_log
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.config import (
     ApprovalSettings,
@@ -74,10 +76,9 @@ from kmsgw.server.traced_pipeline import TracedPipeline
 from kmsgw.storage import Database, State, open_state
 from kmsgw.surroundings import (
     context_key,
-    require_log,
     signing_key_file,
 )
-from kmsgw.telemetry.meters import AuditMeter, Meters
+from kmsgw.telemetry.meters import Meters
 from kmsgw.telemetry.tracing import Tracing
 
 _LOG = logging.getLogger(__name__)
@@ -125,9 +126,10 @@ def build(
     policies = CurrentPolicies(settings.policy.folder, checked_policies)
     keys = _keys(settings, meters)
     count_caches(meters, keys.data_keys, policies)
-    audit = _audit(settings, worker, on_fatal, meters.audit)
+    audit = open_worker_log(settings, worker, on_fatal, meters.audit)
+    evidence = open_evidence(settings, worker, audit, keys.state.ledger)
     _settle(keys.state, audit)
-    health = HealthMonitor(keys.providers, lambda: _probe_audit(audit, on_fatal), keys.keyring.require_fresh)
+    health = HealthMonitor(keys.providers, lambda: probe_log(audit, on_fatal), keys.keyring.require_fresh)
     secrets = OfficerSecrets(keys.keyring, keys.writer, keys.data_keys, settings.default_provider)
     second_factor = SecondFactorOfOfficers(keys.state.officers, secrets, _officer_rules(settings))
     observe = _observer(settings, worker, identity, policies, keys, audit, health)
@@ -142,7 +144,8 @@ def build(
     )
     loop = "direct" if _is_direct(settings) else "threads"
     port = int(listen.rpartition(":")[2])
-    seen = Observed(audit, health, identity.credentials, identity.revocation, keys.keyring, keys.state, loop, port)
+    credentials, revocation = identity.credentials, identity.revocation
+    seen = Observed(audit, evidence, health, credentials, revocation, keys.keyring, keys.state, loop, port)
     return Gateway(
         settings,
         _server(settings, pipeline(table), identity, health, listen),
@@ -159,6 +162,7 @@ def build(
         refusals,
         _upkeep(settings, worker, keys, audit),
         _retention(settings, worker, keys, audit),
+        evidence,
         observation(settings, worker, metrics, meters, calls, seen, pipeline, tracing),
         keys.state.close,
         threading.Event(),
@@ -203,17 +207,6 @@ def _settle(state: State, audit: DurableLog) -> None:
     except AuditUnavailable as error:
         # They stay open, as anybody can see, and the next start settles them: this one can still answer what is read.
         _LOG.warning("changes without an outcome in the audit log are not settled yet: %s", error.message)
-
-
-def _audit(settings: Settings, worker: str, on_fatal: Callable[[], None], meter: AuditMeter) -> DurableLog:
-    require_log(settings.audit, worker)
-    return DurableLog.open(
-        settings.audit.folder / worker,
-        origin=f"{settings.audit.origin}/{settings.node}/{worker}",
-        key_file=signing_key_file(settings.audit, worker),
-        on_fatal=lambda why: _end(why, on_fatal),
-        meter=meter,
-    )
 
 
 def _observer(
@@ -395,21 +388,6 @@ def _consent_gate(approvals: ApprovalStore, settings: ApprovalSettings) -> Conse
     named = settings.model_dump()
     numbers: dict[ApprovalRule, int] = {rule: named[rule] for rule in ApprovalRule if rule in named}
     return ConsentGate(approvals, numbers, timedelta(seconds=settings.valid_seconds))
-
-
-def _end(why: str, on_fatal: Callable[[], None]) -> None:
-    _LOG.critical("%s", why)
-    on_fatal()
-
-
-def _probe_audit(audit: DurableLog, on_fatal: Callable[[], None]) -> None:
-    """Probe the log. Where it has ended for good, so does the worker: its callers find another that records."""
-    try:
-        audit.probe()
-    except AuditUnavailable as error:
-        if audit.ended:
-            _end(error.message, on_fatal)
-        raise
 
 
 def _register_reflection(server: grpc.Server) -> None:

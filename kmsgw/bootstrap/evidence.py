@@ -54,11 +54,11 @@ def examine_evidence(settings: Settings) -> None:
     faults = FoundFaults()
     audit = settings.audit
     faults.attempt("audit", lambda: require_index(audit.folder, _node_name(settings), audit.keys / _INDEX_KEY))
-    if audit.witness == audit.folder or audit.folder in audit.witness.parents:
-        faults.found.append((f"audit.witness: {audit.witness}: it is inside audit.folder", "Name another folder."))
+    if audit.witness_folder == audit.folder or audit.folder in audit.witness_folder.parents:
+        faults.found.append((f"audit.witness: {audit.witness_folder}: it is inside audit.folder", "Name another folder."))
     if (audit.keys / _WITNESS_KEY).exists():
         key = _witness_key(settings).verifier
-        faults.attempt("audit.witness", lambda: WitnessState.open(audit.witness, [key], fresh=False))
+        faults.attempt("audit.witness", lambda: WitnessState.open(audit.witness_folder, [key], fresh=False))
     for each in audit.witnesses:
         faults.attempt("audit.witnesses", lambda each=each: _asked(each))  # type: ignore[misc]
     faults.require_none()
@@ -74,7 +74,7 @@ def prepare_evidence(settings: Settings) -> None:
         _LOG.warning("the cryptography library has no ML-DSA-44: checkpoints are signed with Ed25519 alone")
     fresh = not (audit.keys / _WITNESS_KEY).exists()
     witness = _witness_key(settings).verifier
-    WitnessState.open(audit.witness, [witness], fresh=fresh)
+    WitnessState.open(audit.witness_folder, [witness], fresh=fresh)
     running: dict[str, list[VerifierKey]] = {}
     for worker in (f"worker-{index}" for index in range(settings.server.workers)):
         if not (audit.folder / worker / CHECKPOINT_PATH).exists():
@@ -142,7 +142,7 @@ def open_evidence(settings: Settings, worker: str, log: DurableLog, ledger: LogL
     path = audit.keys / _WITNESS_KEY
     fresh = not path.exists()
     key = _witness_key(settings)
-    state = WitnessState.open(audit.witness, [key.verifier], fresh=fresh)
+    state = WitnessState.open(audit.witness_folder, [key.verifier], fresh=fresh)
 
     def reader() -> LogReader:
         made = LogReader(lambda path: (folder / path).read_bytes())
@@ -188,7 +188,7 @@ def accept_older_state(settings: Settings) -> list[Path]:
     removed: list[Path] = []
     for worker in (f"worker-{index}" for index in range(settings.server.workers)):
         origin = log_origin(settings, worker)
-        note = DatabaseNote(settings.audit.witness, origin)
+        note = DatabaseNote(settings.audit.witness_folder, origin)
         known = note.read()
         if known is None:
             continue

@@ -34,6 +34,7 @@ from kmsgw.config.observation import MetricsSettings, TracingSettings
 from kmsgw.config.people import ApprovalSettings, MatchSettings, OfficerSettings, PrincipalSettings
 from kmsgw.config.retention import PseudonymSettings, RetentionSettings
 from kmsgw.config.section import Environment
+from kmsgw.config.witness import WitnessSettings
 
 __all__ = [
     "ApprovalSettings",
@@ -66,6 +67,7 @@ __all__ = [
     "VaultAppRoleLogin",
     "VaultCertificateLogin",
     "VaultSettings",
+    "WitnessSettings",
     "load_settings",
     "parse_settings",
 ]

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from kmsgw.config.export import ExportSettings
 from kmsgw.config.retention import PseudonymSettings, RetentionSettings
 from kmsgw.config.section import Section, checked_address
+from kmsgw.config.witness import WitnessSettings
 
 
 class ServerSettings(Section):
@@ -79,9 +80,17 @@ class AuditSettings(Section):
     folder: Path = Field(Path("audit"), description="Holds a folder for each worker.")
     keys: Path = Field(Path("audit-keys"), description="Signing keys and the context HMAC key; mode 0700.")
     origin: str = Field("kmsgw.local/log", description="Prefix of the logs' origins; node and worker are appended.")
+    ml_dsa: bool = Field(True, description="Sign checkpoints with ML-DSA-44 too, where the library has it.")
+    witness: Path | None = Field(None, description="State of the node's own witness. Default: beside folder.")
+    witnesses: tuple[WitnessSettings, ...] = Field((), description="Other witnesses.")
     retention: RetentionSettings = Field(default_factory=lambda: RetentionSettings.model_validate({}))
     pseudonyms: PseudonymSettings = Field(default_factory=lambda: PseudonymSettings.model_validate({}))
     export: tuple[ExportSettings, ...] = Field((), description="Where the logs go besides.")
+
+    @property
+    def witness_folder(self) -> Path:
+        """Where the state of the node's own witness is: by default beside the logs, and its name theirs with -witness."""
+        return self.witness or self.folder.with_name(f"{self.folder.name}-witness")
 
     @field_validator("export")
     @classmethod
