@@ -92,8 +92,15 @@ class LogFeed:
         if start == self.delivered and found:
             self.waiting_since = found[0].time
         self.taken = found[-1].index + 1 if found else self.reader.size
-        if found and found[0].index > start:
-            _LOG.warning("%s: entries %d to %d of %s were pruned before", self._target, start, found[0].index, self.log)
+        pruned = self.taken - start - len(found)
+        if pruned > 0:
+            _LOG.warning(
+                "%s: %d entries of %s, from %d on, were pruned before they were exported",
+                self._target,
+                pruned,
+                self.log,
+                start,
+            )
         return found
 
     def confirm(self, through: int | None = None) -> None:

@@ -2,10 +2,12 @@
 
 Files are copied so that the mirror verifies at every moment: full tiles and bundles first, then the partial ones that
 the new checkpoint needs, all of them durable before the checkpoint takes the place of the old one, and only then
-partial ones are removed, where the full one is there.
+partial ones are removed, where the full one is there. What was pruned before it could be mirrored is missing here as
+it is there, and the same record says so. The index of the node's logs comes once all that it lists are there.
 """
 
 import logging
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,8 +18,10 @@ from kmsgw.export.failure import DeliveryFailed, FailureKind
 from kmsgw.export.feed import LogFeed, root_at
 from kmsgw.export.target import Shelf
 from kmsgw.tlog.checkpoint import Checkpoint
-from kmsgw.tlog.damage import damaged
+from kmsgw.tlog.damage import BundleMissing, damaged
 from kmsgw.tlog.hashing import TILE_HASHES
+from kmsgw.tlog.note import NOTE_LIMIT
+from kmsgw.tlog.pruned import PRUNED_PATH, Pruning, kept_path
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.tiles import (
     CHECKPOINT_PATH,
@@ -33,6 +37,14 @@ _LOG = logging.getLogger(__name__)
 ROUND_BUNDLES: Final = 64
 """Bundles that are copied at most before the thread looks whether it is to stop."""
 
+COSIGNED_FOLDER: Final = "cosigned"
+"""Folder below a log with the newest checkpoint that each witness cosigned."""
+
+INDEX_FILES: Final = ("index.key", "index")
+"""The signed index of the node's logs, beside them, and before it its verifier key."""
+
+_LISTED: Final = re.compile(r"^log (\S+) ", re.MULTILINE)
+
 
 class MirrorTarget:
     """See `kmsgw.export.target.Target`."""
@@ -43,6 +55,7 @@ class MirrorTarget:
         self.shelf = Shelf(folder, name, {}, {})
         self._mirror = mirror
         self._states: dict[str, _MirroredLog] = {}
+        self._index = b""
 
     @property
     def feeds(self) -> Mapping[str, LogFeed]:
@@ -61,6 +74,10 @@ class MirrorTarget:
             done: list[bool] = []
             self.shelf.attempt(feed, lambda feed=feed, done=done: done.append(self._copy(feed)))  # type: ignore[misc]
             more = more or done == [False]
+        try:
+            self._copy_index()
+        except OSError as error:
+            raise _unwritable(error) from None
         return more
 
     def close(self) -> None:
@@ -80,6 +97,20 @@ class MirrorTarget:
         if done:
             feed.arrived()
         return done
+
+    def _copy_index(self) -> None:
+        """Copy the node's index, where it is another one. Who reads the mirror misses a log that the index lists."""
+        key, index = (self.shelf.folder / name for name in INDEX_FILES)
+        if not key.exists() or not index.exists():
+            return
+        raw = index.read_bytes()
+        listed = _LISTED.findall(raw.decode("utf-8", "replace"))
+        if raw == self._index or not all((self._mirror / log / CHECKPOINT_PATH).exists() for log in listed):
+            return
+        for path, data in ((key, key.read_bytes()), (index, raw)):
+            write_file(self._mirror / path.name, data)
+        sync_folder(self._mirror)
+        self._index = raw
 
     def _begin(self, feed: LogFeed) -> "_MirroredLog":
         """Find out what the mirror has of a log. Raises OSError, `DeliveryFailed`, and `AuditDamaged`."""
@@ -125,6 +156,7 @@ class _MirroredLog:
         self._raw = raw
         self._bundles = size // TILE_HASHES
         self._touched: set[Path] = set()
+        self._lacks = False
 
     def advance(self, feed: LogFeed) -> bool:
         """Copy some bundles, or what is left and the checkpoint; tell whether that is there."""
@@ -133,7 +165,10 @@ class _MirroredLog:
             return True
         end = min(reader.size // TILE_HASHES, self._bundles + ROUND_BUNDLES)
         for number in range(self._bundles, end):
-            self._put(bundle_path(number), encode_bundle(reader.bundle(number)))
+            try:
+                self._put(bundle_path(number), encode_bundle(reader.bundle(number)))
+            except BundleMissing as missing:
+                self._put_kept(feed, number, missing)
             self._put(tile_path(0, number), b"".join(reader.hashes(0, number)))
         self._bundles = end
         if end < reader.size // TILE_HASHES:
@@ -141,12 +176,41 @@ class _MirroredLog:
         self._put_upper_tiles(reader)
         for path, data in _edge(reader):
             self._put(path, data)
+        if self._lacks and not self._put_pruning(feed):
+            return False
         for folder in self._touched:
             sync_folder(folder)
         self._touched.clear()
         self._sign(feed)
         self._tidy(reader.size)
+        self._put_cosigned(feed)
         return True
+
+    def _put_kept(self, feed: LogFeed, number: int, missing: BundleMissing) -> None:
+        """Copy what is kept of a bundle that was pruned. Raises `missing` where it was not."""
+        pruning = feed.reader.pruning()
+        if pruning is None or (number + 1) * TILE_HASHES > pruning.before:
+            raise missing
+        self._lacks = True
+        kept = feed.folder / kept_path(number)
+        if kept.exists():
+            self._put(kept_path(number), kept.read_bytes())
+
+    def _put_pruning(self, feed: LogFeed) -> bool:
+        """Copy the record of what was pruned; tell whether the entry that bears it out is under this checkpoint."""
+        raw = (feed.folder / PRUNED_PATH).read_bytes()
+        if Pruning.parse(raw).entry >= feed.reader.size:
+            return False
+        self._put(PRUNED_PATH, raw)
+        return True
+
+    def _put_cosigned(self, feed: LogFeed) -> None:
+        """Copy what witnesses cosigned, as far as the mirror has come."""
+        for path in (feed.folder / COSIGNED_FOLDER).glob("[0-9a-f]*"):
+            raw = path.read_bytes()[:NOTE_LIMIT]
+            size = raw.split(b"\n", 2)[1:2]
+            if size and size[0].isdigit() and int(size[0]) <= self._size:
+                self._put(f"{COSIGNED_FOLDER}/{path.name}", raw)
 
     def _put_upper_tiles(self, reader: LogReader) -> None:
         level = 1

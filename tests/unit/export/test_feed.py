@@ -11,6 +11,8 @@ from kmsgw.export.feed import LogFeed, root_at
 from kmsgw.tlog.hashing import root_of
 from kmsgw.tlog.tiles import CHECKPOINT_PATH, VERIFIER_KEY_PATH
 from tests.cli.sample_log import SampleLog, record, sample_log
+from tests.unit.audit.aged_logs import NOW, aged, pruner
+from tests.unit.audit.logs import append_all, open_log
 
 
 def feed_of(log: SampleLog) -> LogFeed:
@@ -135,3 +137,23 @@ def test_waiting_is_counted_from_the_first_entry_that_has_not_arrived(tmp_path: 
     feed.confirm()
     assert feed.waiting_since is None
     assert load_cursor(feed.path) is not None
+
+
+def test_what_was_pruned_is_passed_over_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = open_log(tmp_path)
+    append_all(log, aged(600, 800, 400, officer_each=50) + aged(300, 300, 1))
+    log.close()
+    log = open_log(tmp_path)
+    assert pruner(tmp_path, log).prune(NOW) is not None
+    log.close()
+    feed = LogFeed(tmp_path, "log", "siem")
+    feed.refresh()
+    found: list[int] = []
+    with caplog.at_level(logging.WARNING):
+        while batch := feed.take(256, 1 << 20):
+            found += [entry.index for entry in batch]
+    assert set(found[:11]) <= {0, *range(50, 512, 50)}, "what is kept of the pruned part, and no more"
+    assert [index for index in found if index >= 512] == list(range(512, feed.reader.size))
+    assert "of log, from 0 on, were pruned before they were exported" in caplog.text
+    feed.confirm()
+    assert feed.delivered == feed.reader.size

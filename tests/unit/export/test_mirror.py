@@ -10,9 +10,12 @@ from kmsgw.audit.export_cursor import cursor_path
 from kmsgw.export import mirror as mirror_module
 from kmsgw.export.failure import DeliveryFailed, FailureKind
 from kmsgw.export.mirror import MirrorTarget
-from kmsgw.tlog.tiles import CHECKPOINT_PATH
+from kmsgw.tlog.pruned import PRUNED_PATH
+from kmsgw.tlog.tiles import CHECKPOINT_PATH, bundle_path
 from kmsgw.tlog.verification import verify_log
 from tests.cli.sample_log import SampleLog, record, sample_log
+from tests.unit.audit.aged_logs import NOW, aged, pruner
+from tests.unit.audit.logs import append_all, open_log, verifier
 
 
 class Broken(OSError):
@@ -146,3 +149,46 @@ def test_one_log_that_is_damaged_does_not_hold_up_the_others(tmp_path: Path) -> 
     run(target)
     assert mirrored(good, tmp_path / "mirror") == 3
     assert target.faults.keys() == {"worker-0"}
+
+
+def test_what_was_pruned_before_is_missing_in_the_mirror_too_and_recorded(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    append_all(log, aged(600, 800, 400, officer_each=50) + aged(300, 300, 1))
+    log.close()
+    log = open_log(tmp_path)
+    assert pruner(tmp_path, log).prune(NOW) is not None
+    log.close()
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    target = MirrorTarget("other-disk", tmp_path, mirror)
+    run(target)
+    assert target.faults == {}
+    assert not (mirror / "log" / bundle_path(0)).exists()
+    assert (mirror / "log" / PRUNED_PATH).exists()
+    found = verify_log(lambda path: (mirror / "log" / path).read_bytes(), verifier(tmp_path))
+    assert found.size == target.feeds["log"].delivered > 900
+
+    (tmp_path / "log" / bundle_path(2)).unlink()
+    (tmp_path / "other").mkdir()
+    other = MirrorTarget("third-disk", tmp_path, tmp_path / "other")
+    run(other)
+    assert "missing" in other.faults["log"]
+    assert not (tmp_path / "other" / "log" / CHECKPOINT_PATH).exists()
+
+
+def test_the_index_comes_once_all_that_it_lists_is_there(tmp_path: Path) -> None:
+    log = sample_log(tmp_path / "audit", 3)
+    index = b"kmsgw.example/log\nnumber 1\nlog worker-0 a\nkey a\nlog worker-1 b\nkey b\n\nsignatures\n"
+    (log.folder.parent / "index").write_bytes(index)
+    (log.folder.parent / "index.key").write_bytes(b"key\n")
+    (log.folder / "cosigned").mkdir()
+    (log.folder / "cosigned" / "0a0b0c0d").write_bytes((log.folder / CHECKPOINT_PATH).read_bytes())
+    mirror = tmp_path / "mirror"
+    target = target_of(log, mirror)
+    run(target)
+    assert (mirror / "worker-0/cosigned/0a0b0c0d").exists()
+    assert not (mirror / "index").exists()
+    sample_log(tmp_path / "audit", 3, "worker-1")
+    run(target)
+    assert (mirror / "index").read_bytes() == index
+    assert (mirror / "index.key").read_bytes() == b"key\n"
