@@ -330,6 +330,20 @@ def _invite(settings: Settings, officer_id: str) -> int:
     return 0
 
 
+def _accept_older_state(settings: Settings) -> int:
+    """Take a database that was put back for the one to use, and return the exit status."""
+    from kmsgw import bootstrap  # noqa: PLC0415
+
+    try:
+        accepted = bootstrap.accept_older_state(settings)
+    except ConfigurationError:
+        raise
+    except KmsgwError as error:
+        raise ConfigurationError([error.message], advice=error.advice) from None
+    sys.stdout.write(f"kmsgwd: recorded in {len(accepted)} audit logs; the next start takes the database as it is\n")
+    return 0
+
+
 def _refuse(error: ConfigurationError) -> int:
     for fault in error.faults:
         sys.stderr.write(f"kmsgwd: {fault}\n")
@@ -344,6 +358,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="configuration file (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="check the configuration and all that it names, then end")
     parser.add_argument("--invite", metavar="OFFICER", help="print an invitation for an officer to enrol, then end")
+    parser.add_argument(
+        "--accept-older-state", action="store_true", help="take a database that was put back on purpose, then end"
+    )
     parser.add_argument("--version", action="version", version=f"kmsgwd {__version__}")
     options = parser.parse_args(arguments)
     start_logging("kmsgwd")
@@ -353,6 +370,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings(config)
         if options.invite is not None:
             return _invite(settings, options.invite)
+        if options.accept_older_state:
+            return _accept_older_state(settings)
         secrets = read_secrets(settings)
         faults = FoundFaults()
         reservations: list[socket.socket] = []

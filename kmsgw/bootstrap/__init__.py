@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kmsgw.bootstrap.composition import build
+    from kmsgw.bootstrap.evidence import accept_older_state
     from kmsgw.bootstrap.examination import check, invite
     from kmsgw.bootstrap.gateway import Gateway
     from kmsgw.bootstrap.observation import MetricsPlace
 
-__all__ = ["Gateway", "MetricsPlace", "build", "check", "invite"]
+__all__ = ["Gateway", "MetricsPlace", "accept_older_state", "build", "check", "invite"]
 
 _PLACES = {
     "Gateway": "gateway",
     "MetricsPlace": "observation",
     "build": "composition",
     "check": "examination",
+    "accept_older_state": "evidence",
     "invite": "examination",
 }
 

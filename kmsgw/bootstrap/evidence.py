@@ -55,7 +55,8 @@ def examine_evidence(settings: Settings) -> None:
     audit = settings.audit
     faults.attempt("audit", lambda: require_index(audit.folder, _node_name(settings), audit.keys / _INDEX_KEY))
     if audit.witness_folder == audit.folder or audit.folder in audit.witness_folder.parents:
-        faults.found.append((f"audit.witness: {audit.witness_folder}: it is inside audit.folder", "Name another folder."))
+        inside = f"audit.witness: {audit.witness_folder}: it is inside audit.folder"
+        faults.found.append((inside, "Name another folder."))
     if (audit.keys / _WITNESS_KEY).exists():
         key = _witness_key(settings).verifier
         faults.attempt("audit.witness", lambda: WitnessState.open(audit.witness_folder, [key], fresh=False))

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from kmsgw.audit.acts import AuditedActs
+from kmsgw.audit.export_cursor import exported_through
 from kmsgw.audit.forgetting import Forgetting
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.pruning import LogPruner
@@ -45,6 +46,20 @@ def persons_of(settings: Settings) -> Pseudonyms | None:
     return Pseudonyms(keys, end_users=wanted.end_users, principals=wanted.principals)
 
 
+def _exported(settings: Settings, log: DurableLog) -> list[Callable[[], int]]:
+    """Return what says how far every target of the configuration has got the log; empty where none is waited for."""
+    names = [each.name for each in settings.audit.export]
+    if not names or not settings.audit.retention.wait_for_export:
+        return []
+
+    def through() -> int:
+        # Of those configured alone: what a target that is no more has not got would stay for ever.
+        found = exported_through(settings.audit.folder, log.origin, names)
+        return min(found[name] for name in names)
+
+    return [through]
+
+
 class RetentionRounds:
     """A thread that once an hour prunes what is past its age, a million entries at a time, and looks after pseudonyms.
 
@@ -58,7 +73,7 @@ class RetentionRounds:
             settings.audit.folder / worker,
             log,
             Retention(wanted.operations_months, wanted.acts_months),
-            floors=floors,
+            floors=[*floors, *_exported(settings, log)],
             pause=self._pause,
         )
         pseudonyms = settings.audit.pseudonyms

@@ -89,7 +89,7 @@ class AuditSettings(Section):
 
     @property
     def witness_folder(self) -> Path:
-        """Where the state of the node's own witness is: by default beside the logs, and its name theirs with -witness."""
+        """Where the state of the node's own witness is: by default beside the logs."""
         return self.witness or self.folder.with_name(f"{self.folder.name}-witness")
 
     @field_validator("export")

@@ -40,6 +40,7 @@ from kmsgw.config import (
     VaultAppRoleLogin,
     VaultCertificateLogin,
     VaultSettings,
+    WitnessSettings,
 )
 from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, STATE_SERVICE
 from kmsgw.server.rpcs import SERVICES
@@ -52,6 +53,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[tls]": TlsSettings,
     "[state]": StateSettings,
     "[audit]": AuditSettings,
+    "[[audit.witnesses]]": WitnessSettings,
     "[audit.retention]": RetentionSettings,
     "[audit.pseudonyms]": PseudonymSettings,
     "[[audit.export]], kind syslog": SyslogExportSettings,
