@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from kmsgw.audit.cosigning import Cosigner, Cosigning
+from kmsgw.audit.generation import origin_name
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.node_index import require_index, write_index
 from kmsgw.audit.rollback import DatabaseNote, RollbackGuard
@@ -30,8 +31,8 @@ _LOG = logging.getLogger(__name__)
 
 
 def log_origin(settings: Settings, worker: str) -> str:
-    """Return the origin of a worker's log."""
-    return f"{_node_name(settings)}/{worker}"
+    """Return the origin of a worker's log; `kmsgw audit repair --begin-anew` gives it another last part."""
+    return f"{_node_name(settings)}/{origin_name(settings.audit.keys, worker)}"
 
 
 def _node_name(settings: Settings) -> str:
