@@ -12,7 +12,7 @@ from typing import Final
 import orjson
 
 from kmsgw.reading.kinds import microseconds_of
-from kmsgw.reading.tally import Newest, Row, Tally
+from kmsgw.reading.tally import OTHER_PAIRS, OTHERS, Newest, Row, Tally
 from kmsgw.tlog.entry import LoggedEntry, microseconds
 
 OUTCOMES: Final = ("ok", "refused", "failed")
@@ -73,23 +73,23 @@ class Figures:
         self.period = period
         steps = len(period.steps)
         self.entries = 0
-        self.outcomes = Tally(steps)
+        self.outcomes = Tally(steps, OTHERS)
         """Calls by how they ended, for each step."""
-        self.roles = Tally(steps)
+        self.roles = Tally(steps, OTHERS)
         """Calls that used a key, by the roles of who asked, for each step."""
-        self.keys = Tally(len(OUTCOMES))
+        self.keys = Tally(len(OUTCOMES), OTHERS)
         """Calls by key, by how they ended; of those that were refused, only where the key had a use too."""
-        self.key_roles = Tally(1)
-        """Calls that used a key, by key and roles, as a pair in JSON."""
-        self.methods = Tally(len(OUTCOMES))
-        self.reasons = Tally(1)
-        self.refused_principals = Tally(1)
-        self.refused_pairs = Tally(1)
-        """Refused and failed calls, by principal and reason, as a pair in JSON."""
-        self.officers = Tally(len(OUTCOMES) + 2)
+        self.key_roles = Tally(1, OTHER_PAIRS)
+        """Calls that used a key, by key and roles."""
+        self.methods = Tally(len(OUTCOMES), OTHERS)
+        self.reasons = Tally(1, OTHERS)
+        self.refused_principals = Tally(1, OTHERS)
+        self.refused_pairs = Tally(1, OTHER_PAIRS)
+        """Refused and failed calls, by principal and reason."""
+        self.officers = Tally(len(OUTCOMES) + 2, OTHERS)
         """Calls by officer: done changes, refused, failed, dry runs, and what changes nothing."""
-        self.emergencies = Tally(1)
-        """Calls that declared an emergency, by principal and key, as a pair in JSON."""
+        self.emergencies = Tally(1, OTHER_PAIRS)
+        """Calls that declared an emergency, by principal and key."""
         self.acts, self.rotations, self.approvals = Newest(), Newest(), Newest()
         self.forced, self.own_acts, self.events = Newest(), Newest(), Newest()
         self._open: dict[str, Row] = {}
@@ -151,13 +151,13 @@ class Figures:
             reason = _text(record, "reason") or "(none)"
             self.reasons.add(reason, 0, calls)
             self.refused_principals.add(name, 0, calls)
-            self.refused_pairs.add(_pair(name, reason), 0, calls)
+            self.refused_pairs.add((name, reason), 0, calls)
         else:
             self.methods.add(method.rpartition("/")[2], column, calls)
         if method.startswith(_CRYPTO) and key:
             self._add_use(key, column, calls, step, who)
             if not column and record.get("purpose") == _EMERGENCY:
-                self.emergencies.add(_pair(name, key), 0, calls)
+                self.emergencies.add((name, key), 0, calls)
         elif "change" in record or who.get("kind") == "officer" or method.startswith(_OWN):
             self._add_act(row_of(origin, index, time, record), record, method, who, column)
 
@@ -167,7 +167,7 @@ class Figures:
             named = who.get("roles")
             roles = ", ".join(sorted(map(str, named))) if isinstance(named, list) and named else _NO_ROLE
             self.roles.add(roles, step, calls)
-            self.key_roles.add(_pair(key, roles), 0, calls)
+            self.key_roles.add((key, roles), 0, calls)
 
     def _add_act(
         self, row: Row, record: Mapping[str, object], method: str, who: Mapping[str, object], column: int
@@ -225,10 +225,6 @@ def row_of(origin: str, index: int, time: int, record: Mapping[str, object]) -> 
         ),
         request_id=_cut(_text(record, "request_id")),
     )
-
-
-def _pair(first: str, second: str) -> str:
-    return json.dumps([first, second], ensure_ascii=False)
 
 
 def _cut(text: str) -> str:

@@ -4,7 +4,6 @@ Entries hold what attackers wrote. All of it goes through `markup.shown`, and a 
 load and run nothing, whatever got past.
 """
 
-import json
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -172,8 +171,7 @@ def _key_table(report: Report) -> str:
     keys = figures.keys.rows()
     roles = list(gathered(figures.roles.rows()))
     uses: dict[str, dict[str, int]] = {}
-    for pair, (count,) in figures.key_roles.rows().items():
-        key, role = _pair(pair)
+    for (key, role), (count,) in figures.key_roles.rows().items():
         place = role if role in roles else roles[-1]
         uses.setdefault(key, dict.fromkeys(roles, 0))[place] += count
     none = dict.fromkeys(roles, 0)
@@ -205,7 +203,7 @@ def _refusals(report: Report) -> Iterator[str]:
     yield table("Reasons", ("reason", "calls"), reasons[:_ROWS], nothing="None.")
     who = _ones(figures.refused_principals)
     yield bars("refused-who", "By principal", who[:_TOP], colour=_ALARMING)
-    pairs = [(*_pair(name), count) for name, count in _ones(figures.refused_pairs)]
+    pairs = _pairs(figures.refused_pairs)
     yield table("Principals and reasons", ("principal", "reason", "calls"), pairs[:_ROWS], nothing="None.")
     yield _more(len(pairs) - _ROWS, "pairs")
 
@@ -232,7 +230,7 @@ def _approvals(report: Report) -> Iterator[str]:
 
 def _emergency(report: Report) -> Iterator[str]:
     yield from _listed("Forced over a warning", report.figures.forced, "Nothing was forced.")
-    pairs = [(*_pair(name), count) for name, count in _ones(report.figures.emergencies)]
+    pairs = _pairs(report.figures.emergencies)
     heads = ("principal", "key", "calls")
     yield table(
         "Calls that declared the purpose “emergency”", heads, pairs[:_ROWS], nothing="Nobody declared an emergency."
@@ -288,16 +286,12 @@ def _by_step(report: Report, rows: Mapping[str, Sequence[int]]) -> list[Sequence
     return [[_minute(begin), *(row[at] for row in rows.values())] for at, begin in enumerate(report.period.steps)]
 
 
-def _ones(tally: Tally) -> list[tuple[str, int]]:
+def _ones(tally: Tally[str]) -> list[tuple[str, int]]:
     return [(name, row[0]) for name, row in tally.rows().items()]
 
 
-def _pair(text: str) -> tuple[str, str]:
-    try:
-        first, second = json.loads(text)
-    except ValueError:
-        return text, ""
-    return str(first), str(second)
+def _pairs(tally: Tally[tuple[str, str]]) -> list[tuple[str, str, int]]:
+    return [(first, second, row[0]) for (first, second), row in tally.rows().items()]
 
 
 def _details(summary: str, content: str) -> str:

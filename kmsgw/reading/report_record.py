@@ -1,6 +1,5 @@
 """A report as a record for programs: the same figures as on its page, with nothing left out that was counted."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -70,16 +69,12 @@ def _columns(names: Sequence[str], row: Sequence[int]) -> dict[str, Json]:
     return dict(zip(names, row, strict=True))
 
 
-def _ones(tally: Tally) -> dict[str, Json]:
+def _ones(tally: Tally[str]) -> dict[str, Json]:
     return {name: row[0] for name, row in tally.rows().items()}
 
 
-def _pairs(tally: Tally, first: str, second: str) -> list[Json]:
-    found: list[Json] = []
-    for name, row in tally.rows().items():
-        pair = json.loads(name) if name.startswith("[") else [name, ""]
-        found.append({first: pair[0], second: pair[1], "calls": row[0]})
-    return found
+def _pairs(tally: Tally[tuple[str, str]], first: str, second: str) -> list[Json]:
+    return [{first: name[0], second: name[1], "calls": row[0]} for name, row in tally.rows().items()]
 
 
 def _rows(rows: Newest) -> dict[str, Json]:

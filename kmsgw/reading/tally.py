@@ -3,37 +3,45 @@
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 OTHERS = "(others)"
 """What is counted for names beyond the bound."""
 
+OTHER_PAIRS = (OTHERS, OTHERS)
+"""The same where names are pairs."""
 
-class Tally:
-    """Numbers in columns for each name, for at most so many names; those that come after are counted as `OTHERS`.
+
+Name = TypeVar("Name", str, tuple[str, str])
+
+
+class Tally(Generic[Name]):
+    """Numbers in columns for each name, for at most so many names; those that come after are counted as `others`.
 
     Who asks can make up names. So a flood of them costs a report its detail, and never its memory or its sums.
     """
 
-    __slots__ = ("_limit", "_rows", "_width")
+    __slots__ = ("_limit", "_others", "_rows", "_width")
 
-    def __init__(self, width: int, limit: int = 1000) -> None:
-        self._rows: dict[str, list[int]] = {}
+    def __init__(self, width: int, others: Name, limit: int = 1000) -> None:
+        self._rows: dict[Name, list[int]] = {}
         self._width = width
+        self._others: Name = others
         self._limit = limit
 
-    def add(self, name: str, column: int, count: int) -> None:
+    def add(self, name: Name, column: int, count: int) -> None:
         """Count for a name in a column."""
         row = self._rows.get(name)
         if row is None:
-            if len(self._rows) >= self._limit and name != OTHERS:
-                self.add(OTHERS, column, count)
+            if len(self._rows) >= self._limit and name != self._others:
+                self.add(self._others, column, count)
                 return
             row = self._rows[name] = [0] * self._width
         row[column] += count
 
-    def rows(self) -> Mapping[str, Sequence[int]]:
-        """Return the columns of each name, the largest sum first, `OTHERS` last."""
-        names = sorted(self._rows, key=lambda name: (name == OTHERS, -sum(self._rows[name]), name))
+    def rows(self) -> Mapping[Name, Sequence[int]]:
+        """Return the columns of each name, the largest sum first, the others last."""
+        names = sorted(self._rows, key=lambda name: (name == self._others, -sum(self._rows[name]), name))
         return {name: tuple(self._rows[name]) for name in names}
 
 

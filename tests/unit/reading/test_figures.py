@@ -55,7 +55,7 @@ def test_uses_of_keys_are_counted_by_role_and_step() -> None:
     assert (roles["reader"][0], roles["reader"][47]) == (42, 1)
     assert roles["auditor, writer"][3] == 1
     assert made.keys.rows() == {"ehr": (44, 0, 0)}
-    assert made.key_roles.rows() == {'["ehr", "reader"]': (43,), '["ehr", "auditor, writer"]': (1,)}
+    assert made.key_roles.rows() == {("ehr", "reader"): (43,), ("ehr", "auditor, writer"): (1,)}
 
 
 def test_what_is_not_of_the_period_is_not_counted() -> None:
@@ -125,7 +125,7 @@ def test_approvals_force_emergencies_and_the_gateways_own_acts_are_found() -> No
     assert [row.microseconds for row in made.approvals] == sorted(row.microseconds for row in made.approvals)
     assert made.approvals.seen == 3
     assert [row.facts for row in made.forced] == ['approval="a1"  approved_by=["emeka"]  force=true']
-    assert made.emergencies.rows() == {'["ehr-view", "ehr"]': (1,)}
+    assert made.emergencies.rows() == {("ehr-view", "ehr"): (1,)}
     assert [row.method for row in made.own_acts] == ["DestroyKey", "RotateKey"]
     assert [row.method for row in made.rotations] == ["RotateKey"]
     assert [row.said for row in made.events] == ["The torn tail was cut."]
@@ -152,7 +152,7 @@ def test_a_period_of_any_length_has_a_bounded_number_of_steps(days: float) -> No
 
 
 def test_a_tally_keeps_its_sum_when_names_are_too_many() -> None:
-    tally = Tally(1, limit=3)
+    tally = Tally(1, OTHERS, limit=3)
 
     for number in range(10):
         tally.add(f"name-{number}", 0, number)
