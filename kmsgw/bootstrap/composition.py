@@ -69,7 +69,7 @@ from kmsgw.server.grpc_server import GrpcServer
 from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, HealthMonitor
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.quota import Quotas
-from kmsgw.server.rpcs import INLINE, SERVICES, STREAMS, Rpc, rpc_table
+from kmsgw.server.rpcs import INLINE, INLINE_BATCHES, SERVICES, STREAMS, Rpc, rpc_table
 from kmsgw.server.stream_calls import StreamLimits
 from kmsgw.server.tls import ServerCredentials
 from kmsgw.server.traced_pipeline import TracedPipeline
@@ -321,7 +321,7 @@ def _server(
         identity.credentials.credentials,
         listen,
         threads=wanted.threads,
-        inline=INLINE if _is_direct(settings) else frozenset(),
+        inline=INLINE | INLINE_BATCHES if _is_direct(settings) else frozenset(),
         streaming=STREAMS,
         stream_limits=StreamLimits(
             wanted.streams, wanted.streams_each, wanted.stream_seconds, wanted.stream_idle_seconds

@@ -17,7 +17,11 @@ from kmsgw.errors import Overloaded, Reason
 CallT = TypeVar("CallT")
 
 MOST_ASKED: Final = 8
-"""Messages of a principal that a worker asks for at once: with 5 MiB each, 40 MiB of a principal."""
+"""Messages of a principal that a worker asks for at once: with 5 MiB each, 40 MiB of a principal.
+
+A principal's batches have a room of their own, with as many places: a batch on a thread keeps its place, and so holds
+up no other call.
+"""
 
 MOST_UNASKED: Final = 1024
 """Calls of a principal that may wait beside those; more are refused."""
@@ -34,10 +38,19 @@ MOST_WAITING: Final = 4096
 
 @dataclass(slots=True)
 class _Room(Generic[CallT]):
-    """The calls of one principal, with the times since which they wait. Both are in the order of those times."""
+    """The calls of one principal, with the times since which they wait, in the order of those times.
+
+    ``arrived`` have their message, and keep their place all the same.
+    """
 
     asked: dict[CallT, float] = field(default_factory=dict)
     unasked: dict[CallT, float] = field(default_factory=dict)
+    arrived: set[CallT] = field(default_factory=set)
+
+    @property
+    def taken(self) -> int:
+        """How many places are taken."""
+        return len(self.asked) + len(self.arrived)
 
 
 class Arrivals(Generic[CallT]):
@@ -56,7 +69,7 @@ class Arrivals(Generic[CallT]):
         Raises `Overloaded` where too many calls of the principal wait.
         """
         room = self._rooms[principal_id]
-        if len(room.asked) < MOST_ASKED:
+        if room.taken < MOST_ASKED:
             room.asked[call] = now
             self._size += 1
             return True
@@ -66,16 +79,23 @@ class Arrivals(Generic[CallT]):
         self._size += 1
         return False
 
-    def leave(self, principal_id: str, call: CallT, now: float) -> tuple[bool, CallT | None]:
-        """Let a call out that has its message: whether it still waited, and which call is to be asked in its place."""
+    def arrived(self, principal_id: str, call: CallT) -> bool:
+        """Take note that a call has its message, and tell whether it still waited. It has its place until it leaves."""
         room = self._rooms.get(principal_id)
         if room is None or room.asked.pop(call, None) is None:
-            return False, None
+            return False
+        room.arrived.add(call)
+        return True
+
+    def leave(self, principal_id: str, call: CallT, now: float) -> CallT | None:
+        """Let a call out that has arrived, and return which call is to be asked in its place."""
+        room = self._rooms[principal_id]
+        room.arrived.remove(call)
         self._size -= 1
         following = next(self._moved_up(room, now), None)
-        if not room.asked:
+        if not room.taken:
             del self._rooms[principal_id]
-        return True, following
+        return following
 
     def sweep(self, now: float) -> tuple[list[CallT], list[CallT]]:
         """Let out what has waited too long. Return those calls, and the calls that are to be asked in their place."""
@@ -94,7 +114,7 @@ class Arrivals(Generic[CallT]):
                 late += found
                 self._size -= len(found)
             following += self._moved_up(room, now)
-            if not room.asked:
+            if not room.taken:
                 del self._rooms[principal_id]
         return late, following
 
@@ -108,7 +128,7 @@ class Arrivals(Generic[CallT]):
 
     @staticmethod
     def _moved_up(room: _Room[CallT], now: float) -> Iterator[CallT]:
-        while room.unasked and len(room.asked) < MOST_ASKED:
+        while room.unasked and room.taken < MOST_ASKED:
             call = next(iter(room.unasked))
             del room.unasked[call]
             room.asked[call] = now

@@ -16,7 +16,7 @@ gateway serves with the public server alone. docs/adr/0013 tells what it is wort
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -31,12 +31,13 @@ from kmsgw.errors import KmsgwError
 from kmsgw.model.access import Principal
 from kmsgw.operations.waiting import WouldWait, become_impatient
 from kmsgw.server.arrivals import Arrivals, overdue
-from kmsgw.server.gates import Proof
+from kmsgw.server.begun_call import BegunCall
 from kmsgw.server.holding import Holding
 from kmsgw.server.passage import Call, Reply
 from kmsgw.server.pipeline import Pipeline
-from kmsgw.server.status import failure_metadata, grpc_code, read_proof, stopping, success_metadata
-from kmsgw.server.unread_answers import UnreadAnswers
+from kmsgw.server.rpcs import INLINE_BATCHES
+from kmsgw.server.status import failure_metadata, grpc_code, stopping, success_metadata
+from kmsgw.server.unread_answers import Answer, UnreadAnswers
 
 TESTED: Final = frozenset({"1.85.1"})
 """Versions of grpcio that the direct loop was tested with."""
@@ -45,7 +46,8 @@ _NO_FLAGS: Final = 0
 _IDLE_SECONDS: Final = 1.0
 _AT_ONCE: Final = 64
 _LONGEST_SECONDS: Final = 0.005
-"""Answers that are flushed together at most, and how long the first waits: in a flood the queue is never empty."""
+_BYTES_AT_ONCE: Final = 1024 * 1024
+"""Answers that are flushed together at most, their bytes, and how long the first waits: a flood has no end."""
 
 QUICK_SECONDS: Final = 0.002
 """A flush that takes no longer on average is waited for by the loop itself: the hand-over to another thread, and their
@@ -58,34 +60,18 @@ _SLOW_SECONDS: Final = 1.0
 MOST_FAILURES: Final = 100
 """Events in a row that may fail before the worker ends, so that it is started anew."""
 
+_OF_BATCHES: Final = "\nbatches"
+"""Put after a principal's id, in which there is no line break, it names the room of its batches."""
+
+_REQUEST_CALL: Final = grpc_internals._REQUEST_CALL_TAG  # noqa: SLF001
+_QUEUE_TIMEOUT: Final = cygrpc.CompletionType.queue_timeout
+
 _LOG = logging.getLogger(__name__)
 
 
 def supported() -> bool:
     """Tell whether the installed grpcio is one that the direct loop was tested with."""
     return grpc.__version__ in TESTED
-
-
-class _Rpc:
-    """A call in the hands of the loop. It stands in grpcio's list of calls until it has been answered."""
-
-    __slots__ = ("certificate", "event", "method", "principal_id")
-
-    def __init__(self, event: Any, method: str) -> None:
-        self.event = event
-        self.method = method
-        self.principal_id = ""
-        found: Mapping[bytes, Sequence[bytes]] = cygrpc.auth_context(event.call) or {}
-        certificates = found.get(b"x509_pem_cert")
-        self.certificate = certificates[0] if certificates else None
-
-    def proof(self) -> Proof:
-        """Read what an officer's call carries."""
-        return read_proof(self.event.invocation_metadata)
-
-    def call(self, request: bytes) -> Call:
-        """Return the call as the pipeline takes it."""
-        return Call(self.method, request, self.certificate, self.event.call.peer().decode(), self.proof)
 
 
 def _end_worker() -> None:
@@ -114,14 +100,15 @@ class DirectLoop:
         self._end_worker = end_worker
         self._inline = {method.encode(): method for method in inline}
         self._threads = threads
-        self._arrivals: Arrivals[_Rpc] = Arrivals()
+        self._arrivals: Arrivals[BegunCall] = Arrivals()
         self._swept = 0.0
-        self._answered: list[tuple[_Rpc, Reply]] = []
+        self._answered: list[tuple[BegunCall, Reply]] = []
+        self._answered_bytes = 0
         self._first_answered = 0.0
         self._flush_seconds = 0.0
         self._slow_until = 0.0
         self._begun = threading.Condition()
-        self._queued: list[tuple[_Rpc, Reply]] = []
+        self._queued: list[tuple[BegunCall, Reply]] = []
         self._ended = False
         self._holding = Holding(lambda rpc, reply: self._send(rpc, self._pipeline.finish(reply)))
         self.draining = False
@@ -177,10 +164,15 @@ class DirectLoop:
         event = self._state.completion_queue.poll(
             0 if self._answered else SYSTEM_CLOCK.now().timestamp() + _IDLE_SECONDS
         )
-        if event.completion_type == cygrpc.CompletionType.queue_timeout:
+        tag = event.tag
+        if tag.__class__ is BegunCall:
+            self._received(tag, event)
+        elif tag.__class__ is tuple:
+            going = self._closed(*tag)
+        elif event.completion_type == _QUEUE_TIMEOUT:
             self._hand_over()
             self._turn_away()
-        elif not (event.tag is grpc_internals._REQUEST_CALL_TAG and event.success and self._accept(event)):  # noqa: SLF001
+        elif not (tag is _REQUEST_CALL and event.success and self._accept(event)):
             going = grpc_internals._process_event_and_continue(self._state, event)  # noqa: SLF001
         if self._answered and self._is_time():
             self._hand_over()
@@ -193,7 +185,7 @@ class DirectLoop:
         with state.lock:
             if state.stage is not grpc_internals._ServerStage.STARTED:  # noqa: SLF001
                 return
-            if grpc_internals._REQUEST_CALL_TAG not in state.due:  # noqa: SLF001
+            if _REQUEST_CALL not in state.due:
                 grpc_internals._request_call(state)  # noqa: SLF001
             for method in state.registered_method_handlers:
                 if method not in state.due:
@@ -204,16 +196,18 @@ class DirectLoop:
         method = self._inline.get(event.call_details.method)
         if method is None:
             return False
-        state, rpc = self._state, _Rpc(event, method)
+        state, rpc = self._state, BegunCall(event, method)
         asked, refusal = False, None
         try:
-            rpc.principal_id = self._authenticate(rpc.certificate).principal_id
+            rpc.principal_id = rpc.room = self._authenticate(rpc.certificate).principal_id
+            if method in INLINE_BATCHES:
+                rpc.room += _OF_BATCHES
             self._unread.admit(rpc.principal_id)
-            asked = self._arrivals.enter(rpc.principal_id, rpc, SYSTEM_CLOCK.monotonic())
+            asked = self._arrivals.enter(rpc.room, rpc, SYSTEM_CLOCK.monotonic())
         except KmsgwError as error:
             refusal = error
         with state.lock:
-            state.due.remove(grpc_internals._REQUEST_CALL_TAG)  # noqa: SLF001
+            state.due.remove(_REQUEST_CALL)
             state.rpc_states.add(rpc)
             if asked:
                 self._ask(rpc)
@@ -223,26 +217,38 @@ class DirectLoop:
             self._threads.submit(self._refuse, rpc, rpc.call(b""), refusal)
         return True
 
-    def _ask(self, rpc: _Rpc) -> None:
+    def _ask(self, rpc: BegunCall) -> None:
         """Ask for the message of a call. From here on grpcio keeps what comes of it."""
-        rpc.event.call.start_server_batch(
-            (cygrpc.ReceiveMessageOperation(_NO_FLAGS),), lambda received: self._received(rpc, received)
-        )
+        rpc.event.call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), rpc)
 
-    def _received(self, rpc: _Rpc, event: Any) -> tuple[None, tuple[()]]:
+    def _received(self, rpc: BegunCall, event: Any) -> None:
         """Take a call whose message is there, and ask for that of the next that waits."""
-        waited, following = self._arrivals.leave(rpc.principal_id, rpc, SYSTEM_CLOCK.monotonic())
+        if not self._arrivals.arrived(rpc.room, rpc):
+            return  # it was turned away meanwhile
+        try:
+            self._answer(rpc, event.batch_operations[0].message())
+        except BaseException:  # noqa: BLE001  the call is ended, and its fault logged
+            _LOG.exception("a call could not be answered")
+            self._forget(rpc, cygrpc.StatusCode.internal)
+        if not rpc.keeps_place:
+            self._leave(rpc)
+
+    def _leave(self, rpc: BegunCall) -> None:
+        following = self._arrivals.leave(rpc.room, rpc, SYSTEM_CLOCK.monotonic())
         if following is not None:
             self._ask(following)
-        if waited:  # else it was turned away meanwhile
-            try:
-                self._answer(rpc, event.batch_operations[0].message())
-            except BaseException:  # noqa: BLE001  the call is ended, and its fault logged
-                _LOG.exception("a call could not be answered")
-                self._forget(rpc, cygrpc.StatusCode.internal)
-        return None, ()
 
-    def _answer(self, rpc: _Rpc, message: bytes | None) -> None:
+    def _closed(self, rpc: BegunCall, answer: Answer) -> bool:
+        """Forget a call whose answer has left, or never will. Tell whether more events can come."""
+        self._unread.left(answer)
+        if rpc.keeps_place:
+            self._leave(rpc)
+        state = self._state
+        with state.lock:
+            state.rpc_states.remove(rpc)
+            return not grpc_internals._stop_serving(state)  # noqa: SLF001
+
+    def _answer(self, rpc: BegunCall, message: bytes | None) -> None:
         """Answer a call from memory, or hand it to a thread that may wait."""
         if message is None:
             # Its caller has given it up: nothing was asked, nothing is recorded.
@@ -258,6 +264,8 @@ class DirectLoop:
         except WouldWait:
             place = self._pipeline.queue(call)
             if isinstance(place, str):
+                # Up to 5 MiB wait there. A message of one value is short, and only so many calls may wait in all.
+                rpc.keeps_place = rpc.method in INLINE_BATCHES
                 self._threads.submit(self._answer_patiently, rpc, call, place)
                 return
             reply = place
@@ -266,14 +274,17 @@ class DirectLoop:
         if not self._answered:
             self._first_answered = SYSTEM_CLOCK.monotonic()
         self._answered.append((rpc, reply))
+        self._answered_bytes += len(reply.message)
 
     def _is_time(self) -> bool:
         """Tell whether the answers in hand should wait no longer for others to go with them."""
-        return len(self._answered) >= _AT_ONCE or SYSTEM_CLOCK.monotonic() - self._first_answered > _LONGEST_SECONDS
+        if len(self._answered) >= _AT_ONCE or self._answered_bytes > _BYTES_AT_ONCE:
+            return True
+        return SYSTEM_CLOCK.monotonic() - self._first_answered > _LONGEST_SECONDS
 
     def _hand_over(self) -> None:
         """Send the answers in hand, or give them to the second thread while the disk is slow."""
-        answered, self._answered = self._answered, []
+        answered, self._answered, self._answered_bytes = self._answered, [], 0
         if not answered:
             return
         if SYSTEM_CLOCK.monotonic() < self._slow_until:
@@ -298,7 +309,7 @@ class DirectLoop:
                 return
             self._send_all(queued)
 
-    def _send_all(self, answered: Sequence[tuple[_Rpc, Reply]]) -> float:
+    def _send_all(self, answered: Sequence[tuple[BegunCall, Reply]]) -> float:
         """Send answers once their records are durable; return how many seconds it took until they were."""
         began = SYSTEM_CLOCK.monotonic()
         flushed = 0.0
@@ -312,14 +323,14 @@ class DirectLoop:
                 _LOG.exception("an answer could not be sent")
         return max(0.0, flushed - began)
 
-    def _answer_patiently(self, rpc: _Rpc, call: Call, place: str) -> None:
+    def _answer_patiently(self, rpc: BegunCall, call: Call, place: str) -> None:
         try:
             reply = self._pipeline.handle(call)
         finally:
             self._pipeline.leave_queue(place)
         self._send(rpc, reply)
 
-    def _send(self, rpc: _Rpc, reply: Reply) -> None:
+    def _send(self, rpc: BegunCall, reply: Reply) -> None:
         """Send an answer, and forget the call when it has left."""
         if reply.error is not None:
             code, details = grpc_internals._application_code(grpc_code(reply.error)), reply.error.message.encode()  # noqa: SLF001
@@ -343,27 +354,22 @@ class DirectLoop:
         late, following = self._arrivals.sweep(now)
         for rpc in following:
             self._ask(rpc)
-        refusals: list[tuple[_Rpc, KmsgwError]] = [(rpc, overdue()) for rpc in late]
+        refusals: list[tuple[BegunCall, KmsgwError]] = [(rpc, overdue()) for rpc in late]
         if self.draining:
             refusals += [(rpc, stopping()) for rpc in self._arrivals.clear_unasked()]
         for rpc, error in refusals:
             self._threads.submit(self._refuse, rpc, rpc.call(b""), error)
 
-    def _refuse(self, rpc: _Rpc, call: Call, error: KmsgwError) -> None:
+    def _refuse(self, rpc: BegunCall, call: Call, error: KmsgwError) -> None:
         self._send(rpc, self._pipeline.refuse(call, error))
 
-    def _forget(self, rpc: _Rpc, code: Any) -> None:
+    def _forget(self, rpc: BegunCall, code: Any) -> None:
         """End a call without a reply."""
         status = cygrpc.SendStatusFromServerOperation(None, code, b"", _NO_FLAGS)
         self._finish(rpc, (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS), status), 0)
 
-    def _finish(self, rpc: _Rpc, operations: tuple[Any, ...], size: int) -> None:
+    def _finish(self, rpc: BegunCall, operations: tuple[Any, ...], size: int) -> None:
         answer = self._unread.sent(rpc.principal_id, size, rpc.event.call.cancel)
-
-        def closed(_: Any) -> tuple[_Rpc, tuple[()]]:
-            self._unread.left(answer)
-            return rpc, ()
-
         # The last batch waits for the call's close as well; its event takes the call off grpcio's list.
         close = cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)
-        rpc.event.call.start_server_batch((*operations, close), closed)
+        rpc.event.call.start_server_batch((*operations, close), (rpc, answer))

@@ -57,9 +57,10 @@ INLINE = frozenset(
         *("GenerateDataKey", "GenerateDataKeyWithoutPlaintext"),
     )
 )
-"""Methods that memory can answer most of the time: of these the direct loop takes care.
+"""Methods of one value that memory can answer most of the time: of these the direct loop takes care."""
 
-No batch is one of them: the loop asks for the messages of several calls of a caller at once, and it is long work."""
+INLINE_BATCHES = frozenset(f"/kmsgw.v1.CryptoService/Batch{name}" for name in ("Encrypt", "Decrypt"))
+"""Batches of which the loop takes care as well. It does the short ones itself, where all items share what they can."""
 
 FEEDS = frozenset({"/kmsgw.v1.AuditService/WatchEntries"})
 """Methods that stream from the gateway: what comes until the caller has enough."""

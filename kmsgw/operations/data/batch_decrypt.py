@@ -9,7 +9,16 @@ from kmsgw.errors import KmsgwError
 from kmsgw.model.access import Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
 from kmsgw.model.lifecycle import Act
-from kmsgw.operations.batch import Batch, BatchDone, GivenContext, Permit, check_batch, check_binding, failure_of
+from kmsgw.operations.batch import (
+    Batch,
+    BatchDone,
+    GivenContext,
+    Permit,
+    before_long_work,
+    check_batch,
+    check_binding,
+    failure_of,
+)
 from kmsgw.operations.data.batch_opening import BatchOpener, Opening, context_of
 from kmsgw.operations.data_keys import DataKeys
 from kmsgw.operations.keyring import Keyring
@@ -50,6 +59,7 @@ class BatchDecrypt:
     def run(self, command: BatchDecryptCommand, grant: Grant) -> BatchDone:
         """Open. Raises only where nothing could be opened because a part of the gateway is down."""
         envelopes = command.envelopes
+        before_long_work(len(envelopes), command.contexts)
         batch = Batch(self._keyring, self._authorizer, grant, command.declaration, len(envelopes))
         opener = BatchOpener(self._data_keys, batch, Action.DECRYPT, Act.DECRYPT, expected_key=command.expected_key)
         place = 0

@@ -12,7 +12,16 @@ from kmsgw.model.access import Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
 from kmsgw.model.key import Key
 from kmsgw.model.lifecycle import Act
-from kmsgw.operations.batch import Batch, BatchDone, Binding, Permit, check_batch, check_binding, failure_of
+from kmsgw.operations.batch import (
+    Batch,
+    BatchDone,
+    Binding,
+    Permit,
+    before_long_work,
+    check_batch,
+    check_binding,
+    failure_of,
+)
 from kmsgw.operations.data.encrypt import MAX_PLAINTEXT_BYTES, check_size
 from kmsgw.operations.data_keys import DataKeys, sealing_key
 from kmsgw.operations.keyring import Keyring
@@ -54,6 +63,7 @@ class BatchEncrypt:
 
     def run(self, command: BatchEncryptCommand, grant: Grant) -> BatchDone:
         """Seal. What concerns the key and context that all items share is raised, what concerns one item is not."""
+        before_long_work(len(command.plaintexts), command.bindings)
         batch = Batch(self._keyring, self._authorizer, grant, command.declaration, len(command.plaintexts))
         if command.bindings:
             self._each(batch, command)

@@ -25,17 +25,29 @@ def test_who_waits_is_asked_in_its_turn_when_a_message_has_come(full: Arrivals[s
     full.enter("half", "next", 0.0)
     full.enter("half", "last", 0.0)
 
-    assert full.leave("half", WAITING[3], 1.0) == (True, "next")
-    assert full.leave("half", "next", 1.0) == (True, "last")
-    assert full.leave("half", "last", 1.0) == (True, None)
+    for call, following in ((WAITING[3], "next"), ("next", "last"), ("last", None)):
+        assert full.arrived("half", call)
+        assert full.leave("half", call, 1.0) == following
     assert len(full) == MOST_ASKED - 1
 
 
-def test_a_call_leaves_once(full: Arrivals[str]) -> None:
-    full.leave("half", WAITING[0], 0.0)
+def test_a_call_arrives_once(full: Arrivals[str]) -> None:
+    assert full.arrived("half", WAITING[0])
 
-    assert full.leave("half", WAITING[0], 0.0) == (False, None)
-    assert full.leave("nobody", "call", 0.0) == (False, None)
+    assert not full.arrived("half", WAITING[0])
+    assert not full.arrived("nobody", "call")
+
+
+def test_a_call_that_has_arrived_keeps_its_place_until_it_leaves(full: Arrivals[str]) -> None:
+    for call in WAITING:
+        full.arrived("half", call)
+
+    assert not full.enter("half", "next", 0.0)
+    assert full.sweep(MESSAGE_SECONDS - 0.1) == ([], [])
+    assert full.sweep(MESSAGE_SECONDS) == (["next"], []), "those that have their message are not late"
+    assert len(full) == MOST_ASKED
+    assert [full.leave("half", call, 0.0) for call in WAITING] == [None] * MOST_ASKED
+    assert len(full) == 0
 
 
 def test_a_message_may_take_its_time_where_nobody_waits_behind_it(full: Arrivals[str]) -> None:
@@ -77,4 +89,5 @@ def test_at_a_stop_who_was_not_asked_is_let_out(full: Arrivals[str]) -> None:
 
     assert full.clear_unasked() == ["next"]
     assert len(full) == MOST_ASKED
-    assert full.leave("half", WAITING[0], 0.0) == (True, None)
+    assert full.arrived("half", WAITING[0])
+    assert full.leave("half", WAITING[0], 0.0) is None

@@ -11,16 +11,19 @@ import pytest
 from grpc import _server as grpc_internals
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
+from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import KmsgwError, Overloaded, Unauthenticated
 from kmsgw.model.access import Principal, PrincipalKind
+from kmsgw.operations.waiting import WouldWait
 from kmsgw.server import direct
-from kmsgw.server.arrivals import MOST_ASKED
+from kmsgw.server.arrivals import MESSAGE_SECONDS, MOST_ASKED
 from kmsgw.server.direct import MOST_FAILURES, DirectLoop
 from kmsgw.server.passage import Call, Reply
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.unread_answers import MOST_BYTES, UnreadAnswers
 
 METHOD = "/kmsgw.v1.CryptoService/Encrypt"
+BATCH = "/kmsgw.v1.CryptoService/BatchEncrypt"
 SERVICE = Principal("billing", PrincipalKind.SERVICE, "hospital", frozenset(), "fingerprint")
 TIMEOUT = SimpleNamespace(completion_type=cygrpc.CompletionType.queue_timeout, tag=None)
 
@@ -29,9 +32,9 @@ class Line:
     """A call as grpcio's core has it: remembers what was begun on it."""
 
     def __init__(self) -> None:
-        self.begun: list[tuple[tuple[Any, ...], Callable[[Any], Any]]] = []
+        self.begun: list[tuple[tuple[Any, ...], object]] = []
 
-    def start_server_batch(self, operations: tuple[Any, ...], tag: Callable[[Any], Any]) -> None:
+    def start_server_batch(self, operations: tuple[Any, ...], tag: object) -> None:
         self.begun.append((operations, tag))
 
     def peer(self) -> bytes:
@@ -73,6 +76,7 @@ class Refusals(Pipeline):
     def __init__(self) -> None:
         self.refused: list[KmsgwError] = []
         self.fails = False
+        self.waits = False
 
     def refuse(self, call: Call, error: KmsgwError) -> Reply:
         self.refused.append(error)
@@ -81,7 +85,19 @@ class Refusals(Pipeline):
     def begin(self, call: Call) -> Reply:
         if self.fails:
             raise MemoryError
+        if self.waits:
+            raise WouldWait
         return Reply("request", call.request, None, -1)
+
+    def handle(self, call: Call) -> Reply:
+        return Reply("request", call.request, None, -1)
+
+    def queue(self, call: Call) -> str | Reply:
+        assert call.certificate
+        return SERVICE.principal_id
+
+    def leave_queue(self, principal_id: str) -> None:
+        assert principal_id == SERVICE.principal_id
 
     def finish(self, reply: Reply) -> Reply:
         return reply
@@ -100,6 +116,7 @@ class World:
             due={grpc_internals._REQUEST_CALL_TAG},
             rpc_states=set(),
             registered_method_handlers={},
+            rpc_futures=set(),
         )
         self.pipeline = Refusals()
         self.unread = UnreadAnswers()
@@ -109,7 +126,7 @@ class World:
             cast("grpc.Server", SimpleNamespace(_state=self.state)),
             self.pipeline,
             self.authenticate,
-            frozenset({METHOD}),
+            frozenset({METHOD, BATCH}),
             Threads(),
             self.unread,
             end_worker=self.end,
@@ -130,7 +147,7 @@ class World:
     def end(self) -> None:
         self.ended += 1
 
-    def call(self) -> Line:
+    def call(self, method: str = METHOD) -> Line:
         """Have the loop take one call."""
         line = Line()
         event = SimpleNamespace(
@@ -138,7 +155,7 @@ class World:
             tag=grpc_internals._REQUEST_CALL_TAG,
             success=True,
             call=line,
-            call_details=SimpleNamespace(method=METHOD.encode()),
+            call_details=SimpleNamespace(method=method.encode()),
             invocation_metadata=(),
         )
         self.queue.events.append(event)
@@ -149,11 +166,16 @@ class World:
         """Have the message come that was asked for."""
         operation = SimpleNamespace(message=lambda: message)
         (_, tag), *_ = line.begun
-        self.queue.events.append(
-            SimpleNamespace(
-                completion_type=cygrpc.CompletionType.operation_complete, tag=tag, batch_operations=(operation,)
-            )
-        )
+        self._complete(tag, (operation,))
+
+    def close(self, line: Line) -> None:
+        """Have the last batch of a call end: its answer has left, or never will."""
+        operations, tag = line.begun[-1]
+        self._complete(tag, operations)
+
+    def _complete(self, tag: object, operations: tuple[Any, ...]) -> None:
+        completed = cygrpc.CompletionType.operation_complete
+        self.queue.events.append(SimpleNamespace(completion_type=completed, tag=tag, batch_operations=operations))
         assert self.loop._step()
 
 
@@ -187,6 +209,39 @@ def test_who_does_not_read_its_answers_is_refused_before_its_message_is_asked_fo
 
     world.unread.left(answer)
     assert world.call().asked
+
+
+def test_a_batch_on_a_thread_keeps_its_place_until_its_answer_has_left(world: World) -> None:
+    world.pipeline.waits = True
+    lines = [world.call(BATCH) for _ in range(MOST_ASKED + 1)]
+    assert world.call().asked, "calls of one value have places of their own"
+
+    world.receive(lines[0], b"message")
+    assert not lines[-1].asked
+
+    world.close(lines[0])
+    assert [line.asked for line in lines] == [True] * (MOST_ASKED + 1)
+
+
+def test_a_batch_that_the_loop_did_itself_makes_room_at_once(world: World) -> None:
+    lines = [world.call(BATCH) for _ in range(MOST_ASKED + 1)]
+    world.receive(lines[0], b"message")
+    assert lines[-1].asked
+
+
+def test_a_message_that_comes_after_its_call_was_turned_away_is_passed_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = world.call()
+    later = SYSTEM_CLOCK.monotonic() + MESSAGE_SECONDS + 1
+    monkeypatch.setattr(direct, "SYSTEM_CLOCK", SimpleNamespace(monotonic=lambda: later, now=SYSTEM_CLOCK.now))
+    assert world.loop._step()
+    assert [type(error) for error in world.pipeline.refused] == [Overloaded]
+
+    world.receive(line, b"message")
+    assert len(world.state.rpc_states) == 1, "it is forgotten with its close"
+    world.close(line)
+    assert world.state.rpc_states == set()
 
 
 def test_a_call_that_fails_in_the_loop_is_ended_and_the_loop_goes_on(
