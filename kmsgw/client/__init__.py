@@ -1,9 +1,9 @@
 """The SDK of kmsgw: `Client`, `LocalEncryption`, and the same for asyncio. Guide: docs/python-sdk.md."""
 
-from kmsgw.client.aio import AsyncApprovals, AsyncClient, AsyncKeys, AsyncOfficers, AsyncPolicy
+from kmsgw.client.aio import AsyncApprovals, AsyncAudit, AsyncClient, AsyncKeys, AsyncOfficers, AsyncPolicy
 from kmsgw.client.batch_results import Batch
 from kmsgw.client.calls.streams import StreamSummary
-from kmsgw.client.client import Approvals, Client, Keys, Officers, Policy
+from kmsgw.client.client import Approvals, Audit, Client, Keys, Officers, Policy
 from kmsgw.client.credentials import Credentials
 from kmsgw.client.local.blocking import LocalEncryption
 from kmsgw.client.local.tasks import AsyncLocalEncryption
@@ -11,6 +11,9 @@ from kmsgw.client.proving import ApprovalSource, CodeSource, Foreseen
 from kmsgw.client.results import (
     ApprovalInfo,
     ApprovalVoteInfo,
+    AuditEntry,
+    AuditGrowth,
+    AuditLogInfo,
     DataKey,
     Decrypted,
     Encrypted,
@@ -42,6 +45,7 @@ from kmsgw.envelope.material import key_check_value, wrap_material
 from kmsgw.errors import (
     AccessDenied,
     AlreadyExists,
+    AuditDamaged,
     AuditUnavailable,
     ConfigurationError,
     Conflict,
@@ -79,12 +83,18 @@ __all__ = [
     "ApprovalVoteInfo",
     "Approvals",
     "AsyncApprovals",
+    "AsyncAudit",
     "AsyncClient",
     "AsyncGatewayStream",
     "AsyncKeys",
     "AsyncLocalEncryption",
     "AsyncOfficers",
     "AsyncPolicy",
+    "Audit",
+    "AuditDamaged",
+    "AuditEntry",
+    "AuditGrowth",
+    "AuditLogInfo",
     "AuditUnavailable",
     "Batch",
     "Client",

@@ -8,17 +8,20 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 
 import grpc
 
-from kmsgw.client.calls import approvals, batches, crypto, imports, keys, officers, policy, sealing, system
+from kmsgw.client.calls import approvals, audit, batches, crypto, imports, keys, officers, policy, sealing, system
 from kmsgw.client.calls import streams as streaming
+from kmsgw.client.calls.audit import WatchFeed
 from kmsgw.client.calls.call import Answer, Call, Page
 from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.calls.streams import StreamCall
 from kmsgw.client.channel import channel_credentials, channel_options
 from kmsgw.client.credentials import Credentials
 from kmsgw.client.failures import Failure, Metadata, find_officers_wanted, find_request_id, read_failure
+from kmsgw.client.feeds import Feed, aiterate
 from kmsgw.client.files import tasks
 from kmsgw.client.files.tasks import FileTask
 from kmsgw.client.proving import NOTHING_BORNE, ApprovalSource, Bearing, CodeSource, Foreseen
+from kmsgw.client.results import AuditEntry
 from kmsgw.client.retry import RetryPolicy
 from kmsgw.client.stream_talk_aio import AsyncGatewayStream, AsyncStreamRpc, perform
 from kmsgw.client.transport import Attempts, Settings, client_closed, explain_stream, next_token
@@ -70,6 +73,11 @@ class _AsyncConnection:
         begin = self._open_channel().stream_stream(call.method, None, None)
         return begin(messages, timeout=call.timeout, metadata=metadata or None)
 
+    def begin_feed(self, feed: Feed[T], metadata: tuple[tuple[str, str], ...]) -> object:
+        """Begin a call that the gateway answers with a stream."""
+        begin = self._open_channel().unary_stream(feed.method, None, None)
+        return begin(feed.request(), metadata=metadata or None)
+
     def _open_channel(self) -> grpc.aio.Channel:
         """Return the channel. It belongs to the loop that it is made in, so the first call makes it."""
         if self._closed:
@@ -119,6 +127,15 @@ class _AsyncTransport:
             call,
             lambda each, messages: connection.begin_stream(each, messages, metadata),
             lambda failure: explain_stream(connection.settings, call.timeout, failure),
+        )
+
+    def follow(self, feed: Feed[T]) -> AsyncIterator[T]:
+        """Return what a feed holds; it begins with the first step of the iteration."""
+        connection, metadata = self.connection, self.bearing.metadata
+        return aiterate(
+            feed,
+            lambda each: connection.begin_feed(each, metadata),
+            lambda failure: explain_stream(connection.settings, None, failure),
         )
 
     async def _outcome(self, call: Call[T], bearing: Bearing) -> Answer | KmsgwError:
@@ -255,6 +272,27 @@ class AsyncPolicy(_AsyncCaller):
     list = _listing(policy.list_policies)
 
 
+def _watching(verb: Callable[P, WatchFeed]) -> Callable[Concatenate[_AsyncCaller, P], AsyncIterator[AuditEntry]]:
+    """Make a method that iterates over a feed."""
+
+    @presented_as(verb)
+    def method(self: _AsyncCaller, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[AuditEntry]:
+        return self._transport.follow(verb(*args, **kwargs))
+
+    return method
+
+
+class AsyncAudit(_AsyncCaller):
+    """The audit log, for auditors: `AsyncClient.audit`."""
+
+    logs = _awaitable(audit.list_logs)
+    checkpoint = _awaitable(audit.checkpoint)
+    entries = _listing(audit.list_entries)
+    watch = _watching(audit.watch)
+    prove_entry = _awaitable(audit.prove_entry)
+    prove_growth = _awaitable(audit.prove_growth)
+
+
 class AsyncClient(_AsyncCaller):
     """A connection to the gateway for the tasks of one event loop; make one and keep it, or use ``async with``.
 
@@ -286,6 +324,7 @@ class AsyncClient(_AsyncCaller):
         self.policy = AsyncPolicy(transport, declaration)
         self.approvals = AsyncApprovals(transport, declaration)
         self.officers = AsyncOfficers(transport, declaration)
+        self.audit = AsyncAudit(transport, declaration)
 
     def proving(
         self,

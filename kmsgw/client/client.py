@@ -7,17 +7,20 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 
 import grpc
 
-from kmsgw.client.calls import approvals, batches, crypto, imports, keys, officers, policy, sealing, system
+from kmsgw.client.calls import approvals, audit, batches, crypto, imports, keys, officers, policy, sealing, system
 from kmsgw.client.calls import streams as streaming
+from kmsgw.client.calls.audit import WatchFeed
 from kmsgw.client.calls.call import Answer, Call, Page
 from kmsgw.client.calls.presentation import presented_as
 from kmsgw.client.calls.streams import StreamCall
 from kmsgw.client.channel import channel_credentials, channel_options
 from kmsgw.client.credentials import Credentials
 from kmsgw.client.failures import Failure, find_officers_wanted, find_request_id, read_failure
+from kmsgw.client.feeds import Feed, iterate
 from kmsgw.client.files import tasks
 from kmsgw.client.files.tasks import FileTask
 from kmsgw.client.proving import NOTHING_BORNE, ApprovalSource, Bearing, CodeSource, Foreseen
+from kmsgw.client.results import AuditEntry
 from kmsgw.client.retry import RetryPolicy
 from kmsgw.client.stream_talk import GatewayStream, StreamRpc
 from kmsgw.client.transport import Attempts, Settings, client_closed, explain_stream, next_token
@@ -75,6 +78,13 @@ class _Connection:
         begin = self._channel.stream_stream(call.method, None, None)
         return cast("StreamRpc", begin(messages, timeout=call.timeout, metadata=metadata or None))
 
+    def begin_feed(self, feed: Feed[T], metadata: tuple[tuple[str, str], ...]) -> Iterator[bytes]:
+        """Begin a call that the gateway answers with a stream."""
+        if self._closed:
+            raise client_closed()
+        begin = self._channel.unary_stream(feed.method, None, None)
+        return cast("Iterator[bytes]", begin(feed.request(), metadata=metadata or None))
+
     def close(self) -> None:
         """End the calls in flight and release the connection."""
         self._closed = True
@@ -108,6 +118,15 @@ class _Transport:
             call,
             lambda each, messages: connection.begin_stream(each, messages, metadata),
             lambda failure: explain_stream(connection.settings, call.timeout, failure),
+        )
+
+    def follow(self, feed: Feed[T]) -> Iterator[T]:
+        """Return what a feed holds; it begins with the first step of the iteration."""
+        connection, metadata = self.connection, self.bearing.metadata
+        return iterate(
+            feed,
+            lambda each: connection.begin_feed(each, metadata),
+            lambda failure: explain_stream(connection.settings, None, failure),
         )
 
     def _outcome(self, call: Call[T], bearing: Bearing) -> Answer | KmsgwError:
@@ -237,6 +256,27 @@ class Policy(_Caller):
     list = _listing(policy.list_policies)
 
 
+def _watching(verb: Callable[P, WatchFeed]) -> Callable[Concatenate[_Caller, P], Iterator[AuditEntry]]:
+    """Make a method that iterates over a feed."""
+
+    @presented_as(verb)
+    def method(self: _Caller, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[AuditEntry]:
+        return self._transport.follow(verb(*args, **kwargs))
+
+    return method
+
+
+class Audit(_Caller):
+    """The audit log, for auditors: `Client.audit`."""
+
+    logs = _blocking(audit.list_logs)
+    checkpoint = _blocking(audit.checkpoint)
+    entries = _listing(audit.list_entries)
+    watch = _watching(audit.watch)
+    prove_entry = _blocking(audit.prove_entry)
+    prove_growth = _blocking(audit.prove_growth)
+
+
 class Client(_Caller):
     """A connection to the gateway. Safe for threads; make one and keep it, or use it as a context manager.
 
@@ -269,6 +309,7 @@ class Client(_Caller):
         self.policy = Policy(transport, declaration)
         self.approvals = Approvals(transport, declaration)
         self.officers = Officers(transport, declaration)
+        self.audit = Audit(transport, declaration)
 
     def proving(
         self,

@@ -10,10 +10,12 @@ import kmsgw.client
 from kmsgw.client import (
     Approvals,
     AsyncApprovals,
+    AsyncAudit,
     AsyncClient,
     AsyncKeys,
     AsyncLocalEncryption,
     AsyncPolicy,
+    Audit,
     Client,
     Keys,
     LocalEncryption,
@@ -22,6 +24,7 @@ from kmsgw.client import (
 )
 from kmsgw.v1 import (
     approval_service_pb2,
+    audit_service_pb2,
     crypto_service_pb2,
     key_service_pb2,
     officer_service_pb2,
@@ -31,6 +34,7 @@ from kmsgw.v1 import (
 
 CONTRACT = (
     approval_service_pb2,
+    audit_service_pb2,
     crypto_service_pb2,
     key_service_pb2,
     officer_service_pb2,
@@ -42,6 +46,7 @@ PAIRS = [
     (Keys, AsyncKeys),
     (Approvals, AsyncApprovals),
     (Policy, AsyncPolicy),
+    (Audit, AsyncAudit),
     (LocalEncryption, AsyncLocalEncryption),
 ]
 
