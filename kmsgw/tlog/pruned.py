@@ -17,10 +17,12 @@ remove a kept entry unnoticed.
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
 
+from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.damage import BundleMissing, damaged
 from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.hashing import SIZE_LIMIT, TILE_HASHES, leaf_hash
@@ -189,7 +191,7 @@ class PrunedPart:
             try:
                 pruning = Pruning.parse(self._fetch(PRUNED_PATH))
             except FileNotFoundError:
-                self._read = True
+                self._pruning, self._read = None, True
                 return None
             if not pruning.is_recorded_by(self._entry(pruning.entry)):
                 raise damaged(f"{PRUNED_PATH}: entry {pruning.entry} does not record this pruning.")
@@ -201,6 +203,14 @@ class PrunedPart:
 
         Raises `missing` where the bundle was not pruned, and `AuditDamaged` where an entry to be kept is not there.
         """
+        if self._read:
+            # What was pruned since is in a newer file: what is not right by this one is looked at again.
+            with suppress(AuditDamaged):
+                return self._kept(bundle, leaves, missing)
+            self._read = False
+        return self._kept(bundle, leaves, missing)
+
+    def _kept(self, bundle: int, leaves: Sequence[bytes], missing: BundleMissing) -> dict[int, bytes]:
         pruning = self.pruning()
         if pruning is None or (bundle + 1) * TILE_HASHES > pruning.before:
             raise missing

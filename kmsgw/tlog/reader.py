@@ -165,16 +165,18 @@ class LogReader:
         stop = self.size if end is None else min(end, self.size)
         at = max(0, start)
         while at < stop:
+            known = self._pruned.known
+            at = known.next_kept(at) if known is not None else at
+            if at >= stop:
+                return
             index, place = divmod(at, TILE_HASHES)
-            following = (index + 1) * TILE_HASHES
             try:
                 yield from enumerate(self.bundle(index)[place : place + stop - at], at)
             except BundleMissing as missing:
                 kept = self._pruned.kept(index, self.hashes(0, index), missing)
                 found = ((index * TILE_HASHES + each, raw) for each, raw in kept.items())
                 yield from ((each, raw) for each, raw in found if at <= each < stop)
-            known = self._pruned.known
-            at = known.next_kept(following) if known is not None else following
+            at = (index + 1) * TILE_HASHES
 
     def pruning(self) -> Pruning | None:
         """Return what of this log was pruned, as the log itself records it; None where nothing was."""

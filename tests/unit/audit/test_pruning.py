@@ -291,3 +291,16 @@ def test_a_reader_of_an_older_checkpoint_learns_of_a_pruning_since(tmp_path: Pat
     assert pruner(tmp_path, log).prune(NOW) is not None
     log.close()
     assert [index for index, _ in reader.entries(0, 120)] == [0, 50, 100]
+
+
+def test_a_reader_learns_of_each_further_pruning(tmp_path: Path) -> None:
+    _written(tmp_path, OLD + YOUNG)
+    log = open_log(tmp_path)
+    assert pruner(tmp_path, log, floors=[lambda: 512]).prune(NOW) is not None
+    reader = _reader(tmp_path)
+    assert [index for index, _ in reader.entries(0, 120)] == [0, 50, 100]
+    assert pruner(tmp_path, log).prune(NOW) is not None
+    assert [index for index, _ in reader.entries(600, 720)] == [600, 650, 700]
+    assert pruner(tmp_path, log).prune(NOW + timedelta(days=450)) is not None
+    log.close()
+    assert [index for index, _ in reader.entries(0, 300)] == []
