@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from kmsgw.errors import KmsgwError
 from kmsgw.reading.index_file import ENTRY_BITS, TIME_BASE, IndexDamagedError, reading_database
+from kmsgw.reading.index_pruning import let_go_of_pruned
 from kmsgw.reading.kinds import Described, Describer, Kind
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.damage import damaged
@@ -54,7 +55,9 @@ def update(database: sqlite3.Connection, logs: Sequence[SourceLog], progress: Pr
         _require_all(rows, logs)
         _require_counts(database, rows.values())
         writer = _Writer(database)
-        return sum(_extend(database, writer, log, rows.get(log.reader.origin), progress) for log in logs)
+        added = sum(_extend(database, writer, log, rows.get(log.reader.origin), progress) for log in logs)
+        let_go_of_pruned(database, [log.reader for log in logs])
+        return added
 
 
 @dataclass(frozen=True, slots=True)

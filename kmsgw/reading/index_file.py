@@ -2,6 +2,7 @@
 
 ==========  ===========================================================================================================
 log         each log, with the signed checkpoint that the index stands on, and how many of its entries are in
+pruned      of each log that was pruned, before which entry the index has let go of what is gone
 name        texts, each once
 kind        `kmsgw.reading.kinds.Kind`, by the numbers of its names, and when its entries were
 entry       kind, time and place of each entry, in this order
@@ -42,6 +43,7 @@ _SIDE_FILES: Final = ("-journal", "-wal", "-shm")
 _SCHEMA: Final = """
 CREATE TABLE log (id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE, verifier TEXT NOT NULL,
   checkpoint BLOB NOT NULL, indexed INTEGER NOT NULL);
+CREATE TABLE pruned (log INTEGER PRIMARY KEY, before INTEGER NOT NULL);
 CREATE TABLE name (id INTEGER PRIMARY KEY, text BLOB NOT NULL UNIQUE);
 CREATE TABLE kind (id INTEGER PRIMARY KEY, principal INTEGER NOT NULL, key_id INTEGER NOT NULL,
   source_key_id INTEGER NOT NULL, alias INTEGER NOT NULL, method INTEGER NOT NULL, outcome INTEGER NOT NULL,

@@ -1,5 +1,6 @@
 """An index finds what a search of the logs finds, and nothing that it says is believed."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,6 +17,7 @@ from kmsgw.reading.index_file import IndexDamagedError, IndexFile
 from kmsgw.reading.index_search import SignedEntries, places
 from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.note import SigningKey
+from kmsgw.tlog.pruned import PRUNE_METHOD, PRUNED_PATH, Pruning, encode_kept, kept_path
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.search import EntryFilter, search
 from tests.cli.sample_log import START, record
@@ -265,3 +267,48 @@ def test_backwards_a_search_of_the_logs_reads_from_the_end(two_logs: list[Memory
 
     assert sorted(map(key, backwards), reverse=True) == list(map(key, backwards))
     assert set(map(key, forwards)) == set(map(key, backwards))
+
+
+def prune(log: MemoryLog) -> None:
+    """Prune the first two bundles of a log, but for entries 3 and 4."""
+    pruning = Pruning(512, (range(3, 5),), len(log.entries))
+    log.extend([json.dumps({"method": PRUNE_METHOD, "phase": "intent", "outcome": "ok", "principal": None,
+                            "time": "2026-01-31T09:00:00Z", "change": pruning.change}).encode()])  # fmt: skip
+    log.files[PRUNED_PATH] = pruning.encode()
+    log.files[kept_path(0)] = encode_kept({place: log.entries[place] for place in (3, 4)})
+    del log.files["tile/entries/000"], log.files["tile/entries/001"]
+
+
+def test_what_was_pruned_goes_from_the_index_with_its_names(
+    two_logs: list[MemoryLog], database: sqlite3.Connection
+) -> None:
+    two_logs[0] = MemoryLog(
+        KEYS[0], [record(n).replace(b'"ehr"', b'"gone"' if n < 512 else b'"ehr"') for n in range(600)]
+    )
+    update(database, sources(*two_logs))
+    prune(two_logs[0])
+    before = EntryFilter(key_id="gone")
+
+    logs = sources(*two_logs)
+    assert [entry.index for entry in SignedEntries(readers(logs)).found(places(database, before), before)] == [3, 4]
+    assert update(database, logs) == 1
+
+    assert [place.entry for place in places(database, before)] == [3, 4]
+    assert database.execute("SELECT count(*) FROM request").fetchone() == (2 + 600 - 512 + 300,)
+    assert update(database, sources(*two_logs)) == 0
+    assert update(database, sources(two_logs[0], two_logs[1])) == 0
+    names = {text for (text,) in database.execute("SELECT text FROM name")}
+    assert PRUNE_METHOD.encode() in names
+
+
+def test_a_name_that_only_pruned_entries_had_is_forgotten(database: sqlite3.Connection) -> None:
+    told = b'{"time":"2026-01-31T08:00:00Z","end_user":"dr-%d","alias":"alias/%d","outcome":"ok"}'
+    log = MemoryLog(KEYS[0], [told % (n, n) for n in range(600)])
+    update(database, sources(log))
+    prune(log)
+
+    update(database, sources(log))
+
+    names = {text for (text,) in database.execute("SELECT text FROM name")}
+    assert {b"dr-3", b"dr-4", b"dr-512", b"alias/599"} <= names
+    assert not {b"dr-2", b"dr-5", b"dr-511", b"alias/511"} & names
