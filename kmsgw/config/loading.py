@@ -68,6 +68,10 @@ class Settings(Section):
             for place, override in enumerate(self.limits.overrides)
             for name in sorted(override.principals - set(ids))
         ]
+        faults += [
+            f"audit.pseudonyms.principals: no principal is named {name!r}"
+            for name in sorted(self.audit.pseudonyms.principals - set(ids))
+        ]
         if self.environment is Environment.PRODUCTION:
             if self.officers.second_factor == "off":
                 faults.append('officers.second_factor: "off" is for development; officers need it in production')

@@ -162,3 +162,15 @@ def test_metrics_and_traces_go_nowhere_unprotected(section: str, fault: str) -> 
 def test_a_collector_on_this_machine_may_be_without_tls(host: str) -> None:
     settings = parse_settings(f'{GOOD}\n[tracing]\nendpoint = "http://{host}:4317"\n', BASE)
     assert settings.tracing.endpoint == f"http://{host}:4317"
+
+
+def test_pseudonyms_are_for_principals_that_there_are() -> None:
+    assert parse_settings(GOOD + '[audit.pseudonyms]\nprincipals = ["writer"]\n', BASE).audit.pseudonyms.principals
+    faults = faults_of(GOOD + '[audit.pseudonyms]\nprincipals = ["writer", "dr-who"]\n')
+    assert faults == ("audit.pseudonyms.principals: no principal is named 'dr-who'",)
+
+
+def test_entries_are_kept_for_a_year_and_acts_for_three_unless_told_otherwise() -> None:
+    assert parse_settings(GOOD, BASE).audit.retention.operations_months == 12
+    told = parse_settings(GOOD + "[audit.retention]\nacts_months = 0\n", BASE).audit.retention
+    assert (told.operations_months, told.acts_months, told.wait_for_export) == (12, 0, True)
