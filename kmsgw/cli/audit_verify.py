@@ -4,20 +4,30 @@ import sys
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from kmsgw.cli.audit_prove import verify_proof
+from kmsgw.cli.audit_witnessed import (
+    read_index,
+    require_all_signatures,
+    require_cosignatures,
+    require_listed,
+    trusted_by,
+)
 from kmsgw.cli.command import verb
 from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.cli.invocation import Invocation, pass_invocation
-from kmsgw.cli.log_folder import LogFolder, find_logs, key_option, read_verifier_keys
-from kmsgw.cli.output import Record
+from kmsgw.cli.log_folder import LogFolder, find_logs, key_option, read_verifier_keys, verifier_keys_of
+from kmsgw.cli.output import Record, Value
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.damage import damaged
 from kmsgw.tlog.hashing import TILE_HASHES
+from kmsgw.tlog.node_index import NodeIndex
+from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.proofs import verify_consistency
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.verification import Progress, VerifiedLog, verify_log
@@ -31,6 +41,7 @@ _SHOWN_EACH = 10_000
     examples=[
         "kmsgw audit verify build/demo/audit",
         "kmsgw audit verify audit/worker-0 --verifier-key kept/verifier.key --checkpoint kept/checkpoint",
+        "kmsgw audit verify build/demo/audit --index-key kept/index.key --witness-key kept/witness.keys",
         "kmsgw audit verify --proof entry.tlog-proof --verifier-key kept/verifier.key",
     ]
 )
@@ -42,6 +53,18 @@ _SHOWN_EACH = 10_000
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="A checkpoint kept from before, of one log: the log must still begin with what it says.",
+)
+@click.option(
+    "--index-key",
+    metavar="FILE|TEXT",
+    help="Verifier key of the node, for its index of logs: each must be there. Default: index.key beside the index.",
+)
+@click.option(
+    "--witness-key",
+    "witness_keys",
+    multiple=True,
+    metavar="FILE|TEXT",
+    help="Key of a witness, or a file with one a line; repeat it. All of them must have cosigned every log.",
 )
 @click.option(
     "--proof",
@@ -61,10 +84,14 @@ def verify(
     folder: Path | None,
     verifier_keys: tuple[str, ...],
     kept: Path | None,
+    index_key: str | None,
+    witness_keys: tuple[str, ...],
     proof: Path | None,
     entry: Path | None,
 ) -> None:
     """Verify the logs in FOLDER: every entry, every tile, every signature. The exit code is 5 where one is wrong.
+
+    Where FOLDER has the signed index of a node, the logs must be those that it lists.
 
     With --proof, verify that file instead, which needs no log.
 
@@ -81,8 +108,14 @@ def verify(
     logs = find_logs(folder, keys)
     if kept is not None and len(logs) != 1:
         raise CommandError("--checkpoint is of one log, and FOLDER holds several.", "Give the folder of that log.")
-    records = [_verdict(invocation, log, kept) for log in logs]
-    invocation.output.records(records, _COLUMNS)
+    index = read_index(folder, index_key)
+    if index is not None:
+        require_listed(folder, logs, index)
+        if index_key is not None and not keys:
+            logs = trusted_by(index, logs)
+    demands = _Demands(kept, index, verifier_keys_of(witness_keys))
+    records = [_verdict(invocation, log, demands) for log in logs]
+    invocation.output.records(records, (*_COLUMNS[:3], "cosigned", *_COLUMNS[3:]) if witness_keys else _COLUMNS)
     if not all(log.key_given for log in logs):
         invocation.note(
             "Verified with the key beside the log: this shows that the log is consistent, not who wrote it.\n"
@@ -97,14 +130,29 @@ def verify(
         )
 
 
-def _verdict(invocation: Invocation, log: LogFolder, kept: Path | None) -> Record:
+@dataclass(frozen=True, slots=True)
+class _Demands:
+    """What is demanded of each log beyond itself."""
+
+    kept: Path | None
+    index: NodeIndex | None
+    witness_keys: Sequence[VerifierKey]
+
+
+def _verdict(invocation: Invocation, log: LogFolder, demands: _Demands) -> Record:
     """Verify one log; a damaged one is a record too, so that the others are looked at all the same."""
-    place = {"log": log.name, "origin": log.verifier.name}
+    place: dict[str, Value] = {"log": log.name, "origin": log.verifier.name}
+    if demands.witness_keys:
+        place["cosigned"] = None
     try:
         with _progress(invocation, log.name) as progress:
             verified = verify_log(log.fetch, log.verifier, progress)
-        if kept is not None:
-            _require_extension(log, verified, kept)
+        if demands.kept is not None:
+            _require_extension(log, verified, demands.kept)
+        if demands.index is not None:
+            require_all_signatures(log, demands.index)
+        if demands.witness_keys:
+            place["cosigned"] = require_cosignatures(log, verified, demands.witness_keys)
     except AuditDamaged as error:
         return {**place, "result": "fail", "size": None, "root": None, "finding": error.message}
     root = b64encode(verified.root).decode()

@@ -1,0 +1,104 @@
+"""What `kmsgw audit verify` demands beyond a log itself: the node's signed index, and cosignatures of witnesses."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kmsgw.cli.failure import CommandError, ExitCode
+from kmsgw.cli.log_folder import LogFolder, verifier_keys_of
+from kmsgw.errors import AuditDamaged
+from kmsgw.tlog.checkpoint import Checkpoint
+from kmsgw.tlog.damage import damaged
+from kmsgw.tlog.node_index import INDEX_KEY_PATH, INDEX_PATH, NodeIndex
+from kmsgw.tlog.note import Note, VerifierKey
+from kmsgw.tlog.proofs import verify_consistency
+from kmsgw.tlog.reader import LogReader
+from kmsgw.tlog.tiles import CHECKPOINT_PATH, cosigned_path
+from kmsgw.tlog.verification import VerifiedLog
+
+
+def read_index(folder: Path, given: str | None) -> NodeIndex | None:
+    """Return the signed index of a folder of logs; None where there is none and no key of it is given.
+
+    Raises `CommandError` where one must be there, and `AuditDamaged` where it is not as the node signed it.
+    """
+    path = folder / INDEX_PATH
+    if not path.is_file():
+        if given is not None:
+            raise CommandError(
+                f"{folder} has no signed index, whose key is given.", "Find out where it went.", ExitCode.UNVERIFIED
+            )
+        return None
+    keys = verifier_keys_of([given if given is not None else str(folder / INDEX_KEY_PATH)])
+    if len(keys) != 1:
+        raise CommandError("--index-key must be one key.", "Give the node's key, as index.key has it.")
+    return NodeIndex.open(path.read_bytes(), keys[0], str(path))
+
+
+def require_listed(folder: Path, logs: Sequence[LogFolder], index: NodeIndex) -> None:
+    """Raise `CommandError` unless the logs in a folder are those of its index: none is missing, none unlisted."""
+    found = {log.path.name: log.verifier.name for log in logs if log.path.parent == folder}
+    listed = {log.folder: log.origin for log in index.logs}
+    faults = [f"{name} is missing" for name in sorted(listed.keys() - found.keys())]
+    faults += [f"{name} is not listed" for name in sorted(found.keys() - listed.keys())]
+    faults += [
+        f"{name} is of {found[name]}, and listed as {listed[name]}"
+        for name in sorted(found.keys() & listed.keys())
+        if found[name] != listed[name]
+    ]
+    if faults:
+        raise CommandError(
+            f"{folder} does not hold the logs of its signed index: {', '.join(faults)}.",
+            "Find out where a log went, or who put one there.",
+            ExitCode.UNVERIFIED,
+        )
+
+
+def trusted_by(index: NodeIndex, logs: Sequence[LogFolder]) -> list[LogFolder]:
+    """Return the logs with the keys that an index lists for them, which came another way than the log."""
+    keys = {log.origin: log.keys[0] for log in index.logs}
+    return [replace(log, verifier=keys.get(log.verifier.name, log.verifier), key_given=True) for log in logs]
+
+
+def require_all_signatures(log: LogFolder, index: NodeIndex) -> None:
+    """Raise `AuditDamaged` unless the checkpoint is signed with every key that the index lists: ML-DSA-44 too."""
+    note = Note.parse(log.fetch(CHECKPOINT_PATH), CHECKPOINT_PATH)
+    for listed in index.logs:
+        if listed.origin == log.verifier.name:
+            for key in listed.keys:
+                note.require_signature(key, CHECKPOINT_PATH)
+
+
+def require_cosignatures(log: LogFolder, verified: VerifiedLog, keys: Sequence[VerifierKey]) -> int:
+    """Return how many entries of a verified log every witness cosigned. Raises `AuditDamaged` where one did not."""
+    return min(_cosigned_size(log, verified, key) for key in keys)
+
+
+def _cosigned_size(log: LogFolder, verified: VerifiedLog, key: VerifierKey) -> int:
+    sizes = []
+    for path in (CHECKPOINT_PATH, cosigned_path(key.key_id)):
+        try:
+            raw = log.fetch(path)
+        except FileNotFoundError:
+            continue
+        note = Note.parse(raw, path)
+        if note.is_signed_by(key):
+            note.require_signature(key, path)
+            cosigned = Checkpoint.open(raw, log.verifier, path)
+            _require_growth(log, verified, cosigned, path)
+            sizes.append(cosigned.size)
+    if not sizes:
+        raise damaged(f"No checkpoint is cosigned by {key.name} with key id {key.key_id.hex()}.")
+    return max(sizes)
+
+
+def _require_growth(log: LogFolder, verified: VerifiedLog, cosigned: Checkpoint, path: str) -> None:
+    if cosigned.size > verified.size:
+        raise damaged(f"{path}: {cosigned.size} entries were cosigned, and the log has {verified.size}: it was cut.")
+    if cosigned.size:
+        reader = LogReader(log.fetch)
+        new = reader.checkpoint(log.verifier)
+        try:
+            verify_consistency(cosigned.size, cosigned.root, new.size, new.root, reader.consistency(cosigned.size))
+        except AuditDamaged:
+            raise damaged(f"{path}: the log does not begin with the {cosigned.size} entries cosigned.") from None

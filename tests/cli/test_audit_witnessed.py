@@ -1,0 +1,121 @@
+"""`kmsgw audit verify` with a node's signed index and with witnesses: what is missing, unlisted or not cosigned."""
+
+from pathlib import Path
+
+import pytest
+
+from kmsgw.tlog.checkpoint import Checkpoint
+from kmsgw.tlog.hashing import root_of
+from kmsgw.tlog.node_index import IndexedLog, NodeIndex
+from kmsgw.tlog.note import SigningKey
+from kmsgw.tlog.schemes import SignatureKind
+from kmsgw.tlog.tiles import cosigned_path
+from tests.cli.command_line import kmsgw
+from tests.cli.sample_log import SampleLog, record, sample_log
+
+NODE = SigningKey.of_seed("kmsgw.example/log", bytes(32))
+WITNESS = SigningKey.of_seed("witness.example/w1", bytes([7]) * 32, SignatureKind.COSIGNATURE_ED25519)
+OTHER = SigningKey.of_seed("witness.example/w2", bytes([8]) * 32, SignatureKind.ML_DSA_44)
+
+
+class _Node:
+    """Two logs with their index."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.logs = [sample_log(folder, 5, "worker-0"), sample_log(folder, 300, "worker-1")]
+        listed = tuple(IndexedLog(log.folder.name, log.key.name, (log.key.verifier,)) for log in self.logs)
+        (folder / "index").write_bytes(NodeIndex(NODE.name, 1, listed).sign(NODE))
+        (folder / "index.key").write_text(f"{NODE.verifier}\n")
+
+    def verify(self, *options: str) -> tuple[int, str]:
+        done = kmsgw("audit", "verify", str(self.folder), *options)
+        return done.code, done.text + done.stderr
+
+
+def _cosign(log: SampleLog, *witnesses: SigningKey) -> None:
+    checkpoint = Checkpoint(log.key.name, len(log.entries), root_of(log.entries))
+    for witness in witnesses:
+        path = log.folder / cosigned_path(witness.verifier.key_id)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(checkpoint.sign(log.key) + witness.signature_line(checkpoint.body, 1_700_000_000))
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> _Node:
+    return _Node(tmp_path)
+
+
+def test_the_logs_of_an_index_verify_with_its_key_alone(node: _Node) -> None:
+    code, said = node.verify("--index-key", str(NODE.verifier))
+    assert code == 0
+    assert "key beside the log" not in said
+    code, said = node.verify()
+    assert code == 0
+    assert "key beside the log" in said
+
+
+def test_a_log_that_is_missing_or_not_listed_is_named(node: _Node) -> None:
+    sample_log(node.folder, 3, "worker-2")
+    code, said = node.verify()
+    assert (code, "worker-2 is not listed" in said) == (5, True)
+    (node.folder / "worker-1").rename(node.folder.parent / "elsewhere")
+    code, said = node.verify()
+    assert (code, "worker-1 is missing, worker-2 is not listed" in said) == (5, True)
+
+
+def test_an_index_that_is_gone_changed_or_of_another_node_is_refused(node: _Node) -> None:
+    other = SigningKey.of_seed(NODE.name, bytes([9]) * 32)
+    assert node.verify("--index-key", str(other.verifier))[0] == 5
+    path = node.folder / "index"
+    path.write_bytes(path.read_bytes().replace(b"worker-0 ", b"worker-9 "))
+    code, said = node.verify()
+    assert (code, "the signature of kmsgw.example/log is wrong" in said) == (5, True)
+    path.unlink()
+    code, said = node.verify("--index-key", str(NODE.verifier))
+    assert (code, "no signed index" in said) == (5, True)
+
+
+def test_every_witness_that_is_named_must_have_cosigned_every_log(node: _Node) -> None:
+    for log in node.logs:
+        _cosign(log, WITNESS)
+    one, two = (("--witness-key", str(each.verifier)) for each in (WITNESS, OTHER))
+    assert node.verify(*one)[0] == 0
+    code, said = node.verify(*one, *two)
+    assert (code, "cosigned by witness.example/w2" in said) == (5, True)
+    for log in node.logs:
+        _cosign(log, OTHER)
+    assert node.verify(*one, *two)[0] == 0
+    assert '"cosigned": 300' in kmsgw("audit", "verify", str(node.folder), *one, *two, "-o", "json").text
+
+
+def test_a_log_must_begin_with_what_was_cosigned(node: _Node) -> None:
+    log = node.logs[0]
+    for each in node.logs:
+        _cosign(each, WITNESS)
+    witness = ("--witness-key", str(WITNESS.verifier))
+    log.append(record(5), record(6))
+    code, said = node.verify(*witness, "-o", "json")
+    assert (code, '"cosigned": 5' in said) == (0, True)
+    kept = log.entries
+    log.entries = kept[:4]
+    log.append()
+    code, said = node.verify(*witness)
+    assert (code, "5 entries were cosigned, and the log has 4: it was cut" in said) == (5, True)
+    log.entries = [record(100), *kept[1:]]
+    log.append()
+    code, said = node.verify(*witness)
+    assert (code, "does not begin with the 5 entries cosigned" in said) == (5, True)
+
+
+def test_a_checkpoint_that_lacks_a_listed_signature_is_refused(node: _Node) -> None:
+    further = [SigningKey.of_seed(log.key.name, bytes([3]) * 32, SignatureKind.ML_DSA_44) for log in node.logs]
+    keys = [(log.key.verifier, key.verifier) for log, key in zip(node.logs, further, strict=True)]
+    listed = tuple(IndexedLog(log.folder.name, log.key.name, of) for log, of in zip(node.logs, keys, strict=True))
+    (node.folder / "index").write_bytes(NodeIndex(NODE.name, 2, listed).sign(NODE))
+    code, said = node.verify()
+    assert (code, "not signed by kmsgw.example/log/worker-0" in said) == (5, True)
+    for log, key in zip(node.logs, further, strict=True):
+        checkpoint = Checkpoint(log.key.name, len(log.entries), root_of(log.entries))
+        (log.folder / "checkpoint").write_bytes(checkpoint.sign(log.key, key, time=1_700_000_000))
+    assert node.verify()[0] == 0
