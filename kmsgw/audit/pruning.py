@@ -41,6 +41,7 @@ from kmsgw.tlog.tiles import bundle_path
 BUNDLES_AT_ONCE: Final = 4096
 """Bundles that one pruning looks at: a million entries, and one pair of entries in the log."""
 
+_PARSED_AT_ONCE: Final = 32
 _UNDER_WAY: Final = "pruning"
 _ROOM_ADVICE: Final = "Make room on the disk of the audit log; the next round prunes."
 _NOTHING: Final = Pruning(0, (), 0)
@@ -76,7 +77,7 @@ def plan_pruning(
     """Return what of a log is past its age, at most so many bundles; None where nothing is.
 
     Only entries before `floor` go: others have not got what comes after it yet. Every entry that goes is compared with
-    the signed tree before: raises `AuditDamaged` rather than tidy a damage away. `pause` is called after each bundle.
+    the signed tree before: raises `AuditDamaged` rather than tidy a damage away. `pause` is called again and again.
     Without `hold` the plan is to look at alone, and does not hold the bytes of what is kept.
     """
     latest = cutoffs.latest
@@ -88,7 +89,7 @@ def plan_pruning(
     fresh: dict[int, dict[int, bytes]] = {}
     end = start
     while end < min(start + most, floor // TILE_HASHES, reader.size // TILE_HASHES):
-        entries = [LoggedEntry.parse("", 0, raw) for raw in reader.bundle(end)]
+        entries = _parsed(reader.bundle(end), pause)
         newest = max((each.time for each in entries if each.time is not None), default=None)
         if newest is None or newest >= latest:
             break
@@ -110,6 +111,15 @@ def plan_pruning(
     return PruningPlan(
         end * TILE_HASHES, runs_of(kept), range(start, end), fresh, expired, ages.removed, ages.first, ages.last
     )
+
+
+def _parsed(bundle: Sequence[bytes], pause: Callable[[], None]) -> list[LoggedEntry]:
+    """Return the entries of a bundle, with a pause after each quarter of a millisecond."""
+    entries: list[LoggedEntry] = []
+    for at in range(0, len(bundle), _PARSED_AT_ONCE):
+        entries += [LoggedEntry.parse("", 0, raw) for raw in bundle[at : at + _PARSED_AT_ONCE]]
+        pause()
+    return entries
 
 
 @dataclass(slots=True)
@@ -173,7 +183,7 @@ class LogPruner:
     ) -> None:
         """Prune `log`, which lies in `folder`. Each of `floors` returns how many entries somebody else has got.
 
-        `reason` is recorded. `pause` is called after each file; what it raises stops the pruning, for `finish`.
+        `reason` is recorded. `pause` is called again and again; what it raises stops the pruning, for `finish`.
         """
         self._folder = folder
         self._log = log
