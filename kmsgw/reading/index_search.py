@@ -55,7 +55,7 @@ class SignedEntries:
 
     def __init__(self, readers: Sequence[LogReader]) -> None:
         self._readers = {reader.origin: reader for reader in readers}
-        self._bundles: dict[tuple[str, int], Mapping[int, bytes]] = {}
+        self._bundles: dict[tuple[str, int], Mapping[int, bytes] | None] = {}
 
     def found(self, places: Iterator[Found], wanted: EntryFilter) -> Iterator[LoggedEntry]:
         """Yield the entries at these places, each as its signed tree has it; one that was pruned is passed over.
@@ -77,14 +77,21 @@ class SignedEntries:
         if reader is None or index >= reader.size:
             raise IndexDamagedError(f"there is no entry {index} of {origin}")
         key = (origin, index // TILE_HASHES)
-        bundle = self._bundles.pop(key, None)
+        if key not in self._bundles:
+            # Of most bundles one entry is wanted. Where it is a second one, the whole is checked once for all.
+            self._keep(key, None)
+            return reader.entry(index)
+        bundle = self._bundles.pop(key)
         if bundle is None:
             start = index - index % TILE_HASHES
             bundle = dict(reader.entries(start, start + TILE_HASHES))
-            if len(self._bundles) >= _BUNDLES * len(self._readers):
-                del self._bundles[next(iter(self._bundles))]
-        self._bundles[key] = bundle
+        self._keep(key, bundle)
         return bundle.get(index)
+
+    def _keep(self, key: tuple[str, int], bundle: Mapping[int, bytes] | None) -> None:
+        if len(self._bundles) >= _BUNDLES * len(self._readers):
+            del self._bundles[next(iter(self._bundles))]
+        self._bundles[key] = bundle
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,6 +178,21 @@ class LogReader:
                 yield from ((each, raw) for each, raw in found if at <= each < stop)
             at = (index + 1) * TILE_HASHES
 
+    def entry(self, index: int) -> bytes | None:
+        """Return one entry of this tree, checked against its leaf hash; None where it was pruned.
+
+        Quicker than `entries` for one, and slower for many of a bundle.
+        """
+        bundle, place = divmod(index, TILE_HASHES)
+        try:
+            entry = fetch_bundle(self._fetch, bundle, self.size)[place]
+        except BundleMissing:
+            return next((raw for _, raw in self.entries(index, index + 1)), None)
+        if leaf_hash(entry) != self.hashes(0, bundle)[place]:
+            path = bundle_path(bundle, tile_width(0, bundle, self.size))
+            raise damaged(f"{path}: entry {index} is not the one that was logged.")
+        return entry
+
     def pruning(self) -> Pruning | None:
         """Return what of this log was pruned, as the log itself records it; None where nothing was."""
         return self._pruned.pruning()
