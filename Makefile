@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # clone seen from the folder above, is taken for the package.
 EDITABLE := --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults loadtest bench soak flood audit-bench man lock clean
+.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults loadtest bench soak flood audit-bench audit-cost man lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -87,6 +87,10 @@ audit-bench: $(VENV)/.develops ## make an audit log of 2 million entries, and me
 soak: $(VENV)/.develops ## a million calls in ten minutes: does anything grow or leak? SOAK='--minutes 2 --calls 100000'
 	@.ci/services bench
 	$(BIN)/python -m loadtests.soak $(SOAK)
+
+audit-cost: $(VENV)/.develops ## what durability adds to a call, against a log in memory; COST=--help
+	@.ci/services bench
+	$(BIN)/python -m loadtests.audit_cost $(COST)
 
 man: $(VENV)/.runs ## write the manual pages of kmsgw into build/man
 	$(BIN)/kmsgw man --folder build/man

@@ -35,6 +35,7 @@ from kmsgw.audit.log import DurableLog
 from kmsgw.errors import AuditUnavailable, KmsgwError
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.reader import LogReader
+from kmsgw.tlog.tiles import CHECKPOINT_PATH
 from kmsgw.tlog.verification import verify_log
 
 ORIGIN = "example.com/log/node1/w0"
@@ -55,6 +56,10 @@ _ATTACH_SECONDS = 30.0
 _LIFE_SECONDS = 60
 _PR_SET_PTRACER = 0x59616D61
 _LINE = re.compile(r"^(?:\d+ +)?(\w+)\((.*)")
+
+
+_NAMED = re.compile(r'(?:rename\("[^"]+", |mkdir\()"([^"]+)".* = 0$')
+_FLUSHED = re.compile(r"fsync\(\d+<([^>]+)>\) += 0$")
 
 
 class Fault(StrEnum):
@@ -209,6 +214,23 @@ class Injector:
                 found.append(Point(match[1], seen[match[1]], line[:160]))
         return found
 
+    def unsynced(self, life: str) -> list[str]:
+        """Return the folders that got a name and were not flushed in time: before a checkpoint, and at the end."""
+        trace = self._folder / "trace"
+        options = ["-y", "-e", "trace=rename,mkdir,fsync", "-o", str(trace)]
+        assert self._live(life, options)[1] == End.COMPLETE
+        late: list[str] = []
+        named: set[str] = set()
+        for line in trace.read_text().splitlines():
+            if made := _NAMED.search(line):
+                target = Path(made[1])
+                if target.name == CHECKPOINT_PATH:
+                    late += named
+                named.add(str(target.parent))
+            elif flushed := _FLUSHED.search(line):
+                named.discard(flushed[1])
+        return late + sorted(named)
+
     def plan(self, life: str) -> Iterator[tuple[Point, Fault]]:
         """Yield every fault at every point of a life."""
         for point in self.points(life):
@@ -357,6 +379,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=options.folder if options.folder.is_dir() else None) as folder:
         injector = Injector(Path(folder))
         for life in injector.lives:
+            wrong += [f"{life}: {each} got a name that was not flushed in time" for each in injector.unsynced(life)]
             plan = list(injector.plan(life))
             points[life] = len({point for point, _ in plan})
             calls.update(point.name for point, fault in plan if fault is Fault.KILL)
