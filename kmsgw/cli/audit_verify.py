@@ -15,7 +15,6 @@ from kmsgw.cli.audit_witnessed import (
     require_all_signatures,
     require_cosignatures,
     require_listed,
-    trusted_by,
 )
 from kmsgw.cli.command import verb
 from kmsgw.cli.failure import CommandError, ExitCode
@@ -105,14 +104,14 @@ def verify(
         verify_proof(invocation, proof, keys, entry, kept)
         return
     assert folder is not None
+    index = read_index(folder, index_key)
+    if index is not None and index_key is not None and not keys:
+        keys = {log.origin: log.keys[0] for log in index.logs}
     logs = find_logs(folder, keys)
     if kept is not None and len(logs) != 1:
         raise CommandError("--checkpoint is of one log, and FOLDER holds several.", "Give the folder of that log.")
-    index = read_index(folder, index_key)
     if index is not None:
         require_listed(folder, logs, index)
-        if index_key is not None and not keys:
-            logs = trusted_by(index, logs)
     demands = _Demands(kept, index, verifier_keys_of(witness_keys))
     records = [_verdict(invocation, log, demands) for log in logs]
     invocation.output.records(records, (*_COLUMNS[:3], "cosigned", *_COLUMNS[3:]) if witness_keys else _COLUMNS)

@@ -1,7 +1,6 @@
 """What `kmsgw audit verify` demands beyond a log itself: the node's signed index, and cosignatures of witnesses."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from kmsgw.cli.failure import CommandError, ExitCode
@@ -52,12 +51,6 @@ def require_listed(folder: Path, logs: Sequence[LogFolder], index: NodeIndex) ->
             "Find out where a log went, or who put one there.",
             ExitCode.UNVERIFIED,
         )
-
-
-def trusted_by(index: NodeIndex, logs: Sequence[LogFolder]) -> list[LogFolder]:
-    """Return the logs with the keys that an index lists for them, which came another way than the log."""
-    keys = {log.origin: log.keys[0] for log in index.logs}
-    return [replace(log, verifier=keys.get(log.verifier.name, log.verifier), key_given=True) for log in logs]
 
 
 def require_all_signatures(log: LogFolder, index: NodeIndex) -> None:
