@@ -18,21 +18,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kmsgw import __version__
-from kmsgw.config import MetricsSettings, Settings, load_settings
+from kmsgw.config import Settings, load_settings
 from kmsgw.errors import ConfigurationError, KmsgwError
 from kmsgw.launch import START_SECONDS, HeldSettings, Launched, launch, read_secrets, slow_start
 from kmsgw.processes import forbid_dumps
 from kmsgw.refusal import FoundFaults
 from kmsgw.reload import Reload, check_start
+from kmsgw.reservation import reserve
+from kmsgw.slot import LONGEST_PAUSE_SECONDS, Slot
+from kmsgw.start_gate import StartGate
 from kmsgw.telemetry import start_logging
 from kmsgw.telemetry.supervision import SupervisedMetrics
 
 _LOG = logging.getLogger("kmsgw.daemon")
 
 DEFAULT_CONFIG = Path("kmsgwd.toml")
-_STEADY_SECONDS = 10.0
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 5.0
 _STOP_MARGIN_SECONDS = 5.0
 _START_LOOK_SECONDS = 0.05
 _FAILED_START_SECONDS = 1.0
@@ -62,30 +62,6 @@ _FIXED = (
 
 
 @dataclass(slots=True)
-class _Slot:
-    """A place for a worker process; it outlives the processes that fill it. ``launched`` is there until it serves."""
-
-    name: str
-    process: subprocess.Popen[bytes] | None = None
-    launched: Launched | None = None
-    started: float = 0.0
-    deaths: int = 0
-    start_at: float = 0.0
-
-    def bury(self, now: float) -> int:
-        """Note that the process ended; return its status. One that dies again and again is started ever later."""
-        assert self.process is not None
-        status = self.process.returncode
-        self.deaths = 0 if now - self.started > _STEADY_SECONDS else self.deaths + 1
-        self.start_at = now + (min(_FIRST_PAUSE * 2**self.deaths, _LONGEST_PAUSE) if self.deaths else 0.0)
-        self.process = None
-        if self.launched is not None:
-            self.launched.close()
-            self.launched = None
-        return status
-
-
-@dataclass(slots=True)
 class Supervisor:
     """The running daemon. One thread: signals are taken where it waits for them."""
 
@@ -94,9 +70,10 @@ class Supervisor:
     secrets: Mapping[int, bytes] = field(repr=False)
     reservation: socket.socket
     metrics: SupervisedMetrics | None = None
-    slots: list[_Slot] = field(default_factory=list)
-    exporter: _Slot | None = None
+    slots: list[Slot] = field(default_factory=list)
+    exporter: Slot | None = None
     reload: Reload | None = None
+    gate: StartGate | None = None
 
     @property
     def settings(self) -> Settings:
@@ -109,14 +86,28 @@ class Supervisor:
         host = self.settings.server.listen.rpartition(":")[0]
         return f"{host}:{self.reservation.getsockname()[1]}"
 
-    def run(self) -> int:
-        """Serve until a signal says otherwise; return the exit status."""
+    def prepare(self) -> None:
+        """Start the workers as far as they come without a configuration that is known to be right."""
+        self.gate = StartGate()
+        self.slots = [Slot(f"worker-{index}") for index in range(self.settings.server.workers)]
+        for slot in self.slots:
+            self._start(slot)
+
+    def abandon(self) -> None:
+        """End what `prepare` began. Nothing is lost: before the gate a worker has made nothing."""
+        for slot in self.slots:
+            if slot.process is not None:
+                slot.process.kill()
+                slot.process.wait()
+        if self.gate is not None:
+            self.gate.close()
+
+    def run(self, policies: bytes) -> int:
+        """Serve with the policies as they were checked, until a signal says otherwise; return the exit status."""
         if self.settings.audit.export:
-            self.exporter = _Slot(_EXPORTER)
-        self.slots = [_Slot(f"worker-{index}") for index in range(self.settings.server.workers)]
+            self.exporter = Slot(_EXPORTER)
+        self._open_gate(policies)
         try:
-            for slot in self.slots:
-                self._start(slot)
             while any(slot.launched is not None for slot in self.slots):
                 if self._wait() in _ENDING:
                     return self._stop(0.0)
@@ -137,21 +128,23 @@ class Supervisor:
                 self._begin_reload()
 
     @property
-    def _tended(self) -> list[_Slot]:
+    def _tended(self) -> list[Slot]:
         """The places of all processes. The exporter is started once the workers serve, and keeps none from serving."""
         return self.slots if self.exporter is None else [*self.slots, self.exporter]
 
     def _wait(self) -> int:
         """Wait for a signal, or until something is to be done; return the signal's number, or 0."""
         now = time.monotonic()
-        pause = min((slot.start_at - now for slot in self._tended if slot.process is None), default=_LONGEST_PAUSE)
+        pause = min(
+            (slot.start_at - now for slot in self._tended if slot.process is None), default=LONGEST_PAUSE_SECONDS
+        )
         # A start is looked after in short steps, and never waited for: a worker that hangs must hold up nothing.
         if self.reload is not None or any(slot.launched is not None for slot in self._tended):
             pause = min(pause, _START_LOOK_SECONDS)
         received = signal.sigtimedwait(_SIGNALS, max(pause, 0.01))
         return received.si_signo if received is not None else 0
 
-    def _start(self, slot: _Slot) -> None:
+    def _start(self, slot: Slot) -> None:
         if slot is self.exporter:
             slot.launched = self._launch_exporter()
         else:
@@ -167,16 +160,28 @@ class Supervisor:
         board = self.metrics.board.descriptor
         return launch(self.held, {}, "--board-fd", str(board), lend=[board], program="kmsgw.exporter")
 
-    def _launch_worker(self, slot: _Slot) -> Launched:
+    def _launch_worker(self, slot: Slot) -> Launched:
         arguments = ["--name", slot.name, "--listen", self.address]
-        if self.metrics is None:
-            return launch(self.held, self.secrets, *arguments)
-        self.metrics.started(slot.name)
-        board = self.metrics.board.descriptor
-        arguments += ["--metrics", self.metrics.address, "--board-fd", str(board)]
-        return launch(self.held, self.secrets, *arguments, lend=[board])
+        lend: list[int] = []
+        if self.metrics is not None:
+            self.metrics.started(slot.name)
+            board = self.metrics.board.descriptor
+            arguments += ["--metrics", self.metrics.address, "--board-fd", str(board)]
+            lend.append(board)
+        if self.gate is not None:
+            arguments += ["--gate-fd", str(self.gate.reader)]
+            lend.append(self.gate.reader)
+        return launch(self.held, self.secrets, *arguments, lend=lend)
 
-    def _look(self, slot: _Slot) -> bool:
+    def _open_gate(self, policies: bytes) -> None:
+        assert self.gate is not None
+        self.held.replace(self.settings, policies)
+        for slot in self.slots:
+            slot.started = time.monotonic()
+        self.gate.open(len(self.slots))
+        self.gate = None
+
+    def _look(self, slot: Slot) -> bool:
         """Tell whether a start just ended well. Raises `ConfigurationError` where it failed or takes too long."""
         if slot.launched is None:
             return False
@@ -277,34 +282,10 @@ def _end(process: subprocess.Popen[bytes], seconds: float) -> int:
         return -signal.SIGKILL
 
 
-def _reserve(listen: str, field_name: str = "server.listen") -> socket.socket:
-    """Return a socket that holds the address for the workers, who share it with SO_REUSEPORT.
-
-    It is bound alone at first: two gateways of one user would otherwise share a port without a word.
-    """
-    host, _, port = listen.rpartition(":")
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as alone:
-            # A port whose last connections still linger (TIME_WAIT) is free; one that somebody listens on is not.
-            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            alone.bind(address)
-            alone.listen(1)
-            address = alone.getsockname()
-        held = socket.socket(family, kind, protocol)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held.bind(address)
-    except OSError as error:
-        raise ConfigurationError(
-            [f"{field_name}: {listen}: {error.strerror}"],
-            advice=f"See which program has the port, or give another in {field_name}.",
-        ) from None
-    return held
-
-
-def _reserve_metrics(settings: MetricsSettings) -> socket.socket:
-    assert settings.listen is not None
-    return _reserve(settings.listen, "metrics.listen")
+def _metrics(settings: Settings, reservation: socket.socket) -> SupervisedMetrics:
+    assert settings.metrics.listen is not None
+    host = settings.metrics.listen.rpartition(":")[0]
+    return SupervisedMetrics(reservation, host, settings.server.workers)
 
 
 def _refuse_reload(error: ConfigurationError) -> None:
@@ -315,10 +296,10 @@ def _refuse_reload(error: ConfigurationError) -> None:
 def _invite(settings: Settings, officer_id: str) -> int:
     """Print an invitation and return the exit status. Standard output has nothing else, so that it can be piped."""
     # Imported here: a daemon that serves loads no database driver and no grpc.
-    from kmsgw import bootstrap  # noqa: PLC0415
+    from kmsgw.bootstrap.examination import invite  # noqa: PLC0415
 
     try:
-        invitation = bootstrap.invite(settings, officer_id)
+        invitation = invite(settings, officer_id)
     except ConfigurationError:
         raise
     except KmsgwError as error:
@@ -344,7 +325,10 @@ def _accept_older_state(settings: Settings) -> int:
     return 0
 
 
-def _refuse(error: ConfigurationError) -> int:
+def _refuse(error: ConfigurationError | KeyboardInterrupt) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        sys.stderr.write("kmsgwd: stopped before it served\n")
+        return 1
     for fault in error.faults:
         sys.stderr.write(f"kmsgwd: {fault}\n")
     if error.advice:
@@ -366,6 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start_logging("kmsgwd")
     forbid_dumps()
     config = options.config.absolute()
+    supervisor: Supervisor | None = None
     try:
         settings = load_settings(config)
         if options.invite is not None:
@@ -376,29 +361,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         faults = FoundFaults()
         reservations: list[socket.socket] = []
         if not options.check:  # which is run beside a gateway that serves
-            faults.attempt("server.listen", lambda: reservations.append(_reserve(settings.server.listen)))
-            if settings.metrics.listen is not None:
-                faults.attempt("metrics.listen", lambda: reservations.append(_reserve_metrics(settings.metrics)))
+            faults.attempt(
+                "server.listen", lambda: reservations.append(reserve(settings.server.listen, "server.listen"))
+            )
+            if (metrics_listen := settings.metrics.listen) is not None:
+                faults.attempt("metrics.listen", lambda: reservations.append(reserve(metrics_listen, "metrics.listen")))
         # Nothing is made while the port is another's: it may be this very gateway, running.
         prepare = [] if options.check or faults else ["--prepare"]
+        if prepare:
+            metrics = _metrics(settings, reservations[1]) if len(reservations) > 1 else None
+            supervisor = Supervisor(HeldSettings(settings), config, secrets, reservations[0], metrics)
+            supervisor.prepare()
         checked: list[bytes] = []
         faults.attempt("start", lambda: checked.append(check_start(settings, secrets, *prepare)))
         faults.require_none()
-    except ConfigurationError as error:
+    except (ConfigurationError, KeyboardInterrupt) as error:
+        if supervisor is not None:
+            supervisor.abandon()
         return _refuse(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("kmsgwd: stopped before it served\n")
-        return 1
-    if options.check:
+    if supervisor is None:
         sys.stdout.write("kmsgwd: the configuration is right\n")
         return 0
     # Blocked, so that they wait to be taken in the loop; the workers unblock them for themselves.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    metrics: SupervisedMetrics | None = None
-    if settings.metrics.listen is not None:
-        host = settings.metrics.listen.rpartition(":")[0]
-        metrics = SupervisedMetrics(reservations[1], host, settings.server.workers)
-    return Supervisor(HeldSettings(settings, checked[0]), config, secrets, reservations[0], metrics).run()
+    return supervisor.run(checked[0])
 
 
 if __name__ == "__main__":

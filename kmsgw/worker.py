@@ -11,12 +11,17 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from kmsgw.config import ServerSettings
 from kmsgw.errors import ConfigurationError, KmsgwError
 from kmsgw.launch import hold, read_held, read_held_settings
 from kmsgw.processes import end_with_parent, forbid_dumps, keep_to, own_core, raise_descriptor_limit
+from kmsgw.start_gate import may_pass
 from kmsgw.telemetry import start_logging
+
+if TYPE_CHECKING:
+    from kmsgw.bootstrap.gateway import Gateway
 
 _LOG = logging.getLogger("kmsgw.worker")
 
@@ -35,6 +40,7 @@ def main() -> int:
     parser.add_argument("--board-fd", type=int, default=-1)
     parser.add_argument("--status-fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--gate-fd", type=int, default=-1)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--prepare", action="store_true")
     options = parser.parse_args()
@@ -43,26 +49,33 @@ def main() -> int:
     forbid_dumps()
     raise_descriptor_limit()
     end_with_parent(options.parent)
+    # What a start makes lives as long as the worker: thousands of classes, and 100,000 keys are 400,000 objects. The
+    # collector would walk them again and again, a third of the time that it takes to load them, and later in the middle
+    # of calls.
+    gc.disable()
     try:
         # Imported here, so that a fault of an import is told like any other: grpc, the PKCS#11 library.
-        from kmsgw import bootstrap  # noqa: PLC0415
-
-        settings = read_held_settings(options.settings_fd)
         if options.check:
-            hold(options.policies_fd, bootstrap.check(settings, prepare=options.prepare))
+            from kmsgw.bootstrap.examination import check  # noqa: PLC0415
+
+            settings = read_held_settings(options.settings_fd)
+            hold(options.policies_fd, check(settings, prepare=options.prepare))
             _tell(options.status_fd, [], "")
             return 0
+        from kmsgw.bootstrap.composition import build  # noqa: PLC0415
+        from kmsgw.bootstrap.observation import MetricsPlace  # noqa: PLC0415
+
+        if options.gate_fd >= 0 and not may_pass(options.gate_fd):
+            return 0
+        settings = read_held_settings(options.settings_fd)
         _take_core(options.name, settings.server)
-        # What a start makes lives as long as the worker: 100,000 keys are 400,000 objects. The collector would walk
-        # them again and again, a third of the time that it takes to load them, and later in the middle of calls.
-        gc.disable()
-        gateway = bootstrap.build(
+        gateway = build(
             settings,
             options.name,
             options.listen or settings.server.listen,
             on_fatal=lambda: os.kill(os.getpid(), _FATAL_SIGNAL),
             checked_policies=read_held(options.policies_fd),
-            metrics=bootstrap.MetricsPlace(options.metrics, options.board_fd),
+            metrics=MetricsPlace(options.metrics, options.board_fd),
         )
         gc.freeze()
         gc.enable()
@@ -74,6 +87,11 @@ def main() -> int:
         _tell(options.status_fd, [error.message], error.advice)
         return 1
     _tell(options.status_fd, [], "")
+    return _serve(gateway, options)
+
+
+def _serve(gateway: "Gateway", options: argparse.Namespace) -> int:
+    """Serve until a signal says otherwise; return the exit status."""
     while True:
         number = signal.sigwait(_SIGNALS)
         if number == signal.SIGHUP:
@@ -87,7 +105,7 @@ def main() -> int:
             gateway.stop(0.0)
             return 1
         else:
-            gateway.stop(settings.server.drain_seconds)
+            gateway.stop(gateway.settings.server.drain_seconds)
             return 0
 
 

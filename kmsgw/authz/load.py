@@ -162,24 +162,49 @@ def _parse(folder: Path, texts: Mapping[str, str], faults: list[str]) -> Iterato
     if len(sources) > MAX_POLICIES:
         faults.append(f"{folder}: more than {MAX_POLICIES} policies")
         return
+    at_once = _parse_at_once(sources)
     places: dict[str, str] = {}
-    for source in sources:
+    for number, source in enumerate(sources):
         place = f"{folder / source.file}:{source.line}"
-        try:
-            parsed = cedarpy.policies_to_pst(source.text)
-        except ValueError as error:
-            faults.append(f"{place}: {error}")
-            continue
-        if len(parsed.static_policies) != 1:
-            faults.append(f"{place}: a template can't decide; write the policy without ?principal and ?resource")
-            continue
-        policy = _Parsed(source, next(iter(parsed.static_policies.values())))
+        if at_once is not None:
+            node = at_once[number]
+        else:
+            try:
+                parsed = cedarpy.policies_to_pst(source.text)
+            except ValueError as error:
+                faults.append(f"{place}: {error}")
+                continue
+            if len(parsed.static_policies) != 1:
+                faults.append(f"{place}: a template can't decide; write the policy without ?principal and ?resource")
+                continue
+            node = next(iter(parsed.static_policies.values()))
+        policy = _Parsed(source, node)
         fault = _id_fault(policy.policy_id, places)
         if fault:
             faults.append(f"{place}: {fault}")
         else:
             places[policy.policy_id] = place
         yield policy
+
+
+def _parse_at_once(sources: Sequence[PolicySource]) -> Sequence[pst.Template] | None:
+    """Return the policies of all pieces, parsed in half the time that each of them takes alone.
+
+    None where that is not surely the policy of each piece: then parsing them one by one tells what is wrong, and where.
+    """
+    try:
+        parsed = cedarpy.policies_to_pst("\n".join(source.text for source in sources))
+    except ValueError:
+        return None
+    found = [parsed.static_policies.get(f"policy{number}") for number in range(len(sources))]
+    nodes = [node for node in found if node is not None]
+    if not len(nodes) == len(sources) == len(parsed.static_policies) or parsed.templates:
+        return None
+    # A piece with two policies, and one with none, would make the numbers wrong: each piece must name its id.
+    named = (
+        f'@id("{node.annotations.get("id", "")}")' in source.text for node, source in zip(nodes, sources, strict=True)
+    )
+    return nodes if all(named) else None
 
 
 def _id_fault(policy_id: str, places: Mapping[str, str]) -> str:

@@ -5,8 +5,9 @@ looked at. In a forbid that would silently allow. Every `has` is therefore put b
 objection; where none comes, the attribute is declared for no request that the policy can apply to.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
+from typing import cast
 
 import cedarpy
 from cedarpy import pst
@@ -62,19 +63,19 @@ def _tests(root: object) -> Iterator[pst.HasAttr]:
     """Yield every `has` under a part of the syntax tree."""
     if isinstance(root, pst.HasAttr):
         yield root
-    if isinstance(root, tuple):
-        parts: Sequence[object] = root
-    elif isinstance(root, dict):
-        parts = list(root.values())
-    elif is_dataclass(root):
-        names = _FIELDS.get(type(root))
-        if names is None:
-            names = _FIELDS[type(root)] = tuple(each.name for each in fields(root))
-        parts = [getattr(root, name) for name in names]
+    kind = type(root)
+    if kind is tuple:
+        parts: Iterable[object] = cast("tuple[object, ...]", root)
+    elif kind is dict:
+        parts = cast("dict[object, object]", root).values()
     else:
-        return
+        names = _FIELDS.get(kind)
+        if names is None:
+            names = _FIELDS[kind] = tuple(each.name for each in fields(kind)) if is_dataclass(kind) else ()
+        parts = [getattr(root, name) for name in names]
     for part in parts:
-        yield from _tests(part)
+        if type(part) is not str:
+            yield from _tests(part)
 
 
 def _path(test: pst.HasAttr) -> str:

@@ -86,6 +86,8 @@ def validation_faults(policies: str, schema: cedarpy.Schema) -> dict[str, list[s
 
 def _flagged(probes: Sequence[str], schema: cedarpy.Schema) -> list[bool]:
     """Tell for each probe policy whether the validator objects to it."""
+    if not probes:
+        return []
     faults = validation_faults("\n".join(probes), schema)
     return [f"policy{number}" in faults for number in range(len(probes))]
 
@@ -118,15 +120,15 @@ def _strings(
     """Return the attributes declared in a record of strings, and a fault for each that is anything else."""
     declared = _declared(schema, scope, base, names)
     flags = _flagged([_probe(scope, base, name, f'{base}[{name.literal}] like "*"') for name in declared], schema)
-    wrong = [name.text for name, flagged in zip(declared, flags, strict=True) if flagged]
-    return tuple(name.text for name in declared), [f"{text} must be declared as an optional String" for text in wrong]
+    wrong = [_no_string(name) for name, flagged in zip(declared, flags, strict=True) if flagged]
+    return tuple(name.text for name in declared), wrong
 
 
 def _foreign(schema: cedarpy.Schema, scope: str, base: str, names: Sequence[_Name]) -> list[str]:
     """Return a fault for each attribute that the gateway never fills: a policy on it would silently not apply."""
     others = [name for name in names if name.text not in _FILLED[base]]
     found = _declared(schema, scope, base, others)
-    return [f"the gateway fills no attribute {name.text}; take it out" for name in found]
+    return [_no_such(name) for name in found]
 
 
 def _unfilled(schema: cedarpy.Schema) -> list[str]:
@@ -191,21 +193,72 @@ def read_exposure(schema: cedarpy.Schema) -> tuple[Mapping[Action, Exposure], li
         faults += [f"{entity}: {fault}" for fault in _foreign(schema, scope, base, names)]
     labels, wrong = _strings(schema, key_scope, "resource.labels", names)
     faults += [f"{KEY}, labels: {fault}" for fault in wrong]
+    return _read_contexts(schema, names, labels, faults)
+
+
+def _read_contexts(
+    schema: cedarpy.Schema, names: Sequence[_Name], labels: tuple[str, ...], faults: list[str]
+) -> tuple[Mapping[Action, Exposure], list[str]]:
+    """Add what is exposed of each action's context, and the faults of that."""
     grouped = _Grouped()
     exposures: dict[Action, Exposure] = {}
     declarations = [name for name in names if name.text in {"purpose", "end_user"}]
+    others = [name for name in names if name.text not in _FILLED["context"]]
+    in_context = _declared_by_action(schema, "context", declarations + others)
+    in_data = _declared_by_action(schema, "context.data", names)
+    probes = {
+        (action, base, name): _probe(_of_action(action), base, name, f'{base}[{name.literal}] like "*"')
+        for base, found in (("context", in_context), ("context.data", in_data))
+        for action, declared in found.items()
+        for name in declared
+        if base == "context.data" or name not in others
+    }
+    no_strings = {
+        asked for asked, flagged in zip(probes, _flagged(list(probes.values()), schema), strict=True) if flagged
+    }
     for action in Action:
-        scope = f'principal, action == {ACTION}::"{action.value}", resource'
-        declared, wrong = _strings(schema, scope, "context", declarations)
-        data, wrong_data = _strings(schema, scope, "context.data", names)
-        for fault in _foreign(schema, scope, "context", names):
-            grouped.add(f"context: {fault}", action)
-        for fault in wrong:
-            grouped.add(f"context: {fault}", action)
-        for fault in wrong_data:
-            grouped.add(f"context, data: {fault}", action)
+        for name in in_context[action]:
+            if name in others:
+                grouped.add(f"context: {_no_such(name)}", action)
+        for base, told, found in (("context", "context", in_context), ("context.data", "context, data", in_data)):
+            for name in found[action]:
+                if (action, base, name) in no_strings:
+                    grouped.add(f"{told}: {_no_string(name)}", action)
+        declared = {name.text for name in in_context[action]}
         on_key = action not in KEYLESS_ACTIONS
         exposures[action] = Exposure(
-            action, on_key, "purpose" in declared, "end_user" in declared, frozenset(data), labels if on_key else ()
+            action,
+            on_key,
+            "purpose" in declared,
+            "end_user" in declared,
+            frozenset(name.text for name in in_data[action]),
+            labels if on_key else (),
         )
     return exposures, faults + grouped.faults()
+
+
+def _declared_by_action(schema: cedarpy.Schema, base: str, names: Sequence[_Name]) -> Mapping[Action, Sequence[_Name]]:
+    """Return for each action which of the names are declared in `base`.
+
+    Most are for none. That one probe finds for all actions at once, at twice the price of one for a single action.
+    """
+    somewhere = _declared(schema, "principal, action, resource", base, names)
+    asked = [(action, name) for action in Action for name in somewhere]
+    flags = _flagged([_probe(_of_action(action), base, name, _UNDECLARED) for action, name in asked], schema)
+    found: dict[Action, list[_Name]] = {action: [] for action in Action}
+    for (action, name), declared in zip(asked, flags, strict=True):
+        if declared:
+            found[action].append(name)
+    return found
+
+
+def _of_action(action: Action) -> str:
+    return f'principal, action == {ACTION}::"{action.value}", resource'
+
+
+def _no_such(name: _Name) -> str:
+    return f"the gateway fills no attribute {name.text}; take it out"
+
+
+def _no_string(name: _Name) -> str:
+    return f"{name.text} must be declared as an optional String"

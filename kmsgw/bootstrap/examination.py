@@ -8,18 +8,18 @@ from kmsgw.authz import CurrentPolicies
 from kmsgw.bootstrap.evidence import examine_evidence, prepare_evidence
 from kmsgw.bootstrap.exporter import examine_exports
 from kmsgw.bootstrap.key_providers import open_provider, secret
-from kmsgw.bootstrap.observation import examine_tracing
 from kmsgw.bootstrap.principals import Principals
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.config import (
     ProviderSettings,
     Settings,
     SoftwareSettings,
+    TracingSettings,
 )
 from kmsgw.errors import ConfigurationError
 from kmsgw.model.access import PrincipalKind
 from kmsgw.refusal import FoundFaults
-from kmsgw.server.tls import check_tls_files
+from kmsgw.server.tls_files import check_tls_files
 from kmsgw.storage import Database, examine, migrate, open_officers
 from kmsgw.surroundings import (
     context_key,
@@ -42,7 +42,7 @@ def check(settings: Settings, *, prepare: bool) -> bytes:
     if faults.attempt("audit", lambda: examine_audit(settings)):
         faults.attempt("audit", lambda: examine_evidence(settings))
     faults.attempt("audit.export", lambda: examine_exports(settings.audit.export))
-    faults.attempt("tracing", lambda: examine_tracing(settings.tracing))
+    faults.attempt("tracing", lambda: _examine_tracing(settings.tracing))
     faults.attempt("state", lambda: examine(Database.of_settings(settings.state)))
     fresh = {name: each for name, each in settings.providers.items() if makes_root_key(each)}
     for name, provider in settings.providers.items():
@@ -86,6 +86,14 @@ def _examine_fresh(name: str, settings: ProviderSettings) -> None:
     examine_root_key(name, settings)
     if settings.passphrase_file is not None:
         secret(f"providers.{name}.passphrase_file", settings.passphrase_file, None)
+
+
+def _examine_tracing(settings: TracingSettings) -> None:
+    if settings.endpoint is not None:
+        # Imported where it is wanted: with it comes most of what serving needs, and that takes half a second.
+        from kmsgw.bootstrap.observation import examine_tracing  # noqa: PLC0415
+
+        examine_tracing(settings)
 
 
 def _try_provider(name: str, settings: ProviderSettings) -> None:

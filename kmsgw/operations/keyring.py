@@ -180,7 +180,7 @@ class Keyring:
                 "The database is older than what this worker has seen.",
                 advice="Put the newest state back, or restart the gateway to go on from the older one.",
             )
-        for key in changes.keys:
+        for key in changes.keys if self._keys else ():
             before = self._keys.get(key.key_id)
             for alias in () if before is None else before.aliases:
                 if self._aliases.get(alias) == key.key_id:
@@ -189,9 +189,10 @@ class Keyring:
             if key.key_id not in self._keys:
                 self._sorted_ids = None
             self._keys[key.key_id] = key
-            self._aliases.update(dict.fromkeys(key.aliases, key.key_id))
+            for alias in key.aliases:
+                self._aliases[alias] = key.key_id
         self._epoch = changes.epoch
-        return frozenset(key.key_id for key in changes.keys)
+        return frozenset([key.key_id for key in changes.keys])
 
     def _find(self, name: str) -> Key | None:
         return self._keys.get(self._aliases.get(name, name))

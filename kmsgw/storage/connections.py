@@ -4,16 +4,15 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, NullPool, QueuePool
+from sqlalchemy import Connection, Engine, NullPool, Pool, QueuePool
 from sqlalchemy.exc import SQLAlchemyError
 
 from kmsgw.errors import Reason, StateUnavailable
 from kmsgw.storage.access import Access, with_access
 from kmsgw.storage.database import Database, SqliteFile, Timeouts
 from kmsgw.storage.faults import database_faults
-from kmsgw.storage.postgresql import postgresql_engine
 from kmsgw.storage.sqlite import sqlite_engine
 
 _KEPT: Final = 2
@@ -25,23 +24,29 @@ _RECYCLE_SECONDS: Final = 600
 
 def single_use_engine(database: Database, timeouts: Timeouts) -> Engine:
     """Return an engine that keeps no connection."""
-    place = database.place
-    if isinstance(place, SqliteFile):
-        return sqlite_engine(place, timeouts, NullPool)
-    return postgresql_engine(place, timeouts, NullPool)
+    return _engine(database, timeouts, NullPool)
 
 
 def _pooled_engine(database: Database, timeouts: Timeouts) -> Engine:
-    place = database.place
     options = {
         "pool_size": _KEPT,
         "max_overflow": _MORE,
         "pool_timeout": timeouts.statement,
         "pool_recycle": _RECYCLE_SECONDS,
     }
+    if not isinstance(database.place, SqliteFile):
+        options |= {"pool_pre_ping": True, "pool_use_lifo": True}
+    return _engine(database, timeouts, QueuePool, **options)
+
+
+def _engine(database: Database, timeouts: Timeouts, pool: type[Pool], **options: Any) -> Engine:
+    place = database.place
     if isinstance(place, SqliteFile):
-        return sqlite_engine(place, timeouts, QueuePool, **options)
-    return postgresql_engine(place, timeouts, QueuePool, pool_pre_ping=True, pool_use_lifo=True, **options)
+        return sqlite_engine(place, timeouts, pool, **options)
+    # Imported where it is needed: the driver and its dialect are a tenth of what a start has to load.
+    from kmsgw.storage.postgresql import postgresql_engine  # noqa: PLC0415
+
+    return postgresql_engine(place, timeouts, pool, **options)
 
 
 class Connections:
