@@ -28,6 +28,7 @@ _POLL_SECONDS = 0.5  # kmsgwd publishes every second
         "prune": ("kmsgw.cli.audit_prune:prune", "Remove what is past its age; hashes stay."),
         "repair": ("kmsgw.cli.audit_repair:repair", "Mend a log that refuses to start."),
         "forget": ("kmsgw.cli.audit_forget:forget", "Destroy keys of pseudonyms, so that nobody can tell who it was."),
+        "entries": ("kmsgw.cli.audit_entries:entries", "Show entries that the gateway answers, without its disk."),
         "prove": ("kmsgw.cli.audit_prove:prove", "Prove an entry, or the growth of a log."),
     },
     examples=[

@@ -425,6 +425,6 @@ def test_the_standard_services_answer_generated_inputs_too(method: str, target: 
 def test_after_the_storm_the_logs_verify_and_no_fault_was_logged(target: Target) -> None:
     assert target.gateway.stop() == 0
     assert '"exception"' not in target.gateway.log.read_text()
-    for log in sorted((target.gateway.folder / "audit").iterdir()):
+    for log in sorted(path.parent for path in (target.gateway.folder / "audit").glob("*/verifier.key")):
         key = VerifierKey.parse((log / "verifier.key").read_text())
         verify_log(lambda path, log=log: (log / path).read_bytes(), key)  # type: ignore[misc]
