@@ -22,14 +22,14 @@ demo: $(VENV)/.runs ## tell the whole story on the embedded store; its state sta
 run: $(VENV)/.runs ## start a gateway for trying things, in build/run; Ctrl-C ends it
 	$(BIN)/python docs/demo/run.py
 
-# What depends on how calls are taken and answered: run with both loops.
+# What depends on how calls are taken and answered: run with the default loop, and with threads.
 WIRE_TESTS := tests/integration/test_client.py tests/integration/test_attacks.py tests/integration/test_flood.py
 
 test: services $(VENV)/.develops ## install what the tests need, and run every check and test
 	$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/faults
 	$(BIN)/python -m pytest tests/faults
-	KMSGW_TEST_LOOP=direct $(BIN)/python -m pytest $(WIRE_TESTS) -k "not programs_of_the_guide and not restart"
+	KMSGW_TEST_LOOP=threads $(BIN)/python -m pytest $(WIRE_TESTS) -k "not programs_of_the_guide and not restart"
 
 check: $(VENV)/.develops lint types imports proto-check policies ## run every static check
 
@@ -67,7 +67,7 @@ fuzz: services $(VENV)/.develops ## send 100,000 generated inputs to every RPC
 
 faults: services $(VENV)/.develops ## kill workers, fill disks, stop servers: the long form
 	KMSGW_FAULTS=long $(BIN)/python -m pytest tests/faults tests/integration/test_rewrap_run.py tests/unit/rewrapping tests/contract/test_second_factor.py tests/contract/test_lifecycle_walk.py --timeout 7200
-	KMSGW_TEST_LOOP=direct KMSGW_FAULTS=long $(BIN)/python -m pytest $(WIRE_TESTS) tests/faults/test_daemon.py tests/faults/test_worker_kill.py --timeout 7200
+	KMSGW_TEST_LOOP=threads KMSGW_FAULTS=long $(BIN)/python -m pytest $(WIRE_TESTS) tests/faults/test_daemon.py tests/faults/test_worker_kill.py --timeout 7200
 
 loadtest: $(VENV)/.develops ## put a gateway of its own under load and write build/loadtest/report.html
 	$(BIN)/python -m loadtests.run

@@ -175,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--connections", type=int, default=8, help="the flooder's")
     parser.add_argument("--streams", type=int, default=8, help="the flooder's calls in flight on each connection")
     parser.add_argument("--flooder", default="ehr-writer", help="principal of kmsgw init that encrypts")
-    parser.add_argument("--loop", choices=("direct", "threads", "auto"), default="direct", help="kmsgw's [server] loop")
+    parser.add_argument("--loop", choices=("direct", "threads"), default="direct", help="kmsgw's [server] loop")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="kmsgw's workers")
     parser.add_argument("--threads", type=int, default=16, help="kmsgw's threads of a worker")
     return parser

@@ -174,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--calls", type=int, default=1_000_000, help="how many calls in all; this makes the rate")
     parser.add_argument("--round", type=float, default=10.0, help="seconds of a round; each has new connections")
     parser.add_argument("--warm-up", type=float, default=60.0, help="seconds after which nothing may grow any more")
-    parser.add_argument("--loop", choices=("direct", "threads", "auto"), default="auto", help="kmsgw's [server] loop")
+    parser.add_argument("--loop", choices=("direct", "threads"), default="direct", help="kmsgw's [server] loop")
     parser.add_argument("--workers", type=int, default=0, help="kmsgw's workers; default: one a core")
     return parser
 

@@ -27,6 +27,7 @@ from kmsgw.authz import CurrentPolicies
 from kmsgw.bootstrap.evidence import open_evidence
 from kmsgw.bootstrap.gateway import Gateway
 from kmsgw.bootstrap.key_providers import open_provider
+from kmsgw.bootstrap.loop import uses_direct_loop
 from kmsgw.bootstrap.observation import MetricsPlace, Observed, call_meter, count_caches, observation, open_tracing
 from kmsgw.bootstrap.principals import Principals
 from kmsgw.bootstrap.protection import guarded, limits_of, places_of, queue_of
@@ -64,7 +65,6 @@ from kmsgw.providers.base import KeyProvider
 from kmsgw.server.attendance import CodeGate, SessionGate
 from kmsgw.server.consent import ConsentGate
 from kmsgw.server.counted_refusals import CountedRefusals
-from kmsgw.server.direct import supported
 from kmsgw.server.grpc_server import GrpcServer
 from kmsgw.server.health import AUDIT_SERVICE, PROVIDER_SERVICE_PREFIX, HealthMonitor
 from kmsgw.server.pipeline import Pipeline
@@ -142,13 +142,14 @@ def build(
     pipeline = partial(
         _pipeline, settings, identity, policies, keys, audit, second_factor, quotas, refusals, calls.ended, tracing
     )
-    loop = "direct" if _is_direct(settings) else "threads"
+    direct = uses_direct_loop(settings)
+    loop = "direct" if direct else "threads"
     port = int(listen.rpartition(":")[2])
     credentials, revocation = identity.credentials, identity.revocation
     seen = Observed(audit, evidence, health, credentials, revocation, keys.keyring, keys.state, loop, port)
     return Gateway(
         settings,
-        _server(settings, pipeline(table), identity, health, listen),
+        _server(settings, pipeline(table), identity, health, listen, direct=direct),
         keys.keyring,
         health,
         audit,
@@ -312,7 +313,7 @@ def _pipeline(
 
 
 def _server(
-    settings: Settings, pipeline: Pipeline, identity: _Identity, health: HealthMonitor, listen: str
+    settings: Settings, pipeline: Pipeline, identity: _Identity, health: HealthMonitor, listen: str, *, direct: bool
 ) -> GrpcServer:
     wanted = settings.server
     return GrpcServer(
@@ -321,7 +322,7 @@ def _server(
         identity.credentials.credentials,
         listen,
         threads=wanted.threads,
-        inline=INLINE | INLINE_BATCHES if _is_direct(settings) else frozenset(),
+        inline=INLINE | INLINE_BATCHES if direct else frozenset(),
         streaming=STREAMS,
         stream_limits=StreamLimits(
             wanted.streams, wanted.streams_each, wanted.stream_seconds, wanted.stream_idle_seconds
@@ -354,11 +355,6 @@ def _retention(settings: Settings, worker: str, keys: _Keys, audit: DurableLog) 
     return RetentionRounds(
         settings, worker, audit, [lambda: audit.checkpoint_size, lambda: keys.state.usage.counted(log_id)]
     )
-
-
-def _is_direct(settings: Settings) -> bool:
-    loop = settings.server.loop
-    return loop == "direct" or (loop == "auto" and supported())
 
 
 def _wants_second_factor(settings: Settings) -> bool:

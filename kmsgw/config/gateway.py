@@ -18,9 +18,8 @@ class ServerSettings(Section):
 
     listen: str = Field("127.0.0.1:8443", description="Host and port; port 0 takes a free one.")
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=64, description="Worker processes.")
-    loop: Literal["auto", "direct", "threads"] = Field(
-        "threads",
-        description="direct answers from one loop, threads from a pool; auto is direct where grpcio is known to suit.",
+    loop: Literal["direct", "threads"] = Field(
+        "direct", description="direct answers from one loop where grpcio is known to suit, threads from a pool."
     )
     pin: bool = Field(True, description="Keep each worker to a core of its own, where there is one for each.")
     threads: int = Field(16, ge=1, le=256, description="Handler threads of a worker.")

@@ -171,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--works", type=_works, default=WORKS, help="names with commas between; default: all")
     parser.add_argument("--pairs", type=int, default=5, help="alternating pairs of slices of each work")
     parser.add_argument("--seconds", type=float, default=2.0, help="measured seconds of a slice")
-    parser.add_argument("--loop", choices=("direct", "threads", "auto"), default="direct", help="kmsgw's [server] loop")
+    parser.add_argument("--loop", choices=("direct", "threads"), default="direct", help="kmsgw's [server] loop")
     parser.add_argument("--workers", type=int, default=0, help="kmsgw's workers; default: one a core")
     parser.add_argument("--threads", type=int, default=16, help="kmsgw's threads of a worker, with loop threads")
     parser.add_argument("--short", action="store_true", help="one short pair each, no search: does it run? No figures")

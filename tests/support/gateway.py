@@ -16,8 +16,8 @@ import pytest
 from kmsgw.client import Client, Credentials
 
 START_SECONDS = 120.0
-LOOP = os.environ.get("KMSGW_TEST_LOOP", "threads")
-"""Which loop answers calls in these gateways: the tests of the wire run with both."""
+LOOP = os.environ.get("KMSGW_TEST_LOOP", "direct")
+"""Which loop answers calls in these gateways: the tests of the wire run with `threads` as well."""
 
 _SERVING = re.compile(r"kmsgwd: serving on (\S+) with \d+ workers\n")
 
