@@ -24,7 +24,7 @@ up no other call.
 """
 
 MOST_UNASKED: Final = 1024
-"""Calls of a principal that may wait beside those; more are refused."""
+"""Calls of a principal that may wait beside those, with the 96 KiB each that their window lets in; more are refused."""
 
 MESSAGE_SECONDS: Final = 10.0
 """A call whose message has not come after this is ended. It holds no thread meanwhile, only memory."""
