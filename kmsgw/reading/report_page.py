@@ -18,7 +18,7 @@ from kmsgw.reading.report_style import STYLE
 from kmsgw.reading.tally import Newest, Row, Tally
 
 _TOP: Final = 20
-_KEYS: Final = 60
+_FEW: Final = 60
 _ALARMING: Final = 5
 _ROWS: Final = 200
 _POLICY: Final = (
@@ -176,7 +176,7 @@ def _key_table(report: Report) -> str:
         uses.setdefault(key, dict.fromkeys(roles, 0))[place] += count
     none = dict.fromkeys(roles, 0)
     rows: list[Sequence[str | int]] = [
-        [name, *row, *uses.get(name, none).values()] for name, row in list(keys.items())[:_KEYS]
+        [name, *row, *uses.get(name, none).values()] for name, row in list(keys.items())[:_FEW]
     ]
     heads = ("key", "used", "refused", "failed", *roles)
     return table("Keys, and by which roles they were used", heads, rows, nothing="No key was used.") + _more(
@@ -204,8 +204,8 @@ def _refusals(report: Report) -> Iterator[str]:
     who = _ones(figures.refused_principals)
     yield bars("refused-who", "By principal", who[:_TOP], colour=_ALARMING)
     pairs = _pairs(figures.refused_pairs)
-    yield table("Principals and reasons", ("principal", "reason", "calls"), pairs[:_ROWS], nothing="None.")
-    yield _more(len(pairs) - _ROWS, "pairs")
+    yield table("Principals and reasons", ("principal", "reason", "calls"), pairs[:_FEW], nothing="None.")
+    yield _more(len(pairs) - _FEW, "pairs that are rarer")
 
 
 def _officers(report: Report) -> Iterator[str]:
@@ -213,11 +213,13 @@ def _officers(report: Report) -> Iterator[str]:
     rows: list[Sequence[str | int]] = [[name, *row] for name, row in figures.officers.rows().items()]
     heads = ("officer", "changes done", "refused", "failed", "dry runs", "only looked")
     yield table("Officers", heads, rows[:_ROWS], nothing="No officer called.")
-    yield from _listed("Changes that officers made, or that were refused", figures.acts, "No officer changed anything.")
+    yield from _listed(
+        report, "Changes that officers made, or that were refused", figures.acts, "No officer changed anything."
+    )
 
 
 def _rotations(report: Report) -> Iterator[str]:
-    yield from _listed("New versions of keys", report.figures.rotations, "No key was rotated.")
+    yield from _listed(report, "New versions of keys", report.figures.rotations, "No key was rotated.")
 
 
 def _approvals(report: Report) -> Iterator[str]:
@@ -225,11 +227,11 @@ def _approvals(report: Report) -> Iterator[str]:
         "<p>Requests that wait for the consent of others (APPROVAL_REQUIRED), what officers decided, and what was then "
         "done with that consent.</p>"
     )
-    yield from _listed("Acts of approval", report.figures.approvals, "No approval was asked for.")
+    yield from _listed(report, "Acts of approval", report.figures.approvals, "No approval was asked for.")
 
 
 def _emergency(report: Report) -> Iterator[str]:
-    yield from _listed("Forced over a warning", report.figures.forced, "Nothing was forced.")
+    yield from _listed(report, "Forced over a warning", report.figures.forced, "Nothing was forced.")
     pairs = _pairs(report.figures.emergencies)
     heads = ("principal", "key", "calls")
     yield table(
@@ -241,14 +243,17 @@ def _emergency(report: Report) -> Iterator[str]:
 def _gateway(report: Report) -> Iterator[str]:
     figures = report.figures
     yield from _listed(
-        "Done by the gateway itself", figures.own_acts, "The gateway rotated, destroyed and pruned nothing by itself."
+        report,
+        "Done by the gateway itself",
+        figures.own_acts,
+        "The gateway rotated, destroyed and pruned nothing by itself.",
     )
-    yield from _listed("Events of the logs", figures.events, "Nothing happened to the logs themselves.")
+    yield from _listed(report, "Events of the logs", figures.events, "Nothing happened to the logs themselves.")
     unsettled = figures.unsettled()
     yield table(
         "Begun, and without an outcome",
         _ROW_HEADS,
-        (_row(row) for row in unsettled[-_ROWS:]),
+        _cells(report, unsettled[-_ROWS:]),
         nothing="Every change that began has an outcome.",
         wide=True,
     )
@@ -270,16 +275,20 @@ def _check(report: Report) -> Iterator[str]:
     )
 
 
-def _listed(caption: str, rows: Newest, nothing: str) -> Iterator[str]:
+def _listed(report: Report, caption: str, rows: Newest, nothing: str) -> Iterator[str]:
     held = list(rows)
-    yield table(caption, _ROW_HEADS, (_row(row) for row in held[-_ROWS:]), nothing=nothing, wide=True)
+    yield table(caption, _ROW_HEADS, _cells(report, held[-_ROWS:]), nothing=nothing, wide=True)
     yield _more(rows.seen - _ROWS, "older ones")
 
 
-def _row(row: Row) -> Sequence[str]:
-    place = f"{row.origin.rpartition('/')[2]}/{row.index}"
-    texts = (row.time, row.principal, row.method, row.key, row.result, row.said, row.facts, row.request_id, place)
-    return [text or "-" for text in texts]
+def _cells(report: Report, rows: Sequence[Row]) -> Iterator[Sequence[str]]:
+    names = {log.origin: log.name for log in report.logs}
+    for row in rows:
+        # To the second, on two lines: the place leads to the rest of it.
+        time = row.time[:19].replace("T", " ")
+        place = f"{names.get(row.origin, row.origin)}/{row.index}"
+        texts = (time, row.principal, row.method, row.key, row.result, row.said, row.facts, row.request_id, place)
+        yield [text or "-" for text in texts]
 
 
 def _by_step(report: Report, rows: Mapping[str, Sequence[int]]) -> list[Sequence[str | int]]:

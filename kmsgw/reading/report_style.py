@@ -46,7 +46,9 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-n
 table.wide { font-size: .82rem; }
 caption { text-align: left; font-weight: 600; padding: .2rem 0 .4rem; font-size: 1rem; }
 th, td { padding: .35rem .7rem .35rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
-  overflow-wrap: anywhere; min-width: 4.5rem; }
+  overflow-wrap: anywhere; min-width: 5.2rem; }
+table.wide th:first-child { min-width: 5.6rem; } table.wide td:nth-child(7) { min-width: 9rem; }
+table.wide td:nth-child(8) { min-width: 7.2rem; }
 thead th { color: var(--soft); font-weight: 600; border-bottom-width: 2px; white-space: nowrap; }
 tbody th { font-weight: 500; }
 th.number, td.number { text-align: right; white-space: nowrap; padding-left: .7rem; padding-right: 1.2rem; }
