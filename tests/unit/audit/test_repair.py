@@ -253,7 +253,8 @@ def test_no_random_damage_makes_a_repair_lose_a_good_entry(made: Path, tmp_path:
             assert entries[:SIGNED] == ENTRIES[:SIGNED], seed
             assert set(entries) >= set(frames), seed
             assert entries == [raw for raw in ENTRIES if raw in set(entries)], seed
-            assert plan.loss or entries == ENTRIES, seed
+            # A file that ends within what was not signed for looks like one that a crash tore: no one can tell.
+            assert plan.loss or entries == ENTRIES[: len(entries)], seed
         shutil.rmtree(base)
     assert mended > CASES // 2
     assert mirrored or refused
