@@ -15,7 +15,12 @@ from tests.support.principals import issue_certificate
 from tests.support.scraping import metrics_address, scrape, tls_of
 
 CRYPTO = "/kmsgw.v1.CryptoService/"
-NEEDS_FAULTS = {"kmsgw_calls_shed_total", "kmsgw_provider_errors_total", "kmsgw_crl_expires_time_seconds"}
+NEEDS_FAULTS = {
+    "kmsgw_calls_shed_total",
+    "kmsgw_provider_errors_total",
+    "kmsgw_crl_expires_time_seconds",
+    "kmsgw_export_skipped_entries_total",
+}
 """What is shown only once something was refused or failed, or where a CRL is configured."""
 
 
@@ -55,9 +60,10 @@ def test_every_metric_is_there(gateway: Gateway) -> None:
     def complete() -> bool:
         nonlocal found
         found = scrape(gateway, "auditor")
-        return "kmsgw_call_errors_total{" in found.text and 'key="ehr"' in found.text
+        awaited = ("kmsgw_call_errors_total{", "kmsgw_export_failures_total{", 'key="ehr"')
+        return all(each in found.text for each in awaited)
 
-    assert eventually(complete, 20.0)  # what the database says is read every 15 s, perhaps before there was a key
+    assert eventually(complete, 60.0)  # what the database says is read every 15 s, perhaps before there was a key
     missing = {metric.name for metric in METRICS if f"# TYPE {metric.name} " not in found.text}
     assert missing <= NEEDS_FAULTS | {"kmsgw_officers"}
     assert found.total("kmsgw_worker_up") == len(gateway.workers())

@@ -4,6 +4,7 @@ import os
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -92,9 +93,17 @@ class Gateway:
 
     def workers(self) -> list[int]:
         """Return the process ids of the workers."""
+        return self._children(b"kmsgw.worker")
+
+    def exporters(self) -> list[int]:
+        """Return the process ids of the exporter: one, or none while it is started again."""
+        return self._children(b"kmsgw.exporter")
+
+    def _children(self, program: bytes) -> list[int]:
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(child) for child in children]
+        # Those that have ended and wait for their parent have no command line any more, and count until they are gone.
+        return [child for child in map(int, children) if program in _command(child) or not _command(child)]
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the daemon."""
@@ -153,15 +162,46 @@ def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
     return True
 
 
+def _command(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+EXPORTS = """
+[[audit.export]]
+kind = "mirror"
+name = "mirror"
+folder = "{mirror}"
+
+[[audit.export]]
+kind = "syslog"
+name = "hung"
+address = "127.0.0.1:{port}"
+ca = "tls/ca.pem"
+timeout_seconds = 0.5
+
+[metrics]
+listen = "127.0.0.1:0"
+"""
+
+
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A running gateway with the software provider and the key `ehr`, shared by the session: add, never break."""
+    """A running gateway with the software provider and the key `ehr`, shared by the session: add, never break.
+
+    It exports to a mirror beside its folder, and to a receiver that takes connections and never says a word.
+    """
     made = make_folder(tmp_path_factory.mktemp("gateway") / "kms")
-    made.append('[metrics]\nlisten = "127.0.0.1:0"\n')
-    made.start()
-    made.client("key-officer").keys.create("ehr")
-    yield made
-    assert made.stop() == 0
+    mirror = made.folder.with_name("mirror")
+    mirror.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        made.append(EXPORTS.format(mirror=mirror, port=hung.getsockname()[1]))
+        made.start()
+        made.client("key-officer").keys.create("ehr")
+        yield made
+        assert made.stop() == 0
 
 
 @pytest.fixture
