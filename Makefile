@@ -67,7 +67,7 @@ fuzz: services $(VENV)/.develops ## send 100,000 generated inputs to every RPC
 
 faults: services $(VENV)/.develops ## kill workers, fill disks, stop servers: the long form
 	KMSGW_FAULTS=long $(BIN)/python -m pytest tests/faults tests/integration/test_rewrap_run.py tests/unit/rewrapping tests/contract/test_second_factor.py tests/contract/test_lifecycle_walk.py --timeout 7200
-	KMSGW_TEST_LOOP=threads KMSGW_FAULTS=long $(BIN)/python -m pytest $(WIRE_TESTS) tests/faults/test_daemon.py tests/faults/test_worker_kill.py --timeout 7200
+	KMSGW_TEST_LOOP=threads KMSGW_FAULTS=long $(BIN)/python -m pytest $(WIRE_TESTS) tests/faults/test_daemon.py tests/faults/test_worker_kill.py tests/faults/test_full_disk.py tests/faults/test_open_intents.py --timeout 7200
 
 loadtest: $(VENV)/.develops ## put a gateway of its own under load and write build/loadtest/report.html
 	$(BIN)/python -m loadtests.run

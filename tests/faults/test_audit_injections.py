@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-EVERY = 1 if os.environ.get("KMSGW_FAULTS") == "long" else 251
+EVERY = 1 if os.environ.get("KMSGW_FAULTS") == "long" else 701
 LEAST_POINTS = 1000
 
 
