@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
-from tests.support.gateway import Gateway, make_folder
+from tests.cli.command_line import kmsgw
+from tests.support.gateway import make_folder
 
 
-def _entries(gateway: Gateway, folder: Path) -> list[dict[str, object]]:
-    done = gateway.run("audit", "search", str(folder), "-o", "json")
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line)["entry"] for line in done.stdout.splitlines()]
+def _entries(folder: Path) -> list[dict[str, object]]:
+    done = kmsgw("audit", "search", str(folder), "-o", "json")
+    assert done.code == 0, done.stderr
+    return [json.loads(line)["entry"] for line in done.text.splitlines()]
 
 
 def test_a_damaged_log_goes_on_repaired_and_a_lost_one_with_a_new_origin(tmp_path: Path) -> None:
@@ -21,33 +22,33 @@ def test_a_damaged_log_goes_on_repaired_and_a_lost_one_with_a_new_origin(tmp_pat
     gateway.client("ehr-writer", end_user="nurse-7").encrypt("ehr", b"finding", {})
     assert gateway.stop() == 0
 
-    told = _entries(gateway, folder)
+    told = _entries(folder)
     (use,) = [entry for entry in told if str(entry["method"]).endswith("/Encrypt")]
     assert str(use["end_user"]).startswith("pseudonym/")
     assert "nurse-7" not in json.dumps(told)
     assert '"id": "key-officer"' not in json.dumps(told)
     search = ("audit", "search", str(folder), "--end-user", "nurse-7", "--pseudonym-keys", str(keys), "-o", "json")
-    assert gateway.run(*search).stdout.count(b"/Encrypt") == 1
+    assert kmsgw(*search).text.count("/Encrypt") == 1
 
     do = ("--yes", "--reason", "Disk replaced")
     (tile,) = (folder / "tile" / "0").rglob("000.p/*")
     tile.unlink()
-    assert gateway.run("audit", "repair", str(folder), *do).returncode == 0
+    assert kmsgw("audit", "repair", str(folder), *do).code == 0
     gateway.start()
     gateway.client("ehr-writer").encrypt("ehr", b"finding", {})
     assert gateway.stop() == 0
-    assert gateway.run("audit", "verify", str(folder)).returncode == 0
-    after = _entries(gateway, folder)
+    assert kmsgw("audit", "verify", str(folder)).code == 0
+    after = _entries(folder)
     assert [entry["request_id"] for entry in after][: len(told)] == [entry["request_id"] for entry in told]
     assert [entry["method"] for entry in after].count("/kmsgw/RepairAudit") == 1
 
     (folder / "checkpoint").unlink()
-    done = gateway.run("audit", "repair", str(folder), "--set-aside", "--begin-anew", str(keys), *do)
-    assert done.returncode == 0, done.stderr
+    done = kmsgw("audit", "repair", str(folder), "--set-aside", "--begin-anew", str(keys), *do)
+    assert done.code == 0, done.stderr
     gateway.start()
     gateway.client("ehr-writer").encrypt("ehr", b"finding", {})
     assert gateway.stop() == 0
     assert (folder / "checkpoint").read_text().splitlines()[0].endswith("/worker-0.2")
-    assert gateway.run("audit", "verify", str(folder)).returncode == 0
+    assert kmsgw("audit", "verify", str(folder)).code == 0
     (aside,) = folder.parent.glob("worker-0.aside-*")
     assert (aside / "wal").exists()
