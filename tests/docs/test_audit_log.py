@@ -129,8 +129,9 @@ def test_the_first_ten_fields_are_in_every_entry(verify: Verify, stopped: Stoppe
 
 
 def test_the_files_of_a_log_are_those_of_the_layout(stopped: StoppedLog) -> None:
-    assert {path.name for path in stopped.log.iterdir()} == {"checkpoint", "tile", "verifier.key", "wal", "lock"}
-    for name in ("checkpoint", "verifier.key", "wal", "lock", "tile/entries/<N>", "tile/<L>/<N>"):
+    files = {"checkpoint", "cosigned", "intents", "lock", "tile", "verifier.key", "wal"}
+    assert {path.name for path in stopped.log.iterdir()} == files
+    for name in (*files - {"cosigned", "tile"}, "cosigned/<KEY_ID>", "tile/entries/<N>", "tile/<L>/<N>"):
         assert f"| `{name}` |" in TEXT
 
 
@@ -138,7 +139,7 @@ def test_the_checkpoint_that_is_shown_is_of_this_form(stopped: StoppedLog) -> No
     (shown,) = (block.text for block in read_blocks(DOCUMENT) if block.language == "text")
     mine = (stopped.log / "checkpoint").read_text("utf-8")
     for checkpoint in (shown, mine):
-        origin, size, root, empty, signature = checkpoint.splitlines()
+        origin, size, root, empty, signature, *_ = checkpoint.splitlines()
         assert (origin, empty) == ("kmsgw.local/log/node1/worker-0", "")
         assert size.isdecimal()
         assert len(b64decode(root)) == 32
