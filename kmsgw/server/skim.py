@@ -46,7 +46,7 @@ class Skimmer(Generic[MessageT, CommandT]):
     command of a payload.
     """
 
-    __slots__ = ("_head_tag", "_known", "_message", "_payload_tag", "_reader")
+    __slots__ = ("_head_tag", "_known", "_message", "_payload", "_payload_tag", "_reader")
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class Skimmer(Generic[MessageT, CommandT]):
     ) -> None:
         self._message = message
         self._payload_tag = payload_tag
+        self._payload = str(message.DESCRIPTOR.fields_by_number[payload_tag >> 3].name)
         self._head_tag = head_tag
         self._reader = reader
         self._known: GenerationCache[bytes, Callable[[bytes], CommandT]] = GenerationCache(KNOWN)
@@ -95,7 +96,8 @@ class Skimmer(Generic[MessageT, CommandT]):
             return None
         try:
             message = self._message.FromString(around)
-            if message.SerializeToString(deterministic=True) != around:
+            # A payload that stands there twice: protobuf takes the last, and the first was cut out here.
+            if message.SerializeToString(deterministic=True) != around or getattr(message, self._payload):
                 return None
             make = self._reader(message)
         except (DecodeError, KmsgwError):

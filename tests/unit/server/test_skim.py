@@ -56,6 +56,10 @@ def test_a_decryption_is_read_as_protobuf_reads_it() -> None:
     assert SKIM_DECRYPT.read(request.SerializeToString()) == wire_crypto.decrypt_command(request)
 
 
+def test_an_envelope_that_stands_twice_is_left_to_protobuf() -> None:
+    assert SKIM_DECRYPT.read(b"\x0a\x05first\x0a\x04last\x22\x01k") is None
+
+
 def _doubled(field: int) -> Callable[[bytes], bytes]:
     """Put a field of bytes at the end, once more or for the first time: protobuf takes the last."""
     return lambda request: request + field_head(field << 3 | 2, 3) + b"odd"
@@ -67,6 +71,8 @@ def _doubled(field: int) -> Callable[[bytes], bytes]:
         _doubled(1),
         _doubled(2),
         lambda request: request + b"\x12\x00",
+        lambda _: b"\x0a\x01k\x12\x05first\x12\x04last",
+        lambda _: b"\x0a\x01k\x12\x00\x12\x04last",
         lambda request: request + b"\x28\x00",
         lambda request: request[:-1],
         lambda request: request[2 + request[1] :],
