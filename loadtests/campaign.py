@@ -21,7 +21,7 @@ from loadtests.method import Method
 from loadtests.recorder import Measurements, Message
 from loadtests.results import Conditions, Results, to_json
 from loadtests.shape import STAGE_MESSAGE, Course, KmsgwShape
-from loadtests.users import GatewayUser, MixedUser, ReEncryptUser
+from loadtests.users import BatchReEncryptUser, GatewayUser, MixedUser, ReEncryptUser
 
 if TYPE_CHECKING:
     from locust.rpc import Message as Envelope
@@ -80,7 +80,8 @@ class Campaign:
         try:
             settings = options.read(vars(environment.parsed_options))
             self._generator.prepare(settings, calls=not isinstance(environment.runner, MasterRunner))
-            if ReEncryptUser in environment.user_classes and not self._generator.can_re_encrypt():
+            re_encrypts = {ReEncryptUser, BatchReEncryptUser}.intersection(environment.user_classes)
+            if re_encrypts and not self._generator.can_re_encrypt():
                 raise ConfigurationError(
                     [f"the folder has no profile {settings.re_encrypter!r}"],
                     advice="Name a principal with the roles reader and writer with --kmsgw-re-encrypter.",

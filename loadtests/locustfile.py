@@ -5,6 +5,11 @@ from locust import events
 from loadtests.campaign import Campaign
 from loadtests.shape import KmsgwShape
 from loadtests.users import (
+    BatchDataKeyUser,
+    BatchDecryptUser,
+    BatchEncryptUser,
+    BatchReEncryptUser,
+    BatchRewrapUser,
     DataKeyUser,
     DecryptUser,
     EncryptUser,
@@ -16,6 +21,11 @@ from loadtests.users import (
 )
 
 __all__ = [
+    "BatchDataKeyUser",
+    "BatchDecryptUser",
+    "BatchEncryptUser",
+    "BatchReEncryptUser",
+    "BatchRewrapUser",
     "DataKeyUser",
     "DecryptUser",
     "EncryptUser",

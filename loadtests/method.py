@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Method(StrEnum):
-    """A unary method of CryptoService, by its name in the contract."""
+    """A unary method of CryptoService, by its name in the contract. One call of a batch has many values."""
 
     ENCRYPT = "Encrypt"
     DECRYPT = "Decrypt"
@@ -14,6 +14,11 @@ class Method(StrEnum):
     GENERATE_DATA_KEY = "GenerateDataKey"
     GENERATE_DATA_KEY_WITHOUT_PLAINTEXT = "GenerateDataKeyWithoutPlaintext"
     GENERATE_RANDOM_BYTES = "GenerateRandomBytes"
+    BATCH_ENCRYPT = "BatchEncrypt"
+    BATCH_DECRYPT = "BatchDecrypt"
+    BATCH_RE_ENCRYPT = "BatchReEncrypt"
+    BATCH_REWRAP = "BatchRewrap"
+    BATCH_GENERATE_DATA_KEY = "BatchGenerateDataKey"
 
 
 MIX: dict[Method, int] = {

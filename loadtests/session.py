@@ -1,13 +1,13 @@
 """A process's session with the gateway: the principals of a folder, and what is needed to make each call."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from kmsgw.cli.failure import CommandError
 from kmsgw.cli.profile import Flags, Profile, resolve_profile
-from kmsgw.client import Client, Credentials
-from kmsgw.client.calls import crypto, sealing
+from kmsgw.client import Batch, Client, Credentials, Decrypted
+from kmsgw.client.calls import batches, crypto, sealing
 from kmsgw.client.calls.call import Call
 from kmsgw.errors import AccessDenied, AlreadyExists, ConfigurationError
 from kmsgw.model.context import AccessDeclaration
@@ -25,6 +25,7 @@ _DATA_KEYS: Final = "ehr-datakeys"
 _REWRAPPER: Final = "rewrap-job"
 _CARE: Final = AccessDeclaration("care", "")
 _RANDOM_BYTES: Final = 32
+_BATCH_BYTES: Final = 3 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ class Session:
             Method.GENERATE_DATA_KEY: self._generate_data_key,
             Method.GENERATE_DATA_KEY_WITHOUT_PLAINTEXT: self._generate_wrapped_data_key,
             Method.GENERATE_RANDOM_BYTES: self._generate_random_bytes,
+            Method.BATCH_ENCRYPT: self._batch_encrypt,
+            Method.BATCH_DECRYPT: self._batch_decrypt,
+            Method.BATCH_RE_ENCRYPT: self._batch_re_encrypt,
+            Method.BATCH_REWRAP: self._batch_rewrap,
+            Method.BATCH_GENERATE_DATA_KEY: self._batch_generate_data_key,
         }
 
     def make_key(self) -> None:
@@ -117,6 +123,54 @@ class Session:
         call = crypto.random_bytes(_RANDOM_BYTES)
         return self._made(_WRITER, call, lambda made: _sized(made, over=_RANDOM_BYTES - 1))
 
+    def _batch_encrypt(self) -> Callable[[], int]:
+        values = _bounded((self._payloads.plaintext() for _ in range(self._options.batch)), len)
+        call = batches.batch_encrypt(_CARE, self._options.key, values, self._payloads.context())
+        return self._made(_WRITER, call, lambda made: sum(_sized(each.envelope) for each in _all(made, len(values))))
+
+    def _batch_decrypt(self) -> Callable[[], int]:
+        samples = self._batch_of_samples()
+        contexts = [each.context for each in samples]
+        call = batches.batch_decrypt(_CARE, [each.envelope for each in samples], contexts=contexts)
+
+        def check(made: Batch[Decrypted]) -> int:
+            opened = _all(made, len(samples))
+            return sum(_equal(each.plaintext, was.plaintext) for each, was in zip(opened, samples, strict=True))
+
+        return self._made(_READER, call, check)
+
+    def _batch_re_encrypt(self) -> Callable[[], int]:
+        samples = self._batch_of_samples()
+        call = batches.batch_re_encrypt(
+            _CARE,
+            [each.envelope for each in samples],
+            self._options.key,
+            source_contexts=[each.context for each in samples],
+            destination_contexts=[self._payloads.context() for _ in samples],
+        )
+        return self._made(
+            self._options.re_encrypter,
+            call,
+            lambda made: sum(_sized(each.envelope) for each in _all(made, len(samples))),
+        )
+
+    def _batch_rewrap(self) -> Callable[[], int]:
+        samples = self._batch_of_samples()
+        contexts = [each.context for each in samples]
+        call = batches.batch_rewrap(_CARE, [each.envelope for each in samples], contexts=contexts)
+        return self._made(
+            _REWRAPPER, call, lambda made: sum(_sized(each.envelope) for each in _all(made, len(samples)))
+        )
+
+    def _batch_generate_data_key(self) -> Callable[[], int]:
+        count = self._options.batch
+        call = batches.batch_generate_data_key(_CARE, self._options.key, count, self._payloads.context())
+        return self._made(
+            _DATA_KEYS,
+            call,
+            lambda made: sum(_sized(each.plaintext) + _sized(each.wrapped) for each in _all(made, count)),
+        )
+
     def close(self) -> None:
         """Release the connections."""
         for each in self._connections.values():
@@ -129,6 +183,9 @@ class Session:
 
     def _sample(self) -> _Sample:
         return self._payloads.source.choice(self._samples)
+
+    def _batch_of_samples(self) -> list[_Sample]:
+        return _bounded((self._sample() for _ in range(self._options.batch)), lambda each: len(each.envelope))
 
     def _of(self, principal: str) -> Connections:
         made = self._connections.get(principal)
@@ -163,3 +220,24 @@ def _equal(answer: bytes, expected: bytes) -> int:
     if answer != expected:
         raise CallFailed(WRONG_ANSWER)
     return len(answer)
+
+
+def _all(made: Batch[T], size: int) -> list[T]:
+    """Return all items of a batch; one that failed fails the call with its reason."""
+    if len(made) != size:
+        raise CallFailed(WRONG_ANSWER)
+    for error in made.errors.values():
+        raise CallFailed(error.reason)
+    return made.results()
+
+
+def _bounded(items: Iterable[T], size: Callable[[T], int]) -> list[T]:
+    """Return the items, at least one, of which a request has room for."""
+    taken: list[T] = []
+    total = 0
+    for each in items:
+        total += size(each)
+        if taken and total > _BATCH_BYTES:
+            break
+        taken.append(each)
+    return taken

@@ -110,3 +110,33 @@ class RandomBytesUser(GatewayUser):
     """Asks for random bytes only."""
 
     mix: ClassVar = {Method.GENERATE_RANDOM_BYTES: 1}
+
+
+class BatchEncryptUser(GatewayUser):
+    """Encrypts many values a call."""
+
+    mix: ClassVar = {Method.BATCH_ENCRYPT: 1}
+
+
+class BatchDecryptUser(GatewayUser):
+    """Decrypts many values a call."""
+
+    mix: ClassVar = {Method.BATCH_DECRYPT: 1}
+
+
+class BatchReEncryptUser(GatewayUser):
+    """Re-encrypts many values a call. Wants a principal that is reader and writer."""
+
+    mix: ClassVar = {Method.BATCH_RE_ENCRYPT: 1}
+
+
+class BatchRewrapUser(GatewayUser):
+    """Rewraps many values a call."""
+
+    mix: ClassVar = {Method.BATCH_REWRAP: 1}
+
+
+class BatchDataKeyUser(GatewayUser):
+    """Generates many data keys a call."""
+
+    mix: ClassVar = {Method.BATCH_GENERATE_DATA_KEY: 1}
