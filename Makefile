@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # clone seen from the folder above, is taken for the package.
 EDITABLE := --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults loadtest bench soak flood audit-bench audit-cost man lock clean
+.PHONY: help demo run test check services proto proto-check policies lint types imports fuzz faults loops loadtest bench soak flood audit-bench audit-cost man lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,6 +68,10 @@ fuzz: services $(VENV)/.develops ## send 100,000 generated inputs to every RPC
 faults: services $(VENV)/.develops ## kill workers, fill disks, stop servers: the long form
 	KMSGW_FAULTS=long $(BIN)/python -m pytest tests/faults tests/integration/test_rewrap_run.py tests/unit/rewrapping tests/contract/test_second_factor.py tests/contract/test_lifecycle_walk.py --timeout 7200
 	KMSGW_TEST_LOOP=threads KMSGW_FAULTS=long $(BIN)/python -m pytest $(WIRE_TESTS) tests/faults/test_daemon.py tests/faults/test_worker_kill.py tests/faults/test_full_disk.py tests/faults/test_open_intents.py --timeout 7200
+
+loops: services $(VENV)/.develops ## run every contract, integration and fault test with threads instead of the default loop
+	KMSGW_TEST_LOOP=threads $(BIN)/python -m pytest -n 2 --dist loadfile tests/contract tests/integration
+	KMSGW_TEST_LOOP=threads $(BIN)/python -m pytest tests/faults
 
 loadtest: $(VENV)/.develops ## put a gateway of its own under load and write build/loadtest/report.html
 	$(BIN)/python -m loadtests.run
