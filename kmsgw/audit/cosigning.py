@@ -142,7 +142,7 @@ class Cosigner:
                     f"it cosigned {self._known} entries, and the log has {checkpoint.size}: the log was rolled back",
                 )
             answer = self._exchange(reader, checkpoint, raw)
-        if answer.status == 422:
+        if answer.status == 422 or _is_fork(answer, self._known, checkpoint):
             raise _NotCosigned(
                 Failure.CONTRADICTED,
                 f"it cosigned {self._known} entries that the log of {checkpoint.size} does not begin with: the log "
@@ -203,6 +203,13 @@ class Cosigner:
             _LOG.log(level, "the witness %s did not cosign %s: %s", self.standing.witness, self._log.origin, text)
             self._told = failure
         return False
+
+
+def _is_fork(answer: Answer, known: int, checkpoint: Checkpoint) -> bool:
+    """Tell whether a witness, asked from the size that it named, cosigned as many entries with another root."""
+    if answer.status != 409 or known != checkpoint.size:
+        return False
+    return answer.content_type != SIZE_TYPE or _size(answer) == known
 
 
 def _size(answer: Answer) -> int:

@@ -2,7 +2,7 @@
 
 Below the folder is a folder for each origin, named by the SHA-256 of the origin in hex: ``cosigned``, the cosigned
 note, replaced as a whole and on disk before anybody is answered; ``lock``, held from reading it to replacing it, also
-against other processes; ``refused-…``, signed checkpoints that contradict it, kept as evidence.
+against other processes; ``refused-KIND-…``, signed checkpoints that contradict it, kept as evidence.
 """
 
 import fcntl
@@ -24,7 +24,7 @@ KEYS_NAME: Final = "keys"
 """File in the state's folder with the witness's verifier keys: it shows that the state was begun with them."""
 
 EVIDENCE_LIMIT: Final = 8
-"""Most refused checkpoints that are kept of one log."""
+"""Most refused checkpoints that are kept of one log, of each kind."""
 
 
 def origin_name(origin: str) -> str:
@@ -50,11 +50,14 @@ class HeldOrigin:
         write_file(self._folder / COSIGNED_NAME, note)
         sync_folder(self._folder)
 
-    def keep_evidence(self, note: bytes) -> None:
-        """Keep a signed checkpoint that contradicts what is remembered, as long as there are not many. OSError."""
+    def keep_evidence(self, kind: str, note: bytes) -> None:
+        """Keep a signed checkpoint that contradicts what is remembered, as long as there are not many. OSError.
+
+        Each kind has room of its own: anybody can send old checkpoints again, which must not keep out a fork.
+        """
         body = note.partition(b"\n\n")[0]
-        path = self._folder / f"refused-{sha256(body).hexdigest()[:16]}"
-        if not path.exists() and len(list(self._folder.glob("refused-*"))) < EVIDENCE_LIMIT:
+        path = self._folder / f"refused-{kind}-{sha256(body).hexdigest()[:16]}"
+        if not path.exists() and len(list(self._folder.glob(f"refused-{kind}-*"))) < EVIDENCE_LIMIT:
             write_file(path, note)
             sync_folder(self._folder)
 

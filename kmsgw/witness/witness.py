@@ -108,7 +108,8 @@ class Witness:
         contradiction = _contradiction(before, checkpoint)
         if contradiction is not None:
             self._report(contradiction, before, submitted, request.note, held)
-        if request.old != known:
+        if request.old != known or (contradiction is Contradiction.FORKED and not request.proof):
+            # As many entries and another root is a conflict too (C2SP tlog-witness), not a wrong proof.
             return Answer(409, b"%d\n" % known, SIZE_TYPE)
         fault = _fault(request, submitted, before)
         if fault:
@@ -140,7 +141,7 @@ class Witness:
             before.size if before is not None else 0,
             before.root.hex() if before is not None else "",
         )
-        held.keep_evidence(note)
+        held.keep_evidence(found.value, note)
         self._on_contradiction(checkpoint.origin, found)
 
 

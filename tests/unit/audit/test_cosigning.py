@@ -14,7 +14,7 @@ from kmsgw.tlog.note import Note, SigningKey
 from kmsgw.tlog.schemes import SignatureKind
 from kmsgw.tlog.tiles import cosigned_path
 from kmsgw.witness.state import WitnessState
-from kmsgw.witness.witness import Answer, Witness
+from kmsgw.witness.witness import SIZE_TYPE, Answer, Witness
 from tests.fakes.clock import SetClock
 from tests.support.gateway import eventually
 
@@ -118,6 +118,16 @@ def test_a_log_that_was_rolled_back_or_rewritten_is_told_by_the_witness(
     bench.append(4)
     assert not cosigner.ask()
     assert cosigner.standing.failures[Failure.CONTRADICTED] == 3
+    bench.log.close()
+
+
+@pytest.mark.parametrize("second", [Answer(409, b"3\n", SIZE_TYPE), Answer(409, b"")])
+def test_a_witness_that_cosigned_another_log_of_the_same_size_is_a_contradiction(bench: Bench, second: Answer) -> None:
+    bench.append(3)
+    answers = iter([Answer(409, b"3\n", SIZE_TYPE), second])
+    cosigner = bench.asking(lambda _: next(answers))
+    assert not cosigner.ask()
+    assert cosigner.standing.contradicted
     bench.log.close()
 
 

@@ -147,21 +147,33 @@ def test_a_log_that_shrinks_is_refused_told_and_kept_as_evidence(bench: Bench) -
 
 def test_a_log_that_forks_is_refused_at_the_same_size_and_above(bench: Bench) -> None:
     bench.ask(0, bench.grow(5))
-    assert bench.ask(5, _rewritten(5), ()).status == 422
+    assert bench.ask(5, _rewritten(5), ()) == Answer(409, b"5\n", SIZE_TYPE)
+    assert bench.ask(5, _rewritten(5), (bytes(32),)).status == 422
     fork = MemoryLog(LOG, [b"other %d" % n for n in range(9)])
     reader = LogReader(fork.fetch)
     reader.checkpoint(LOG.verifier)
     assert bench.ask(5, fork.files["checkpoint"], tuple(reader.consistency(5))).status == 422
-    assert bench.found == [(LOG.name, Contradiction.FORKED), (LOG.name, Contradiction.UNPROVEN)]
+    assert bench.found == [(LOG.name, Contradiction.FORKED)] * 2 + [(LOG.name, Contradiction.UNPROVEN)]
 
 
 def test_evidence_is_bounded(bench: Bench) -> None:
     bench.ask(0, bench.grow(5))
     for n in range(2 * EVIDENCE_LIMIT):
         fork = MemoryLog(LOG, [b"fork %d" % n] * 5)
-        assert bench.ask(5, fork.files["checkpoint"], ()).status == 422
+        assert bench.ask(5, fork.files["checkpoint"], ()).status == 409
     folder = bench.state.folder / origin_name(LOG.name)
     assert len(list(folder.glob("refused-*"))) == EVIDENCE_LIMIT
+
+
+def test_old_checkpoints_sent_again_do_not_keep_out_the_evidence_of_a_fork(bench: Bench) -> None:
+    notes = [bench.grow(size) for size in range(1, EVIDENCE_LIMIT + 4)]
+    bench.ask(0, notes[-1], ())
+    for note in notes[:-1]:
+        bench.ask(0, note, ())
+    fork = _rewritten(len(notes))
+    bench.ask(len(notes), fork, ())
+    (kept,) = (bench.state.folder / origin_name(LOG.name)).glob("refused-forked-*")
+    assert kept.read_bytes() == fork
 
 
 def test_signatures_of_others_are_not_kept_and_extension_lines_are_let_pass(bench: Bench) -> None:
