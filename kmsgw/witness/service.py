@@ -11,9 +11,10 @@ import ssl
 import sys
 import threading
 from contextlib import suppress
+from http.client import LineTooLong
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
-from typing import ClassVar, Final
+from typing import BinaryIO, ClassVar, Final
 
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import AuditDamaged, ConfigurationError
@@ -27,8 +28,12 @@ MOST_CONNECTIONS: Final = 64
 REQUEST_SECONDS: Final = 10.0
 """Longest time from a connection's begin, or its last answer, to the end of the next answer."""
 
+HEAD_LIMIT: Final = 16 * 1024
+"""Longest head of a request, in bytes: a hundred header lines as long as the library lets pass are 6 MiB."""
+
 _ADD: Final = "/add-checkpoint"
 _METRICS: Final = "/metrics"
+_LENGTH: Final = re.compile(r"[0-9]{1,9}\Z")
 _MONITORED: Final = re.compile(r"/([0-9a-f]{64})/checkpoint\Z")
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -58,6 +63,30 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+class _BoundedHead:
+    """What a connection sends, of which each head is short. ``left`` is what the present one may still have."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.left = HEAD_LIMIT
+
+    def readline(self, limit: int) -> bytes:
+        """Return a line of the head. Raises `http.client.LineTooLong` once the head is too long."""
+        if self.left <= 0:
+            raise LineTooLong("head")
+        line = self._file.readline(min(limit, self.left))
+        self.left -= len(line)
+        return line
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes of the body, or fewer at the end."""
+        return self._file.read(size)
+
+    def close(self) -> None:
+        """Close it."""
+        self._file.close()
+
+
 class _Handler(BaseHTTPRequestHandler):
     """One connection."""
 
@@ -66,6 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = REQUEST_SECONDS
     server: "WitnessServer"
+    rfile: _BoundedHead  # type: ignore[assignment]
 
     def setup(self) -> None:
         """Shake hands here, in the connection's own thread: one that is slow at it holds up nobody."""
@@ -74,6 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.request = self.server.tls.wrap_socket(self.request, server_side=True)
             self.server.replace(self.client_address, self.request)
         super().setup()
+        self.rfile = _BoundedHead(self.rfile)  # type: ignore[arg-type]
 
     def finish(self) -> None:
         """Close what TLS has put over the connection."""
@@ -85,15 +116,17 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_one_request(self) -> None:
         """Answer the next request on the connection, in bounded time."""
         self.server.begin(self.client_address)
+        self.rfile.left = HEAD_LIMIT
         super().handle_one_request()
 
     def do_POST(self) -> None:
         """Take a checkpoint."""
         if self.path != _ADD:
+            self.close_connection = True
             self._answer(Answer(404, b"There is only POST /add-checkpoint.\n"))
             return
         length = self.headers.get("Content-Length", "")
-        if not length.isdigit():
+        if not _LENGTH.match(length) or "Transfer-Encoding" in self.headers:
             self._refuse(Answer(411, b"Say how long the request is (Content-Length).\n"))
             return
         if int(length) > REQUEST_LIMIT:
@@ -114,6 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Show a cosigned checkpoint, or the figures."""
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # a body that is not read would be taken for the next request
         if self.path == _METRICS:
             self._answer(Answer(200, self.server.tally.expose(), _METRICS_TYPE))
             return

@@ -4,7 +4,7 @@ import http.client
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -71,6 +71,41 @@ def test_a_checkpoint_is_cosigned_shown_and_counted(bench: _Serving) -> None:
         assert bench.call("POST", "/add-checkpoint", AddCheckpoint(0, (), note).encode()) == (409, SIZE_TYPE, b"5\n")
         assert bench.call("GET", monitored)[2] == note + lines
         assert b'kmsgw_witness_answers_total{code="200"} 1\n' in bench.call("GET", "/metrics")[2]
+
+
+def _raw(bench: _Serving, sent: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", bench.port), timeout=10) as connection:
+        connection.sendall(sent)
+        received = b""
+        with suppress(ConnectionError):
+            while piece := connection.recv(65_536):
+                received += piece
+        return received
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /elsewhere HTTP/1.1\r\nContent-Length: 25\r\n\r\n",
+        b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: 25\r\n\r\n",
+        b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: \xb2\r\n\r\n",
+    ],
+)
+def test_a_body_that_is_not_read_is_never_taken_for_a_request(
+    bench: _Serving, head: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with bench.serving():
+        received = _raw(bench, head + b"GET /metrics HTTP/1.1\r\n\r\n")
+    assert received.count(b"HTTP/1.1 ") == 1
+    assert not caplog.records, "nothing that a stranger sends is a fault of kmsgw"
+
+
+def test_a_long_head_is_refused(bench: _Serving) -> None:
+    with bench.serving():
+        received = _raw(bench, b"GET /metrics HTTP/1.1\r\n" + (b"a: " + b"x" * 1000 + b"\r\n") * 17)
+        assert received.startswith(b"HTTP/1.1 431 ") or not received, "it may be cut while it still sends"
+        assert bench.call("GET", "/metrics")[0] == 200
 
 
 def test_what_is_not_a_request_is_refused_unread(bench: _Serving) -> None:
