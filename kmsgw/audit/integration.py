@@ -84,6 +84,12 @@ class Integrator:
         write_file(self._folder / CHECKPOINT_PATH, checkpoint.sign(self._key, *self._further_keys, time=time))
         sync_folder(self._folder)
 
+    def signature_lines(self, body: bytes) -> list[str]:
+        """Return the signature lines of the log's keys over another text than a checkpoint, without newlines."""
+        time = int(self._clock.now().timestamp())
+        keys = (self._key, *self._further_keys)
+        return [key.signature_line(body, time).decode().removesuffix("\n") for key in keys]
+
     def add_signatures(self, body: bytes, lines: bytes) -> bool:
         """Add cosignatures to the newest checkpoint; tell whether it still is the one that they are for. OSError."""
         path = self._folder / CHECKPOINT_PATH

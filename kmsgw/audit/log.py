@@ -230,6 +230,10 @@ class DurableLog:
         with self._integrating:
             return not self._ended and self._integrator.add_signatures(body, lines)
 
+    def signature_lines(self, body: bytes) -> list[str]:
+        """Return the signature lines of the log's keys over another text than a checkpoint, without newlines."""
+        return self._integrator.signature_lines(body)
+
     def note(self, text: str) -> None:
         """Record an event of the log itself, durably. Raises `AuditUnavailable`."""
         self.wait(self.append(self._note(text)))

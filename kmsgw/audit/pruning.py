@@ -28,6 +28,7 @@ from kmsgw.tlog.hashing import TILE_HASHES
 from kmsgw.tlog.pruned import (
     PRUNE_METHOD,
     PRUNED_PATH,
+    SIGNATURES,
     Pruning,
     decode_kept,
     encode_kept,
@@ -269,6 +270,7 @@ class LogPruner:
             Phase.INTENT,
             {
                 **pruning.change,
+                SIGNATURES: self._log.signature_lines(pruning.signed_text),
                 "bundles": f"{plan.bundles.start}-{plan.bundles.stop - 1}" if plan.bundles else "",
                 "entries": plan.removed,
                 "first": _text(plan.first),

@@ -220,7 +220,7 @@ class _Planner:
             except AuditDamaged:
                 continue
             raw = self._entry(pruning.entry)
-            if raw is not None and pruning.is_recorded_by(raw):
+            if raw is not None and pruning.is_recorded_by(raw, self._verifier):
                 if data != self._sources.read(PRUNED_PATH):
                     self._plan.mend(PRUNED_PATH, "missing or damaged", "taken from the mirror", data)
                 return pruning
@@ -246,7 +246,7 @@ class _Planner:
                 for before in {gone * TILE_HASHES, *(n * TILE_HASHES for n in range(max(1, gone - 8), gone + 8))}:
                     runs = runs_of(index for index in kept if index < before)
                     pruning = Pruning(before, runs, at * TILE_HASHES + place)
-                    if pruning.is_recorded_by(found[place]):
+                    if pruning.is_recorded_by(found[place], self._verifier):
                         return pruning
         return None
 

@@ -10,8 +10,9 @@ them that must be kept longer lie in kept bundles. The file ``pruned`` says so::
     entry 734211
 
 The file proves nothing. Proof is the entry of that index in the log itself, which was signed for before anything was
-removed, and holds the SHA-256 of all lines but the last. So "pruned" can be told from "missing", and nobody can
-remove a kept entry unnoticed.
+removed, and holds the SHA-256 of all lines but the last, with a signature over it. So "pruned" can be told from
+"missing", and nobody can remove a kept entry unnoticed. The tree's own signature would not do: who can write to the
+folder can put an entry into the write-ahead file of a worker that is down, and its next start signs for that.
 """
 
 import re
@@ -23,9 +24,11 @@ from hashlib import sha256
 from itertools import pairwise
 
 from kmsgw.errors import AuditDamaged
+from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.damage import BundleMissing, damaged
 from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.hashing import SIZE_LIMIT, TILE_HASHES, leaf_hash
+from kmsgw.tlog.note import Note, VerifierKey
 from kmsgw.tlog.tiles import bundle_path
 
 PRUNED_PATH = "pruned"
@@ -33,6 +36,9 @@ PRUNED_PATH = "pruned"
 
 PRUNE_METHOD = "/kmsgw/PruneAudit"
 """The method of the entries that record a pruning: an intent before anything is removed, and an outcome."""
+
+SIGNATURES = "signatures"
+"""Field in the ``change`` of that intent with the signature lines of the log's keys over `Pruning.signed_text`."""
 
 _HEADER = "kmsgw-pruned/v1"
 _LINE = re.compile(r"(before|kept|entry) (0|[1-9][0-9]{0,18})(?:-([1-9][0-9]{0,18}))?\Z")
@@ -110,6 +116,11 @@ class Pruning:
         """What the entry in the log says in its field ``change``."""
         return {"before": self.before, "kept": self.count, "statement": sha256(self.statement).hexdigest()}
 
+    @property
+    def signed_text(self) -> bytes:
+        """What the log's keys sign: in the form of a checkpoint, as ML-DSA-44 signs nothing else, and of no log."""
+        return Checkpoint(_HEADER, self.before, sha256(self.statement).digest()).body
+
     def encode(self) -> bytes:
         """Return the file."""
         return self.statement + f"entry {self.entry}\n".encode()
@@ -157,8 +168,8 @@ class Pruning:
             return index
         return self.kept[at + 1].start if at + 1 < len(self.kept) else self.before
 
-    def is_recorded_by(self, raw: bytes) -> bool:
-        """Tell whether an entry of the log records this pruning, as only the gateway itself could have written it."""
+    def is_recorded_by(self, raw: bytes, verifier: VerifierKey) -> bool:
+        """Tell whether an entry of the log records this pruning, written by who has its key."""
         entry = LoggedEntry.parse("", self.entry, raw)
         change = entry.fields("change")
         return (
@@ -167,16 +178,26 @@ class Pruning:
             and entry.text("outcome") == "ok"
             and entry.record.get("principal", "") is None
             and all(change.get(name) == value for name, value in self.change.items())
+            and self._is_signed(change.get(SIGNATURES), verifier)
         )
+
+    def _is_signed(self, lines: object, verifier: VerifierKey) -> bool:
+        text = "".join(f"{line}\n" for line in lines) if isinstance(lines, list) else ""
+        try:
+            note = Note.parse(self.signed_text + b"\n" + text.encode("utf-8", "replace"), PRUNED_PATH)
+            note.require_signature(verifier, PRUNED_PATH)
+        except AuditDamaged:
+            return False
+        return True
 
 
 class PrunedPart:
     """What is left of the pruned part of one log. It is looked at only once a bundle is missing. Not for threads."""
 
-    def __init__(self, fetch: Callable[[str], bytes], entry: Callable[[int], bytes]) -> None:
-        """`entry` returns an entry of the signed tree, checked; it raises `AuditDamaged`."""
+    def __init__(self, fetch: Callable[[str], bytes], is_recorded: Callable[[Pruning], bool]) -> None:
+        """`is_recorded` tells whether the signed tree records a pruning; it raises `AuditDamaged`."""
         self._fetch = fetch
-        self._entry = entry
+        self._is_recorded = is_recorded
         self._pruning: Pruning | None = None
         self._read = False
 
@@ -193,7 +214,7 @@ class PrunedPart:
             except FileNotFoundError:
                 self._pruning, self._read = None, True
                 return None
-            if not pruning.is_recorded_by(self._entry(pruning.entry)):
+            if not self._is_recorded(pruning):
                 raise damaged(f"{PRUNED_PATH}: entry {pruning.entry} does not record this pruning.")
             self._pruning, self._read = pruning, True
         return self._pruning

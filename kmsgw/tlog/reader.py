@@ -197,10 +197,10 @@ class LogReader:
         """Return what of this log was pruned, as the log itself records it; None where nothing was."""
         return self._pruned.pruning()
 
-    def _recorded(self, index: int) -> bytes:
+    def _recorded(self, pruning: Pruning) -> bool:
         assert self._verifier is not None
         assert self._checkpoint is not None
-        return recorded_entry(self._fetch, self._verifier, self._checkpoint, index)
+        return is_recorded(self._fetch, self._verifier, self._checkpoint, pruning)
 
     def inclusion(self, index: int) -> list[bytes]:
         """Return the proof that entry `index` is in this tree. Raises `InvalidRequest` where there is none."""
@@ -215,18 +215,18 @@ class LogReader:
         return ProofFile(index, tuple(self.inclusion(index)), self._raw)
 
 
-def recorded_entry(fetch: Fetch, verifier: VerifierKey, known: Checkpoint, index: int) -> bytes:
-    """Return an entry of the log as it is now, which goes on from a checkpoint that is known. Raises `AuditDamaged`.
+def is_recorded(fetch: Fetch, verifier: VerifierKey, known: Checkpoint, pruning: Pruning) -> bool:
+    """Tell whether the log as it is now, which goes on from a known checkpoint, records a pruning. `AuditDamaged`.
 
     What is read by that checkpoint may have been pruned since: the entry that records it is newer then.
     """
     reader = LogReader(fetch)
     newest = reader.checkpoint(verifier)
-    if index >= newest.size:
-        raise damaged(f"{PRUNED_PATH}: it names entry {index}, and the log has {newest.size} entries.")
+    if pruning.entry >= newest.size:
+        raise damaged(f"{PRUNED_PATH}: it names entry {pruning.entry}, and the log has {newest.size} entries.")
     if newest.size < known.size:
         raise damaged(f"{CHECKPOINT_PATH}: the log had {known.size} entries and now has {newest.size}.")
     if known.size:
         verify_consistency(known.size, known.root, newest.size, newest.root, reader.consistency(known.size))
-    bundle, place = divmod(index, TILE_HASHES)
-    return reader.bundle(bundle)[place]
+    bundle, place = divmod(pruning.entry, TILE_HASHES)
+    return pruning.is_recorded_by(reader.bundle(bundle)[place], verifier)

@@ -8,7 +8,7 @@ from kmsgw.tlog.damage import BundleMissing, damaged
 from kmsgw.tlog.hashing import HASH_BYTES, TILE_HASHES, GrowingTree, bundle_leaves, leaf_hash
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.pruned import PrunedPart, Pruning
-from kmsgw.tlog.reader import Fetch, fetch_bundle, fetch_tile, recorded_entry
+from kmsgw.tlog.reader import Fetch, fetch_bundle, fetch_tile, is_recorded
 from kmsgw.tlog.tiles import CHECKPOINT_PATH, bundle_path, tile_path
 
 Progress = Callable[[int, int], None]
@@ -39,7 +39,7 @@ def verify_log(fetch: Fetch, verifier_key: VerifierKey, progress: Progress | Non
         checkpoint = Checkpoint.open(fetch(CHECKPOINT_PATH), verifier_key)
     except FileNotFoundError:
         raise damaged(f"{CHECKPOINT_PATH}: the checkpoint is missing.") from None
-    pruned = PrunedPart(fetch, lambda index: recorded_entry(fetch, verifier_key, checkpoint, index))
+    pruned = PrunedPart(fetch, lambda pruning: is_recorded(fetch, verifier_key, checkpoint, pruning))
     tree = GrowingTree()
     tiles = 0
     whole, rest = divmod(checkpoint.size, TILE_HASHES)

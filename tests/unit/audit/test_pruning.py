@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from kmsgw.audit.pruning import LogPruner, plan_pruning
+from kmsgw.audit.record import AuditRecord, Outcome, Phase
 from kmsgw.audit.retention import Retention
+from kmsgw.audit.wal import encode_frames
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.follow import LogFollower
-from kmsgw.tlog.pruned import PRUNED_PATH, Pruning, kept_path
+from kmsgw.tlog.note import SigningKey
+from kmsgw.tlog.pruned import PRUNE_METHOD, PRUNED_PATH, SIGNATURES, Pruning, kept_path
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.search import EntryFilter, newest, search
 from kmsgw.tlog.tiles import bundle_path
@@ -144,6 +147,31 @@ def test_a_pruning_that_the_log_does_not_record_is_damage(base: Path, change: st
     path.write_bytes(told.encode())
     with pytest.raises(AuditDamaged, match="does not record this pruning"):
         _verify(base)
+
+
+@pytest.mark.parametrize("signed", ["not at all", "by another key", "another statement"])
+def test_an_entry_that_somebody_put_into_the_write_ahead_file_excuses_no_deletion(tmp_path: Path, signed: str) -> None:
+    _written(tmp_path, YOUNG)
+    forged = Pruning(256, (), len(YOUNG))
+    change: dict[str, object] = dict(forged.change)
+    if signed == "by another key":
+        stranger = SigningKey.of_seed(verifier(tmp_path).name, bytes(32))
+        change[SIGNATURES] = [stranger.signature_line(forged.signed_text).decode().removesuffix("\n")]
+    if signed == "another statement":
+        log = open_log(tmp_path)
+        change[SIGNATURES] = log.signature_lines(Pruning(256, (range(1),), len(YOUNG)).signed_text)
+        log.close()
+    raw = AuditRecord(NOW, "r", None, PRUNE_METHOD, Outcome.OK, "OK", phase=Phase.INTENT, change=change).encode()
+    with (tmp_path / "log" / "wal").open("ab") as wal:
+        wal.write(encode_frames([raw]))
+    open_log(tmp_path).close()
+    assert _verify(tmp_path).size == len(YOUNG) + 1, "its next start signs for it"
+    (tmp_path / "log" / PRUNED_PATH).write_bytes(forged.encode())
+    (tmp_path / "log" / bundle_path(0)).unlink()
+    with pytest.raises(AuditDamaged, match="does not record this pruning"):
+        _verify(tmp_path)
+    with pytest.raises(AuditDamaged, match="does not record this pruning"):
+        list(_reader(tmp_path).entries())
 
 
 def test_a_kept_entry_that_is_missing_or_other_is_damage(base: Path) -> None:
