@@ -1,34 +1,45 @@
-"""The logs of this node's workers as `AuditService` reads them: from their files, and by few at a time."""
+"""The logs of this node's workers as `AuditService` reads them: from their files, and by few at a time.
+
+Which logs there are, and by which keys they are read, is told by the node's signed index alone. The keys that lie
+beside the logs are for convenience: who can write there could put a log of his own there, with a key of his own.
+"""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from kmsgw.audit.node_index import read_index
 from kmsgw.errors import Overloaded
 from kmsgw.operations.control.audit_ports import FoundLog
+from kmsgw.tlog.damage import damaged
+from kmsgw.tlog.node_index import INDEX_PATH
 from kmsgw.tlog.note import VerifierKey
-from kmsgw.tlog.tiles import CHECKPOINT_PATH, VERIFIER_KEY_PATH
+from kmsgw.tlog.tiles import CHECKPOINT_PATH
 
 _AT_ONCE: Final = 2
 """A look takes up to a second of a core: auditors must not hold every thread, nor slow down the keys' callers."""
 
 
 class NodeLogs:
-    """The `AuditLogs` in the folders below `folder`. Safe for threads."""
+    """The `AuditLogs` in the folders below `folder`. Safe for threads. `key` returns that of the node's index."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, key: Callable[[], VerifierKey]) -> None:
         self._folder = folder
+        self._key = key
         self._places = threading.BoundedSemaphore(_AT_ONCE)
 
     def find(self) -> Sequence[FoundLog]:
-        """Return the logs that have a checkpoint, by origin. Raises `AuditDamaged` where a key can't be read."""
+        """Return the logs that have a checkpoint, by origin. Raises `AuditDamaged` where the index is not as signed."""
+        index = read_index(self._folder, self._key())
+        if index is None:
+            raise damaged(f"{INDEX_PATH}: the signed index of the logs is missing.")
         found = [
-            FoundLog(VerifierKey.parse(path.read_text(encoding="utf-8")), partial(_read, path.parent))
-            for path in self._folder.glob(f"*/{VERIFIER_KEY_PATH}")
-            if (path.parent / CHECKPOINT_PATH).exists()  # a worker that starts for the first time writes it last
+            FoundLog(log.keys[0], partial(_read, self._folder / log.folder))
+            for log in index.logs
+            if (self._folder / log.folder / CHECKPOINT_PATH).exists()
         ]
         return sorted(found, key=lambda log: log.verifier.name)
 

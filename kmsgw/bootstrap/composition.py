@@ -24,7 +24,7 @@ from kmsgw.authn.files import RevocationFiles
 from kmsgw.authn.rules import PrincipalRules
 from kmsgw.authn.second_factor import Rules, SecondFactorOfOfficers
 from kmsgw.authz import CurrentPolicies
-from kmsgw.bootstrap.evidence import open_evidence
+from kmsgw.bootstrap.evidence import index_key, open_evidence
 from kmsgw.bootstrap.gateway import Gateway
 from kmsgw.bootstrap.key_providers import open_provider
 from kmsgw.bootstrap.loop import uses_direct_loop
@@ -262,7 +262,7 @@ def _operations(
             index_keys=keys.index_keys,
             authorizer=policies,
             requests=NodeRequests(settings.audit.folder),
-            audit_logs=NodeLogs(settings.audit.folder),
+            audit_logs=NodeLogs(settings.audit.folder, partial(index_key, settings)),
             principals=identity.principals,
             observe=observe,
             approvals=keys.state.approvals,

@@ -35,6 +35,11 @@ def log_origin(settings: Settings, worker: str) -> str:
     return f"{_node_name(settings)}/{origin_name(settings.audit.keys, worker)}"
 
 
+def index_key(settings: Settings) -> VerifierKey:
+    """Return the key that the node's index is signed with. Raises `ConfigurationError`."""
+    return SigningKey.of_seed(_node_name(settings), load_secret(settings.audit.keys / _INDEX_KEY)).verifier
+
+
 def _node_name(settings: Settings) -> str:
     return f"{settings.audit.origin}/{settings.node}"
 
