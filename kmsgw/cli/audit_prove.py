@@ -16,7 +16,7 @@ from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.consistency_file import ConsistencyFile, is_consistency_file
 from kmsgw.tlog.entry import LoggedEntry
-from kmsgw.tlog.note import VerifierKey
+from kmsgw.tlog.note import Note, VerifierKey
 from kmsgw.tlog.proof_file import PROOF_LIMIT, ProofFile
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.search import find_request
@@ -25,6 +25,7 @@ ENTRY_SUFFIX = ".entry"
 """What the name of the file with an entry's bytes ends with, beside its proof."""
 
 _PLACE = re.compile(r"(?:(?P<log>.+)/)?(?P<index>0|[1-9][0-9]{0,18})\Z")
+_PROVEN = "the checkpoint of the proof"
 
 
 @verb(
@@ -148,11 +149,17 @@ def _reader(log: LogFolder) -> LogReader:
 
 
 def verify_proof(
-    invocation: Invocation, path: Path, keys: dict[str, VerifierKey], entry: Path | None, kept: Path | None
+    invocation: Invocation,
+    path: Path,
+    keys: dict[str, VerifierKey],
+    entry: Path | None,
+    kept: Path | None,
+    witnesses: Sequence[VerifierKey],
 ) -> None:
     """Verify a proof file, of an entry or of the growth since a kept checkpoint, and show what it proves.
 
-    Raises `AuditDamaged` where it proves nothing, and `CommandError` where something is missing to know.
+    All `witnesses` must have cosigned the checkpoint in it. Raises `AuditDamaged` where it proves nothing, and
+    `CommandError` where a cosignature, or something that is wanted to know, is missing.
     """
     raw = _read(path)
     if not keys:
@@ -161,7 +168,7 @@ def verify_proof(
             "Give --verifier-key from a place that the log's machine can't change.",
         )
     if is_consistency_file(raw):
-        _verify_growth(invocation, ConsistencyFile.parse(raw), keys, kept)
+        _verify_growth(invocation, ConsistencyFile.parse(raw), keys, kept, witnesses)
         return
     if kept is not None:
         raise CommandError(f"{path} proves an entry: it needs no older checkpoint.", "Leave --checkpoint out.")
@@ -175,6 +182,7 @@ def verify_proof(
             raise
         content = content[:-1]  # an entry has no final newline, and an editor may have added one
         checkpoint = proof.verify(content, verifier)
+    _require_cosignatures(proof.checkpoint, witnesses)
     shown = LoggedEntry.parse(checkpoint.origin, proof.index, content)
     record = {"result": "ok", **entry_record(shown), "size": checkpoint.size}
     invocation.output.item(record, entry_line(shown, checkpoint.origin))
@@ -184,7 +192,11 @@ def verify_proof(
 
 
 def _verify_growth(
-    invocation: Invocation, proof: ConsistencyFile, keys: dict[str, VerifierKey], kept: Path | None
+    invocation: Invocation,
+    proof: ConsistencyFile,
+    keys: dict[str, VerifierKey],
+    kept: Path | None,
+    witnesses: Sequence[VerifierKey],
 ) -> None:
     if kept is None:
         raise CommandError(
@@ -194,11 +206,25 @@ def _verify_growth(
     verifier = _verifier_of(proof.checkpoint, keys)
     old = Checkpoint.open(_read(kept), verifier, str(kept))
     new = proof.verify(old, verifier)
+    _require_cosignatures(proof.checkpoint, witnesses)
     invocation.output.item(
         {"result": "ok", "log": new.origin, "old_size": old.size, "size": new.size},
         f"{printable(new.origin)}  from {old.size} to {new.size} entries",
     )
     invocation.note(f"Verified: {new.origin} still begins with the {old.size} entries of {kept}.")
+
+
+def _require_cosignatures(checkpoint: bytes, witnesses: Sequence[VerifierKey]) -> None:
+    note = Note.parse(checkpoint, _PROVEN)
+    for witness in witnesses:
+        try:
+            note.require_signature(witness, _PROVEN)
+        except AuditDamaged as error:
+            raise CommandError(
+                error.message,
+                "Have the proof made again: a witness signs within a second or so after the checkpoint.",
+                ExitCode.UNVERIFIED,
+            ) from None
 
 
 def _verifier_of(checkpoint: bytes, keys: dict[str, VerifierKey]) -> VerifierKey:

@@ -63,7 +63,8 @@ _SHOWN_EACH = 10_000
     "witness_keys",
     multiple=True,
     metavar="FILE|TEXT",
-    help="Key of a witness, or a file with one a line; repeat it. All of them must have cosigned every log.",
+    help="Key of a witness, or a file with one a line; repeat it. All of them must have cosigned every log, or the "
+    "checkpoint of the proof.",
 )
 @click.option(
     "--proof",
@@ -99,9 +100,12 @@ def verify(
     """
     if (folder is None) == (proof is None) or (entry is not None and proof is None):
         raise CommandError("What to verify is not clear.", "Give the FOLDER of logs, or --proof with a proof file.")
+    if proof is not None and index_key is not None:
+        raise CommandError("--index-key is of a folder of logs, and --proof wants none.", "Leave --index-key out.")
     keys = read_verifier_keys(verifier_keys)
+    witnesses = verifier_keys_of(witness_keys)
     if proof is not None:
-        verify_proof(invocation, proof, keys, entry, kept)
+        verify_proof(invocation, proof, keys, entry, kept, witnesses)
         return
     assert folder is not None
     index = read_index(folder, index_key)
@@ -112,7 +116,7 @@ def verify(
         raise CommandError("--checkpoint is of one log, and FOLDER holds several.", "Give the folder of that log.")
     if index is not None:
         require_listed(folder, logs, index)
-    demands = _Demands(kept, index, verifier_keys_of(witness_keys))
+    demands = _Demands(kept, index, witnesses)
     records = [_verdict(invocation, log, demands) for log in logs]
     invocation.output.records(records, (*_COLUMNS[:3], "cosigned", *_COLUMNS[3:]) if witness_keys else _COLUMNS)
     if not all(log.key_given for log in logs):

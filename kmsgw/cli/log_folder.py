@@ -74,7 +74,7 @@ def read_verifier_keys(texts: Sequence[str]) -> dict[str, VerifierKey]:
 def verifier_keys_of(texts: Sequence[str]) -> list[VerifierKey]:
     """Return keys, whose each text is one or a file with one a line.
 
-    Raises `CommandError` where a file can't be read, and `AuditDamaged` where a key is malformed.
+    Raises `CommandError` where a file can't be read or holds no key, and `AuditDamaged` where a key is malformed.
     """
     keys: list[VerifierKey] = []
     for text in texts:
@@ -87,6 +87,8 @@ def verifier_keys_of(texts: Sequence[str]) -> list[VerifierKey]:
                     f"{text}: not a verifier key, and no file of verifier keys.",
                     "Give --verifier-key as name+hex+base64, or a file with one a line.",
                 ) from None
+        if not lines:  # or what is demanded of nobody would count as shown
+            raise CommandError(f"{text}: no verifier key is in the file.", "Give a file with one a line.")
         keys += [VerifierKey.parse(line.strip()) for line in lines]
     return keys
 

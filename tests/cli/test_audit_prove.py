@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from kmsgw.tlog.note import SigningKey
 from kmsgw.tlog.proof_file import ProofFile
+from kmsgw.tlog.schemes import SignatureKind
 from tests.cli.command_line import Transcript, kmsgw
 from tests.cli.sample_log import SampleLog, record, sample_log
+
+WITNESS = SigningKey.of_seed("witness.example/w1", bytes([7]) * 32, SignatureKind.COSIGNATURE_ED25519)
+OTHER = SigningKey.of_seed("witness.example/w2", bytes([8]) * 32, SignatureKind.COSIGNATURE_ED25519)
 
 
 def elsewhere(tmp_path: Path, *names: str) -> Path:
@@ -164,6 +169,28 @@ def test_growth_is_proven_from_a_kept_checkpoint(tmp_path: Path, before: int) ->
         "size": 700,
     }
     assert verify(folder, log, name="growth").code == 1
+
+
+@pytest.mark.parametrize("growth", [False, True])
+def test_the_checkpoint_of_a_proof_must_be_cosigned_by_every_witness_named(tmp_path: Path, growth: bool) -> None:
+    log = sample_log(tmp_path / "logs", 300)
+    kept, proof = tmp_path / "kept", tmp_path / "p.tlog-proof"
+    raw = (log.folder / "checkpoint").read_bytes()
+    kept.write_bytes(raw)
+    lines = WITNESS.signature_line(raw.partition(b"\n\n")[0] + b"\n", 1_700_000_000)
+    (log.folder / "checkpoint").write_bytes(raw + lines)
+    what = ("--from", str(kept)) if growth else ("5", "--with-entry")
+    assert kmsgw("audit", "prove", str(log.folder), *what, "-O", str(proof)).code == 0
+    options = ("--checkpoint", str(kept)) if growth else ()
+
+    assert verify(tmp_path, log, *options, "--witness-key", str(WITNESS.verifier)).code == 0
+    done = verify(tmp_path, log, *options, "--witness-key", str(WITNESS.verifier), "--witness-key", str(OTHER.verifier))
+    assert (done.code, done.text) == (5, "")
+    assert f"not signed by {OTHER.name}" in done.stderr
+    (tmp_path / "none").write_text("\n")
+    done = verify(tmp_path, log, *options, "--witness-key", str(tmp_path / "none"))
+    assert done.code != 0
+    assert "no verifier key is in the file" in done.stderr
 
 
 def test_growth_of_a_log_that_was_rewritten_is_neither_proven_nor_verified(tmp_path: Path) -> None:
