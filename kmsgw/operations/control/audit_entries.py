@@ -22,6 +22,7 @@ MOST_WITH_PROOFS: Final = 100
 """Entries of a page at most where each is proven."""
 
 _LOOK_SECONDS: Final = 1.0
+_LOOK_ENTRIES: Final = 64
 _PAGE_BYTES: Final = 2 * 1024 * 1024
 _BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -163,14 +164,15 @@ class ListEntries:
         entries: list[LoggedEntry] = []
         size = 0
         streams = [_entries(reader, wanted, command.positions.get(reader.origin)) for reader in readers]
-        for entry in heapq.merge(*streams, key=_time):
+        for number, entry in enumerate(heapq.merge(*streams, key=_time), 1):
             positions[entry.origin] = entry.index + 1
             if command.wanted.matches(entry) and sight.sees(entry):
                 entries.append(entry)
                 size += len(entry.raw)
                 if len(entries) == _most(command) or size > _PAGE_BYTES:
                     return entries, positions
-            if entry.index % TILE_HASHES == 0 and self._clock.monotonic() > give_up:
+            # Counted here, and not by their index: of a log that was pruned any index may be missing.
+            if number % _LOOK_ENTRIES == 0 and self._clock.monotonic() > give_up:
                 return entries, positions
         return entries, {}
 
