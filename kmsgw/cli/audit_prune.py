@@ -13,6 +13,7 @@ from kmsgw.cli.consent import Consent, destructive
 from kmsgw.cli.failure import CommandError
 from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.cli.log_folder import LogFolder, find_logs, folder_argument, key_option, read_verifier_keys
+from kmsgw.cli.log_owner import require_owner
 from kmsgw.cli.output import Record
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.tlog.reader import LogReader
@@ -66,6 +67,8 @@ def prune(
         return
     if keys is None:
         raise CommandError("To prune wants the key that signs the log.", "Give --keys, the folder of [audit] keys.")
+    for log in logs:
+        require_owner(log.path)
     consent.obtain(invocation, f"{count} entries will be removed from {folder}, for good.", folder.resolve().name)
     for log in logs:
         _prune(log, keys, retention, consent.reason or "age", now)

@@ -17,6 +17,7 @@ from kmsgw.cli.command import verb
 from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.cli.log_folder import folder_argument, key_option, read_verifier_keys
+from kmsgw.cli.log_owner import require_owner
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.tiles import VERIFIER_KEY_PATH
@@ -73,6 +74,8 @@ def repair(
         raise CommandError("--begin-anew is for a log that is set aside.", "Give --set-aside too.")
     if not folder.is_dir():
         raise CommandError(f"{folder}: not a folder.", "Give the folder of one audit log.")
+    if yes:
+        require_owner(folder)
     with _locked(folder):
         if aside:
             _put_aside(invocation, folder, keys, yes=yes)

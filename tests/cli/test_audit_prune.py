@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from kmsgw.clock import SYSTEM_CLOCK
 from tests.cli.command_line import kmsgw
 from tests.unit.audit.aged_logs import NOW, aged
@@ -68,3 +70,12 @@ def test_to_prune_wants_the_signing_key_and_a_reason(tmp_path: Path) -> None:
     assert "--reason" in kmsgw("audit", "prune", str(folder), "--yes").stderr
     assert "--keys" in kmsgw("audit", "prune", str(folder), "--yes", "--reason", "x").stderr
     assert kmsgw("audit", "prune", str(folder), "--operations-months", "0", "--yes", "--reason", "x").code == 0
+
+
+def test_only_its_owner_prunes_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = _made(tmp_path)
+    monkeypatch.setattr("kmsgw.cli.log_owner.os.geteuid", lambda: folder.stat().st_uid + 1)
+    refused = kmsgw("audit", "prune", str(folder), "--keys", str(tmp_path / "keys"), "--yes", "--reason", "retired")
+    assert refused.code == 1
+    assert "sudo -u" in refused.stderr
+    assert (folder / "tile" / "entries" / "000").exists()

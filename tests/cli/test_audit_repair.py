@@ -94,3 +94,15 @@ def test_a_log_is_set_aside_whole_and_a_new_one_begins_only_when_told(folder: Pa
     assert origin_name(keys, "log") == "log.2"
     assert origin_name(keys, aside.name) == "log"
     assert origin_name(keys, "worker-7") == "worker-7"
+
+
+def test_only_its_owner_changes_a_log(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / tile_path(0, 0)).unlink()
+    owner = folder.stat().st_uid
+    monkeypatch.setattr("kmsgw.cli.log_owner.os.geteuid", lambda: owner + 1)
+    for further in ((), ("--set-aside",)):
+        refused = kmsgw("audit", "repair", str(folder), *further, *DO)
+        assert refused.code == 1
+        assert f"belongs to the user of uid {owner}" in refused.stderr
+    assert kmsgw("audit", "repair", str(folder)).code == 0, "to look is for everyone who can"
+    assert not (folder / tile_path(0, 0)).exists()
