@@ -9,7 +9,7 @@ from pathlib import Path
 from kmsgw.audit.integration import Integrator
 from kmsgw.audit.wal import WAL_NAME, ScannedWal, Sync, WriteAheadFile, scan_wal
 from kmsgw.durable_files import make_folder, sync_folder, write_file
-from kmsgw.errors import AuditUnavailable
+from kmsgw.errors import AuditDamaged, AuditUnavailable
 from kmsgw.seed_file import load_or_create_secret, load_secret
 from kmsgw.tlog.damage import damaged
 from kmsgw.tlog.hashing import TILE_HASHES, GrowingTree, leaf_hash
@@ -71,6 +71,11 @@ def open_log_files(
         if _is_new(folder):
             return _create(folder, SigningKey.of_seed(origin, load_or_create_secret(key_file)), sync, further_keys)
         return _recover(folder, SigningKey.of_seed(origin, load_secret(key_file)), sync, further_keys)
+    except AuditDamaged as error:
+        where = "" if str(folder) in error.message else f"{folder}: "  # a node has several logs
+        raise AuditDamaged(
+            f"{where}{error.message}", advice=f"{error.advice} What can be mended says `kmsgw audit repair {folder}`."
+        ) from None
     except OSError as error:
         raise _unwritable(folder, error) from None
 

@@ -155,8 +155,10 @@ def test_damage_is_refused_with_the_file_and_the_reason(
     _make(tmp_path, 300)
     change(tmp_path / "log")
     for _ in range(2):
-        with pytest.raises(AuditDamaged, match=message):
+        with pytest.raises(AuditDamaged, match=message) as caught:
             open_log(tmp_path)
+        assert str(tmp_path / "log") in caught.value.message  # a node has several logs
+        assert f"kmsgw audit repair {tmp_path / 'log'}" in caught.value.advice
 
 
 def test_a_log_without_its_key_is_refused_and_no_key_is_made(tmp_path: Path) -> None:
