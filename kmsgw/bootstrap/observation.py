@@ -23,7 +23,7 @@ from kmsgw.server.metrics_http import METRICS_METHOD, MetricsServer, metrics_tab
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.rpcs import Rpc
 from kmsgw.server.tls import ServerCredentials
-from kmsgw.server.wire_crypto import CONTEXT_LOOKUPS
+from kmsgw.server.wire_crypto import CONTEXT_LOOKUPS, REQUEST_LOOKUPS
 from kmsgw.storage import State
 from kmsgw.telemetry.board import Board
 from kmsgw.telemetry.meters import CallMeter, Meters, ProviderMeter
@@ -84,6 +84,7 @@ def count_caches(meters: Meters, data_keys: DataKeys, policies: CurrentPolicies)
     meters.caches["opening"] = data_keys.opening_lookups
     meters.caches["policy"] = policies.lookups
     meters.caches["context"] = CONTEXT_LOOKUPS
+    meters.caches["request"] = REQUEST_LOOKUPS
 
 
 def call_meter(table: Mapping[str, Rpc]) -> CallMeter:

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError, Message
 
 from kmsgw.errors import KmsgwError
 from kmsgw.model.generation_cache import GenerationCache
+from kmsgw.telemetry.meters import Lookups
 
 CommandT = TypeVar("CommandT")
 MessageT = TypeVar("MessageT", bound=Message)
@@ -43,10 +44,10 @@ class Skimmer(Generic[MessageT, CommandT]):
 
     `payload_tag` is the byte before the payload's length; `head_tag` that of a short text before it, 0 where the
     payload comes first. `reader` takes the message of the surroundings, without payload, and returns what makes the
-    command of a payload.
+    command of a payload. `lookups` counts how often surroundings were known.
     """
 
-    __slots__ = ("_head_tag", "_known", "_message", "_payload", "_payload_tag", "_reader")
+    __slots__ = ("_head_tag", "_known", "_lookups", "_message", "_payload", "_payload_tag", "_reader")
 
     def __init__(
         self,
@@ -54,12 +55,14 @@ class Skimmer(Generic[MessageT, CommandT]):
         payload_tag: int,
         head_tag: int,
         reader: Callable[[MessageT], Callable[[bytes], CommandT]],
+        lookups: Lookups,
     ) -> None:
         self._message = message
         self._payload_tag = payload_tag
         self._payload = str(message.DESCRIPTOR.fields_by_number[payload_tag >> 3].name)
         self._head_tag = head_tag
         self._reader = reader
+        self._lookups = lookups
         self._known: GenerationCache[bytes, Callable[[bytes], CommandT]] = GenerationCache(KNOWN)
 
     def read(self, request: bytes) -> CommandT | None:
@@ -88,10 +91,15 @@ class Skimmer(Generic[MessageT, CommandT]):
         if request[start] != self._payload_tag or end > size:
             return None
         around = request[:start] + request[end:]
-        make = self._known.get(around) or self._learn(around)
+        make = self._known.get(around)
+        if make is not None:
+            self._lookups.hits += 1
+        else:
+            make = self._learn(around)
         return None if make is None else make(request[at:end])
 
     def _learn(self, around: bytes) -> Callable[[bytes], CommandT] | None:
+        self._lookups.misses += 1
         if len(around) > LONGEST:
             return None
         try:

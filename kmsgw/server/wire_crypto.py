@@ -28,7 +28,10 @@ CACHED_BYTES: Final = 256
 """Longest canonical context that is kept. Both caches hold at most about 8 MiB."""
 
 CONTEXT_LOOKUPS: Final = Lookups()
-"""How often the context of a request was in the cache."""
+"""How often the context of a request that had to be parsed was in the cache."""
+
+REQUEST_LOOKUPS: Final = Lookups()
+"""How often what stands around the payload of an Encrypt or Decrypt was known, so that nothing had to be parsed."""
 
 _contexts: GenerationCache[tuple[tuple[str, str], ...], EncryptionContext] = GenerationCache(CACHED_CONTEXTS)
 _declarations: GenerationCache[tuple[str, str], AccessDeclaration] = GenerationCache(CACHED_CONTEXTS)
@@ -112,7 +115,7 @@ def _encrypt_answer(result: Encrypted) -> bytes:
 
 
 SKIM_ENCRYPT: Final = Skim(
-    Skimmer(crypto_service_pb2.EncryptRequest, 0x12, 0x0A, _encrypting).read,
+    Skimmer(crypto_service_pb2.EncryptRequest, 0x12, 0x0A, _encrypting, REQUEST_LOOKUPS).read,
     _encrypt_answer,
 )
 """Encrypt: ``plaintext = 2`` after ``key = 1``; the answer has ``envelope = 1``."""
@@ -155,7 +158,7 @@ def _decrypt_answer(result: Decrypted) -> bytes:
 
 
 SKIM_DECRYPT: Final = Skim(
-    Skimmer(crypto_service_pb2.DecryptRequest, 0x0A, 0, _decrypting).read,
+    Skimmer(crypto_service_pb2.DecryptRequest, 0x0A, 0, _decrypting, REQUEST_LOOKUPS).read,
     _decrypt_answer,
 )
 """Decrypt: ``envelope = 1``; the answer has ``plaintext = 1``."""

@@ -48,7 +48,8 @@ def test_one_answer_has_the_calls_of_all_workers(gateway: Gateway) -> None:
     assert grown("kmsgw_audit_group_entries_sum", 7)
     assert grown("kmsgw_provider_call_seconds_count", 1, provider="software")
     assert grown("kmsgw_cache_lookups_total", 7, cache="policy")
-    assert grown("kmsgw_cache_lookups_total", 7, cache="context")
+    assert grown("kmsgw_cache_lookups_total", 7, cache="request")
+    assert grown("kmsgw_cache_lookups_total", 1, cache="context")
     assert grown("kmsgw_handshakes_total", 2)
 
 
@@ -82,7 +83,8 @@ def test_labels_name_no_caller_and_nothing_of_a_request(gateway: Gateway) -> Non
     assert "measured" not in text
     assert "metrics" not in text.replace("/metrics", "")
     labels = {label for metric in METRICS if metric.kind is not MetricKind.GAUGE for label in metric.labels}
-    assert labels == {"worker", "method", "status", "reason", "outcome", "cache", "result", "provider", "verb"}
+    configured = {"worker", "provider", "target", "witness"}
+    assert labels == {"method", "status", "reason", "outcome", "cache", "result", "verb", "kind", "cause", *configured}
 
 
 @pytest.mark.parametrize(
