@@ -1,21 +1,16 @@
 """Finding a request in the audit logs of this node, for `PolicyService.Explain`."""
 
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from pathlib import Path
 
 from kmsgw.audit.record import Outcome, Phase
 from kmsgw.clock import SYSTEM_CLOCK, Clock
-from kmsgw.errors import AuditDamaged, ResourceExhausted
+from kmsgw.errors import ResourceExhausted
+from kmsgw.operations.control.audit_ports import AuditLogs
 from kmsgw.operations.control.policies import RecordedRequest
 from kmsgw.tlog.entry import LoggedEntry
-from kmsgw.tlog.note import VerifierKey
-from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.search import find_request, request_time
 
-_VERIFIER_KEY = "verifier.key"
 _YOUNG = timedelta(seconds=10)
 _WAIT_SECONDS = 3.0
 _PAUSE_SECONDS = 0.1
@@ -24,10 +19,10 @@ _RETRY_SECONDS = 1.0
 
 
 class NodeRequests:
-    """The requests that this node's workers recorded, each worker in a log below `folder`."""
+    """The requests that this node's workers recorded, each worker in one of `logs`."""
 
-    def __init__(self, folder: Path, *, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._folder = folder
+    def __init__(self, logs: AuditLogs, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._logs = logs
         self._clock = clock
         self._places = threading.BoundedSemaphore(_AT_ONCE)
 
@@ -54,32 +49,12 @@ class NodeRequests:
     def _find(self, request_id: str, made: datetime) -> RecordedRequest | None:
         give_up = self._clock.monotonic() + _WAIT_SECONDS
         while True:
-            found = find_request(self._readers(), request_id)
+            found = find_request([log.reader() for log in self._logs.find()], request_id)
             if found:
                 return _recorded(found)
             if self._clock.now() - made > _YOUNG or self._clock.monotonic() > give_up:
                 return None
             self._clock.sleep(_PAUSE_SECONDS)
-
-    def _readers(self) -> list[LogReader]:
-        readers = []
-        for log in sorted(path.parent for path in self._folder.glob(f"*/{_VERIFIER_KEY}")):
-            reader = LogReader(_reading(log))
-            try:
-                reader.checkpoint(VerifierKey.parse((log / _VERIFIER_KEY).read_text()))
-            except AuditDamaged:
-                # Its worker was replacing tiles meanwhile; the next look sees them. Real damage fails again.
-                reader.checkpoint(VerifierKey.parse((log / _VERIFIER_KEY).read_text()))
-            readers.append(reader)
-        return readers
-
-
-def _reading(log: Path) -> Callable[[str], bytes]:
-    return partial(_read, log)
-
-
-def _read(log: Path, path: str) -> bytes:
-    return (log / path).read_bytes()
 
 
 def _recorded(entries: list[LoggedEntry]) -> RecordedRequest:

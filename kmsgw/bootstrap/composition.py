@@ -251,6 +251,7 @@ def _operations(
     observe: Callable[[], WorkerState],
 ) -> Operations:
     recent = timedelta(days=settings.usage.recent_days)
+    logs = NodeLogs(settings.audit.folder, partial(index_key, settings))
     return Operations(
         World(
             store=keys.state.keys,
@@ -261,8 +262,8 @@ def _operations(
             data_key_limits=_data_key_limits(settings.data_keys),
             index_keys=keys.index_keys,
             authorizer=policies,
-            requests=NodeRequests(settings.audit.folder),
-            audit_logs=NodeLogs(settings.audit.folder, partial(index_key, settings)),
+            requests=NodeRequests(logs),
+            audit_logs=logs,
             principals=identity.principals,
             observe=observe,
             approvals=keys.state.approvals,

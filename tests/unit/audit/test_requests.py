@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from kmsgw.audit.node_logs import NodeLogs
 from kmsgw.audit.requests import NodeRequests
 from kmsgw.errors import ResourceExhausted
 from kmsgw.model.request_id import new_request_id
+from kmsgw.tlog.node_index import INDEX_PATH, NodeIndex
+from kmsgw.tlog.note import SigningKey
 from tests.fakes.clock import SetClock
+
+KEY = SigningKey.of_seed("kmsgw.example/log/node1", bytes(32))
 
 
 class Gate(SetClock):
@@ -28,7 +33,8 @@ class Gate(SetClock):
 
 def test_a_third_look_is_refused_while_two_wait_and_taken_afterwards(tmp_path: Path) -> None:
     gate = Gate()
-    requests = NodeRequests(tmp_path, clock=gate)
+    (tmp_path / INDEX_PATH).write_bytes(NodeIndex(KEY.name, 1, ()).sign(KEY))
+    requests = NodeRequests(NodeLogs(tmp_path, lambda: KEY.verifier), clock=gate)
     young = new_request_id(gate.now())
     looking = [threading.Thread(target=requests.find, args=(young,)) for _ in range(2)]
     for each in looking:
