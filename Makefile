@@ -22,14 +22,14 @@ demo: $(VENV)/.runs ## tell the whole story on the embedded store; its state sta
 run: $(VENV)/.runs ## start a gateway for trying things, in build/run; Ctrl-C ends it
 	$(BIN)/python docs/demo/run.py
 
-# What depends on how calls are taken and answered: run with the default loop, and with threads.
+# What depends on how calls are taken and answered. `make test` runs the shorter ones with threads too.
 WIRE_TESTS := tests/integration/test_client.py tests/integration/test_attacks.py tests/integration/test_flood.py
 
 test: services $(VENV)/.develops ## install what the tests need, and run every check and test
 	$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/faults
-	$(BIN)/python -m pytest tests/faults
-	KMSGW_TEST_LOOP=threads $(BIN)/python -m pytest $(WIRE_TESTS) -k "not programs_of_the_guide and not restart"
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults
+	KMSGW_TEST_LOOP=threads $(BIN)/python -m pytest tests/integration/test_client.py tests/integration/test_attacks.py -k "not programs_of_the_guide and not restart"
 
 check: $(VENV)/.develops lint types imports proto-check policies ## run every static check
 
@@ -71,7 +71,7 @@ faults: services $(VENV)/.develops ## kill workers, fill disks, stop servers: th
 
 loops: services $(VENV)/.develops ## run every contract, integration and fault test with threads instead of the default loop
 	KMSGW_TEST_LOOP=threads $(BIN)/python -m pytest -n 2 --dist loadfile tests/contract tests/integration
-	KMSGW_TEST_LOOP=threads $(BIN)/python -m pytest tests/faults
+	KMSGW_TEST_LOOP=threads $(BIN)/python -m pytest -n 2 --dist loadfile tests/faults
 
 loadtest: $(VENV)/.develops ## put a gateway of its own under load and write build/loadtest/report.html
 	$(BIN)/python -m loadtests.run
