@@ -163,13 +163,30 @@ def send(client: hvac.Client, request: Request) -> Answer:
     else:
         if isinstance(answer, dict):
             return answer
-        if getattr(answer, "status_code", None) == requests.codes.no_content:
+        status = getattr(answer, "status_code", None)
+        if status == requests.codes.no_content:
             return {}
-        failure = misconfigured(
-            "The key provider's address does not answer as OpenBao does.",
-            "Give the address of OpenBao itself; redirects are not followed.",
-        )
+        failure = _of_no_object(status, known=bool(client.token))
     raise failure
+
+
+def _of_no_object(status: int | None, *, known: bool) -> ProviderUnavailable:
+    """Return what is wrong with an answer that is no JSON object.
+
+    `known` tells that somebody logged in there, so that an OpenBao is at the address.
+    """
+    if status == requests.codes.temporary_redirect:
+        # A node in standby sends callers to the active one; a node that was just unsealed does, too, for a moment.
+        return unavailable(
+            "is in standby and sends callers to another node",
+            advice="Try again in a moment; where it stays so, give an address that leads to the active node.",
+        )
+    if known:
+        return unavailable(f"answers with status {status} and no content that is its own", advice=_LOOK)
+    return misconfigured(
+        "The key provider's address does not answer as OpenBao does.",
+        "Give the address of OpenBao itself; redirects are not followed.",
+    )
 
 
 def get(path: str, *, seconds: float | None = None) -> Request:

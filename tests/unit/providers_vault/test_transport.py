@@ -88,13 +88,25 @@ def test_an_openbao_that_is_down_is_worth_another_try(client: hvac.Client, kind:
     assert error.retry_after is not None
 
 
-@pytest.mark.parametrize("status", [200, 302, 307])
-def test_an_answer_that_is_not_json_or_leads_elsewhere_is_refused(client: hvac.Client, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "token", "reason"),
+    [
+        (200, "", Reason.PROVIDER_MISCONFIGURED),
+        (302, "", Reason.PROVIDER_MISCONFIGURED),
+        (307, "", Reason.PROVIDER_UNAVAILABLE),
+        (200, "s.token", Reason.PROVIDER_UNAVAILABLE),
+        (307, "s.token", Reason.PROVIDER_UNAVAILABLE),
+    ],
+)
+def test_what_is_not_json_or_leads_elsewhere_is_no_answer(
+    client: hvac.Client, status: int, token: str, reason: Reason
+) -> None:
     answer = requests.Response()
     answer.status_code = status
+    client.token = token
     with pytest.raises(ProviderUnavailable) as caught:
         send(client, lambda _: answer)
-    assert caught.value.reason is Reason.PROVIDER_MISCONFIGURED
+    assert caught.value.reason is reason
 
 
 def test_an_empty_answer_is_an_answer(client: hvac.Client) -> None:
