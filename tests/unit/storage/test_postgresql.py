@@ -166,19 +166,21 @@ def test_a_lock_that_another_holds_ends_the_call(database: Database, store: KeyS
 
 
 def test_a_transaction_that_sleeps_is_ended_and_frees_its_lock(database: Database, store: KeyStore) -> None:
-    sleeper = open_store(database, Timeouts(idle=0.2))
+    sleeper = open_store(database, Timeouts(idle=1.0))
+    patient = open_store(database, Timeouts(statement=30.0, call=35.0))
 
     def sleep() -> None:
         with sleeper.unit_of_work() as work:
             work.add(plain_key("one"))
-            time.sleep(0.5)
-            with store.unit_of_work() as other:
+            # This waits for the lock, so it goes on when the server has ended the sleeper's transaction.
+            with patient.unit_of_work() as other:
                 other.add(plain_key("two"))
 
     with pytest.raises(StateUnavailable):
         sleep()
     assert [key.key_id for key in store.changes_since(-1, {}).keys] == ["two"]
     sleeper.close()
+    patient.close()
 
 
 def test_reads_fail_while_the_server_is_down_and_work_when_it_is_back(
