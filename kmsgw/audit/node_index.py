@@ -56,7 +56,8 @@ def write_index(
     for name, keys in running.items():
         listed[name] = IndexedLog(name, keys[0].name, tuple(keys))
     number = 1 if before is None else before.number + 1
-    made = NodeIndex(node, number, tuple(listed[name] for name in sorted(listed)), tuple(witness_keys))
+    lost = () if before is None else before.lost
+    made = NodeIndex(node, number, tuple(listed[name] for name in sorted(listed)), tuple(witness_keys), lost)
     if before is not None and (made.logs, made.witness_keys) == (before.logs, before.witness_keys):
         return
     make_folder(folder)

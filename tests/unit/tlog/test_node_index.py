@@ -3,7 +3,7 @@
 import pytest
 
 from kmsgw.errors import AuditDamaged
-from kmsgw.tlog.node_index import IndexedLog, NodeIndex
+from kmsgw.tlog.node_index import IndexedLog, LostLog, NodeIndex
 from kmsgw.tlog.note import SigningKey
 from kmsgw.tlog.schemes import SignatureKind
 
@@ -17,7 +17,13 @@ LOGS = tuple(
     for n in range(2)
 )
 WITNESS = SigningKey.of_seed("example.com/log/node1/witness", bytes(32), SignatureKind.COSIGNATURE_ED25519).verifier
-INDEX = NodeIndex(NODE.name, 3, LOGS, (WITNESS,))
+GONE = LostLog(
+    "example.com/log/node1/worker-7",
+    12,
+    bytes(32),
+    (SigningKey.of_seed("example.com/log/node1/worker-7", bytes(32)).verifier,),
+)
+INDEX = NodeIndex(NODE.name, 3, LOGS, (WITNESS,), (GONE,))
 
 
 def test_an_index_is_read_as_it_was_written() -> None:
@@ -47,6 +53,12 @@ def test_an_index_of_another_node_or_key_is_refused() -> None:
         ("witness\n", "witness \n"),
         (f"key {WITNESS}\n", f"key {WITNESS}\nkey nonsense\n"),
         (f"key {LOGS[0].keys[0]}\n", ""),
+        ("worker-7 12 ", "worker-7 012 "),
+        ("worker-7 12 ", "worker-1 12 "),
+        ("worker-7 12 ", "worker-7 "),
+        ("worker-7 12 A", "worker-7 12 =A"),
+        ("worker-7 12 A", "worker-7 12 AAAA"),
+        (f"key {GONE.keys[0]}\n", ""),
     ],
 )
 def test_an_index_that_is_not_as_a_node_writes_it_is_refused(old: str, new: str) -> None:
