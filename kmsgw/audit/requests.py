@@ -62,12 +62,11 @@ def _recorded(entries: list[LoggedEntry]) -> RecordedRequest:
     ends = [each for each in entries if each.text("phase") != Phase.INTENT] or entries[-1:]
     # Of a batch several entries may tell: whoever asks wants to know of what was refused.
     last = next((each for each in ends if each.text("outcome") == Outcome.REFUSED), ends[-1])
-    principal = last.record.get("principal")
-    who = principal if isinstance(principal, dict) else {}
+    roles = last.fields("principal").get("roles")
     return RecordedRequest(
-        principal_id=str(who.get("id", "")),
-        tenant=str(who.get("tenant", "")),
-        roles=tuple(map(str, who.get("roles", ()))),
+        principal_id=last.principal(),
+        tenant=last.principal("tenant"),
+        roles=tuple(map(str, roles)) if isinstance(roles, list) else (),
         action=last.text("action"),
         key_id=last.text("key_id"),
         done=last.text("outcome") == Outcome.OK,
@@ -75,4 +74,5 @@ def _recorded(entries: list[LoggedEntry]) -> RecordedRequest:
         policies=last.texts("policies"),
         note=last.text("note"),
         time=last.time or datetime.fromtimestamp(0, UTC),
+        alias=last.text("alias"),
     )

@@ -9,12 +9,12 @@ from kmsgw.errors import AccessDenied, InternalError, InvalidRequest, KmsgwError
 from kmsgw.model.access import AccessRequest, Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
 from kmsgw.model.key import Key
-from kmsgw.model.names import RESERVED_TENANT, check_key_name
+from kmsgw.model.names import check_key_name
 from kmsgw.operations.batch_account import MAX_ITEMS, BatchAccount, ItemGroup
 from kmsgw.operations.key_look import KeyLook
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import Authorizer
-from kmsgw.operations.verb import NO_SUCH_KEY, Grant, Trail
+from kmsgw.operations.verb import NO_SUCH_KEY, Grant, Trail, public
 from kmsgw.operations.waiting import before_waiting
 
 SHORT_BATCH: Final = 200
@@ -146,8 +146,8 @@ class Batch:
         key: Key | None = None
         policies: frozenset[str] = frozenset()
         try:
-            key = self.keys.resolve(check_key_name(name))
-            if key is None or key.tenant == RESERVED_TENANT:
+            key = public(self.keys.resolve(check_key_name(name)))
+            if key is None:
                 return Permit(action, name, None, error=AccessDenied(), note=NO_SUCH_KEY)
             asked = AccessRequest(self._grant.principal, action, key.tenant, key, context, self._declaration)
             decision = self._authorizer.decide(asked)
@@ -155,6 +155,8 @@ class Batch:
             if not decision.allowed:
                 # The database is asked as for an unknown name, so that time tells nothing of the two (threat 16).
                 self.keys.look()
+                if key.tenant != self._grant.principal.tenant:
+                    return Permit(action, name, None, error=AccessDenied(), note=NO_SUCH_KEY)
                 raise AccessDenied
         except KmsgwError as error:
             return Permit(action, name, key, policies, error)

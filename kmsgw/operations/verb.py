@@ -9,14 +9,24 @@ from kmsgw.errors import AccessDenied
 from kmsgw.model.access import Action, Principal
 from kmsgw.model.context import EMPTY_CONTEXT, NO_DECLARATION, AccessDeclaration, EncryptionContext
 from kmsgw.model.key import Key
+from kmsgw.model.names import RESERVED_TENANT
 from kmsgw.model.quick import quick
 from kmsgw.operations.batch_account import BatchAccount
 
 CommandT_contra = TypeVar("CommandT_contra", contravariant=True)
 ResultT_co = TypeVar("ResultT_co", covariant=True)
 
-NO_SUCH_KEY: Final = "no such key"
-"""Note in the record of a request that named a key which does not exist. The caller is not told."""
+NO_SUCH_KEY: Final = "no such key in the caller's tenant"
+"""Note in the record of a request that named a key which does not exist, or is refused one of another tenant.
+
+The caller is told neither, and its tenant's auditor not which of the two (docs/adr/0026): the entry of the one has the
+same fields as that of the other, down to the name as it was given.
+"""
+
+
+def public(key: Key | None) -> Key | None:
+    """Return a key unless it is the gateway's own: of those nobody is told, whatever the policies say."""
+    return None if key is None or key.tenant == RESERVED_TENANT else key
 
 
 @quick

@@ -28,12 +28,12 @@ from kmsgw.errors import (
 )
 from kmsgw.model.access import AccessRequest, PrincipalKind
 from kmsgw.model.key import Key
-from kmsgw.model.names import RESERVED_TENANT, check_key_name
+from kmsgw.model.names import check_key_name
 from kmsgw.model.request_id import new_request_id
 from kmsgw.operations.data.stream_work import StreamWork
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import AuditLog, Authorizer
-from kmsgw.operations.verb import NO_SUCH_KEY, Grant
+from kmsgw.operations.verb import NO_SUCH_KEY, Grant, public
 from kmsgw.operations.waiting import WouldWait, before_waiting, work_for
 from kmsgw.server.batch_records import append_all, batch_records
 from kmsgw.server.counted_refusals import CountedRefusals, Kind
@@ -287,7 +287,7 @@ class Pipeline:
             key: Key | None = None
             asked = self._clock.monotonic()
             if access.key is not None:
-                key = _public(self._keyring.resolve(check_key_name(access.key)))
+                key = public(self._keyring.resolve(check_key_name(access.key)))
                 passage.keys.append(key)
                 if key is None:
                     passage.note, passage.refused, passage.policies = NO_SUCH_KEY, place, set()
@@ -304,6 +304,8 @@ class Pipeline:
                 if key is not None:
                     # The database is asked as for an unknown name, so that time tells nothing of the two (threat 16).
                     self._keyring.refresh(unless_since=asked)
+                    if key.tenant != principal.tenant:
+                        passage.keys[place], passage.note, passage.policies = None, NO_SUCH_KEY, set()
                 raise AccessDenied
 
     def _look_again(self, passage: Passage, work: StreamWork) -> None:
@@ -311,7 +313,7 @@ class Pipeline:
         self._authenticate(passage)
         access = passage.accesses[0]
         # By the id: an alias may lead elsewhere by now, and the stream is under the key that it began with.
-        key = _public(self._keyring.resolve(work.key_id))
+        key = public(self._keyring.resolve(work.key_id))
         if key is None:
             raise AccessDenied
         decision = self._authorizer.decide(
@@ -388,11 +390,6 @@ class Pipeline:
 
     def _record(self, passage: Passage, error: KmsgwError | None, phase: Phase) -> AuditRecord:
         return record_of(passage, error, phase, self._context_digest, self._clock.monotonic())
-
-
-def _public(key: Key | None) -> Key | None:
-    """Return a key unless it is the gateway's own: of those nobody is told, whatever the policies say."""
-    return None if key is None or key.tenant == RESERVED_TENANT else key
 
 
 def _known(value: KnownT | None) -> KnownT:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from kmsgw.errors import AuditDamaged
 from kmsgw.model.context import EncryptionContext
+from kmsgw.operations.verb import NO_SUCH_KEY
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.reader import LogReader
 from kmsgw.v1 import common_pb2, crypto_service_pb2, key_service_pb2
@@ -183,7 +184,7 @@ def test_a_refusal_that_no_policy_made_names_none(office: Office) -> None:
 def test_the_log_tells_an_unknown_key_from_a_forbidden_one(office: Office, clerk: Caller, name: str) -> None:
     """The caller is told neither."""
     entry = office.only(clerk.call("Encrypt", encryption(name)))
-    assert (entry["outcome"], entry["reason"], entry["note"]) == ("refused", "ACCESS_DENIED", "no such key")
+    assert (entry["outcome"], entry["reason"], entry["note"]) == ("refused", "ACCESS_DENIED", NO_SUCH_KEY)
     assert entry["key_id"] == "nothing"
     assert entry.get("alias", name) == name
 

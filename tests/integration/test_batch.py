@@ -18,6 +18,7 @@ from kmsgw.client import (
     Reason,
 )
 from kmsgw.envelope.format import parse_envelope
+from kmsgw.operations.verb import NO_SUCH_KEY
 from kmsgw.v1 import crypto_batch_pb2 as wire
 from tests.support.calls import Caller
 from tests.support.gateway import Gateway, eventually
@@ -111,7 +112,7 @@ def test_one_bad_item_aborts_no_other_and_each_is_recorded_with_its_reason(
     }
     assert told == {
         "0,3": ("ok", None, KEY, None),
-        "1": ("refused", "ACCESS_DENIED", "nosuc", "no such key"),
+        "1": ("refused", "ACCESS_DENIED", "nosuc", NO_SUCH_KEY),
         "2": ("refused", "ENVELOPE_MALFORMED", None, None),
         "4": ("refused", "DECRYPTION_FAILED", KEY, None),
     }

@@ -4,10 +4,12 @@ Otherwise the answers would tell which keys, tenants and patients there are (thr
 by id, by alias and inside an envelope.
 """
 
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from google.protobuf.message import Message
@@ -22,7 +24,7 @@ from kmsgw.v1 import (
     policy_service_pb2,
 )
 from tests.support.calls import METHODS, SERVICES, Answer, Caller, pairs
-from tests.support.gateway import Gateway, make_folder
+from tests.support.gateway import Gateway, eventually, make_folder
 from tests.support.principals import add_principal
 from tests.support.three_providers import CLERK
 
@@ -30,6 +32,7 @@ crypto, batch, keys = crypto_service_pb2, crypto_batch_pb2, key_service_pb2
 CARE = common_pb2.AccessDeclaration(purpose="care")
 CONTEXT = pairs(patient="P-1001")
 OFFICER, FOREIGN_OFFICER, FOREIGN_CLERK = "key-officer", "clinic-officer", "clinic-clerk"
+FOREIGN_AUDITOR = "clinic-auditor"
 
 KNOWN, FORBIDDEN, FOREIGN, UNKNOWN = "known", "forbid", "foreign", "unknown"
 """Ids: a key that may be used, one that policy forbids, one of another tenant, and none at all."""
@@ -170,6 +173,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     add_principal(gateway, CLERK, *services)
     add_principal(gateway, FOREIGN_CLERK, *services, tenant="clinic")
     add_principal(gateway, FOREIGN_OFFICER, "key-officer", kind="officer", tenant="clinic")
+    add_principal(gateway, FOREIGN_AUDITOR, "auditor", kind="officer", tenant="clinic")
     (gateway.folder / "policies" / "investigation.cedar").write_text(SEALED_OFF)
     gateway.start()
     officer = gateway.client(OFFICER)
@@ -336,6 +340,71 @@ def test_an_explanation_tells_nothing_of_another_tenants_keys(scene: Scene) -> N
         return scene.callers["auditor"].call("Explain", policy_service_pb2.ExplainRequest(hypothetical=asked)).body
 
     assert explained(UNKNOWN) == explained(FOREIGN) == explained(f"alias/{FOREIGN}") != explained(KNOWN)
+
+
+def refusals(scene: Scene, name: str) -> Mapping[str, Answer]:
+    """Return how each RPC that takes a key refuses one of this name, by id, by alias and in an envelope."""
+    clerk = scene.callers[CLERK]
+    answers = {
+        f"{method} of {prefix}": scene.caller(method).call(method, request(prefix + name))
+        for method, request in BY_NAME.items()
+        for prefix in ("", "alias/")
+        if not (method in ALIAS_ONLY and not prefix) and not (method in ID_ONLY and prefix)
+    }
+    answers |= {method: clerk.call(method, request(scene.envelopes[name])) for method, request in BY_ENVELOPE.items()}
+    answers |= {method: scene.caller(method).call(method, make(f"alias/{name}")) for method, make in IMPORTS.items()}
+    answers |= {method: clerk.converse(method, messages(scene, name))[1] for method, messages in STREAMS.items()}
+    for prefix in ("", "alias/"):
+        destination = crypto.ReEncryptRequest(
+            envelope=scene.envelopes[KNOWN],
+            source_encryption_context=CONTEXT,
+            destination_key=prefix + name,
+            declaration=CARE,
+        )
+        answers[f"ReEncrypt to {prefix}"] = clerk.call("ReEncrypt", destination)
+    return answers
+
+
+def form(entry: bytes, name: str) -> bytes:
+    """Return an entry without what differs from call to call."""
+    for field, value in (("request_id", rb'"[^"]+"'), ("time", rb'"[^"]+"'), ("duration_us", rb"\d+")):
+        entry = re.sub(rb'"%s":%s' % (field.encode(), value), b"-", entry)
+    return entry.replace(name.encode(), b"NAME")
+
+
+def test_an_auditor_can_not_tell_a_foreign_key_from_an_unknown_one(scene: Scene) -> None:
+    """By its own tenant's entries, nor by their explanations: else they would tell which keys others have."""
+    began = datetime.now(UTC) - timedelta(seconds=2)
+    answers = {name: refusals(scene, name) for name in (UNKNOWN, FOREIGN)}
+    leases = crypto.RenewDataKeyLeasesRequest
+    for name, answered in answers.items():
+        lease = crypto.DataKeyLease(use=crypto.DATA_KEY_USE_SEAL, key_id=name, key_version=1)
+        answers[name] = {**answered, "leases": scene.callers[CLERK].call("RenewDataKeyLeases", leases(leases=[lease]))}
+    auditor = scene.gateway.client("auditor")
+    last = answers[FOREIGN]["leases"].request_id
+    assert eventually(lambda: bool(list(auditor.audit.entries(request_id=last))))
+    entries: dict[str, list[bytes]] = {}
+    for entry in auditor.audit.entries(since=began):
+        entries.setdefault(str(entry.record["request_id"]), []).append(entry.raw)
+
+    for what in answers[UNKNOWN]:
+        unknown, foreign = (
+            [form(raw, name) for raw in entries[answers[name][what].request_id]] for name in (UNKNOWN, FOREIGN)
+        )
+        assert unknown == foreign, what
+        explained = {
+            repr(replace(auditor.policy.explain_request(answers[name][what].request_id), time=None))
+            for name in (UNKNOWN, FOREIGN)
+        }
+        assert len(explained) == 1, what
+
+
+def test_whose_key_it_is_may_know_who_was_refused_it(scene: Scene) -> None:
+    theirs = scene.gateway.client(FOREIGN_AUDITOR)
+    for name in (FOREIGN, f"alias/{FOREIGN}"):
+        request_id = scene.callers[CLERK].call("Encrypt", BY_NAME["Encrypt"](name)).request_id
+        found = theirs.policy.explain_request(request_id)
+        assert (found.principal_id, [each.policy_id for each in found.policies]) == (CLERK, ["tenant-isolation"])
 
 
 def test_how_long_the_answers_take_is_reported(scene: Scene, record_property: Callable[[str, object], None]) -> None:

@@ -12,11 +12,11 @@ from kmsgw.errors import AccessDenied, FailedPrecondition, InvalidRequest, Reaso
 from kmsgw.model.access import AccessRequest, Action, Principal
 from kmsgw.model.key import Key, Origin, check_labels, check_text
 from kmsgw.model.lifecycle import Act
-from kmsgw.model.names import ALIAS_PREFIX, RESERVED_TENANT, check_key_name, check_name, check_unreserved
+from kmsgw.model.names import ALIAS_PREFIX, check_key_name, check_name, check_unreserved
 from kmsgw.operations.control.key_writer import KeyWriter
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import Authorizer
-from kmsgw.operations.verb import NO_SUCH_KEY, Access, Grant, Refused, change_of
+from kmsgw.operations.verb import NO_SUCH_KEY, Access, Grant, Refused, change_of, public
 from kmsgw.operations.waiting import before_waiting
 from kmsgw.providers.base import ImportOffer, ImportParameters, ImportsMaterial, KeyProvider
 from kmsgw.providers.importing import TOKEN_LIMIT
@@ -29,6 +29,7 @@ TURN_SECONDS: Final = 2.0
 
 _RETRY_SECONDS: Final = 1.0
 _RECORDED_NAME: Final = 64
+_UNKNOWN: Final = Refused(Action.ROTATE_KEY, note=NO_SUCH_KEY)
 _CHECK_VALUE = re.compile(r"[0-9A-Fa-f]{6}\Z")
 
 
@@ -127,11 +128,12 @@ class _Imports:
         key = self._keyring.resolve(name)
         if key is None and not name.startswith(ALIAS_PREFIX):
             return None
-        if key is None or key.tenant == RESERVED_TENANT:
-            refused: Refused | None = Refused(Action.ROTATE_KEY, note=NO_SUCH_KEY)
-        else:
+        key = public(key)
+        refused = self._refused(key, tenant, grant.principal) if key is not None else _UNKNOWN
+        if key is not None and (refused is None or key.tenant == grant.principal.tenant):
             grant.trail.key_id = key.key_id
-            refused = self._refused(key, tenant, grant.principal)
+        else:
+            refused = _UNKNOWN
         if refused is not None:
             grant.trail.refused = refused
             # The database is asked as for an unknown name, so that time tells nothing of the two (threat 16).

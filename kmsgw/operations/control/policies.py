@@ -42,6 +42,7 @@ class RecordedRequest:
     policies: tuple[str, ...]
     note: str
     time: datetime
+    alias: str = ""
 
     @property
     def allowed(self) -> bool:
@@ -148,7 +149,7 @@ class Explain:
 
     def _recorded(self, request_id: str, tenant: str) -> Explanation:
         found = self._finder.find(request_id)
-        key = self._keyring.resolve(found.key_id) if found is not None and found.key_id else None
+        key = self._named(found) if found is not None else None
         # Who asked, and whose key it was: an officer of either tenant may know why.
         if found is None or tenant not in {found.tenant or tenant, key.tenant if key is not None else ""}:
             raise NotFound(
@@ -157,6 +158,9 @@ class Explain:
         if key is not None and key.tenant != tenant and found.reason == Reason.ACCESS_DENIED:
             # What the caller's tenant asked of another's key is told as of an unknown one (threat 16).
             found, key = replace(found, policies=(), note=NO_SUCH_KEY), None
+        elif key is not None and key.tenant != found.tenant and found.note == NO_SUCH_KEY:
+            # The entry says no more than that, for those who may read it there; whose key it is may know more.
+            found = replace(found, policies=self._decided_now(found, key), note="")
         texts: Mapping[str, PolicyText] = {each.policy_id: each for each in self._authorizer.policies()}
         deciding = tuple(
             DecidingPolicy(each, texts[each].permits, texts[each].advice)
@@ -175,6 +179,17 @@ class Explain:
             "" if found.note == NO_SUCH_KEY else found.key_id,
             found.time,
         )
+
+    def _named(self, found: RecordedRequest) -> Key | None:
+        """Return the key that a request named, if there was one by then; it may be another tenant's."""
+        refused = found.note == NO_SUCH_KEY
+        name = found.alias or found.key_id if refused else found.key_id
+        key = self._keyring.resolve(name) if name else None
+        return None if refused and key is not None and key.created > found.time else key
+
+    def _decided_now(self, found: RecordedRequest, key: Key) -> tuple[str, ...]:
+        asked = Principal(found.principal_id, PrincipalKind.SERVICE, found.tenant, frozenset(found.roles))
+        return self._authorizer.decide(AccessRequest(asked, Action(found.action), key.tenant, key)).policy_ids
 
     def _recorded_text(self, found: RecordedRequest, deciding: tuple[DecidingPolicy, ...], key: Key | None) -> str:
         named = ", ".join(f"{each.policy_id!r}" for each in deciding)

@@ -18,10 +18,9 @@ from kmsgw.model.context import AccessDeclaration, EncryptionContext
 from kmsgw.model.data_key_limits import DataKeyLimits
 from kmsgw.model.key import Key
 from kmsgw.model.lifecycle import Act, opening_version, require_version
-from kmsgw.model.names import RESERVED_TENANT
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import Authorizer
-from kmsgw.operations.verb import Access, Grant, Refused
+from kmsgw.operations.verb import Access, Grant, Refused, public
 
 MAX_LEASES: Final = 500
 """Most leases of one call."""
@@ -126,14 +125,16 @@ class RenewDataKeyLeases:
 
     def _decide(self, lease: DataKeyLease, grant: Grant) -> _Verdict:
         action = _ACTIONS[lease.use]
-        key = self._keyring.last_seen(lease.key_id)
-        if key is None or key.tenant == RESERVED_TENANT:
+        key = public(self._keyring.last_seen(lease.key_id))
+        if key is None:
             return _Verdict(_DENIED, action)
         decision = self._authorizer.decide(
             AccessRequest(grant.principal, action, key.tenant, key, lease.context, lease.declaration)
         )
         if not decision.allowed:
-            return _Verdict(_DENIED, action, decision.policy_ids)
+            # Of another tenant's key the record says what it says of one that nobody has (threat 16).
+            policies = decision.policy_ids if key.tenant == grant.principal.tenant else ()
+            return _Verdict(_DENIED, action, policies)
         return _Verdict(self._by_state(lease, key), action, decision.policy_ids)
 
     def _by_state(self, lease: DataKeyLease, key: Key) -> RenewedLease:

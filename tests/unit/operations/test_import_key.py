@@ -86,7 +86,7 @@ class Bench:
                 "alias/records": key("ehr", "hospital"),
                 "sealed-off": key("sealed-off", "hospital"),
                 "foreign": key("foreign", "clinic"),
-                "alias/foreign": key("foreign", "clinic"),
+                "alias/of-theirs": key("foreign", "clinic"),
                 "alias/own": key("kmsgw-officers", "kmsgw"),
             }
         )
@@ -127,8 +127,8 @@ def test_no_name_is_looked_up_before_policy_is_asked() -> None:
     ("name", "recorded", "refused"),
     [
         ("sealed-off", "sealed-off", Refused(Action.ROTATE_KEY, frozenset({"investigation"}))),
-        ("foreign", "foreign", Refused(Action.ROTATE_KEY, frozenset({"isolation"}))),
-        ("alias/foreign", "foreign", Refused(Action.ROTATE_KEY, frozenset({"isolation"}))),
+        ("foreign", "foreign", Refused(Action.ROTATE_KEY, note=NO_SUCH_KEY)),
+        ("alias/of-theirs", "of-theirs", Refused(Action.ROTATE_KEY, note=NO_SUCH_KEY)),
         ("alias/own", "own", Refused(Action.ROTATE_KEY, note=NO_SUCH_KEY)),
         ("alias/nobody", "nobody", Refused(Action.ROTATE_KEY, note=NO_SUCH_KEY)),
     ],

@@ -14,7 +14,7 @@ from kmsgw.errors import KmsgwError, Reason
 from kmsgw.model.access import Action, Principal, PrincipalKind
 from kmsgw.model.key import Key, KeyVersion
 from kmsgw.model.names import RESERVED_TENANT
-from kmsgw.operations.verb import Access, Grant, Trail
+from kmsgw.operations.verb import NO_SUCH_KEY, Access, Grant, Trail
 from kmsgw.server.attendance import CodeGate, SessionGate
 from kmsgw.server.gates import Proof
 from kmsgw.server.passage import Call
@@ -231,4 +231,4 @@ def test_the_gateways_own_keys_are_unknown_to_every_caller_whatever_the_policies
     bench.replace(LIST, Wanting())
     assert bench.policies.allowed
     assert bench.call(LIST, "session") is Reason.ACCESS_DENIED
-    assert bench.journal.entries[0]["note"] == "no such key"
+    assert bench.journal.entries[0]["note"] == NO_SUCH_KEY

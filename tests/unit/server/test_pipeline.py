@@ -17,7 +17,7 @@ from kmsgw.model.key import Key, KeyVersion
 from kmsgw.operations.control.rotate_key import RotateKeyCommand
 from kmsgw.operations.data.generate_random_bytes import GenerateRandomBytes
 from kmsgw.operations.keyring import Keyring
-from kmsgw.operations.verb import Access, Grant, change_of
+from kmsgw.operations.verb import NO_SUCH_KEY, Access, Grant, change_of
 from kmsgw.server import wire_crypto
 from kmsgw.server.passage import Call
 from kmsgw.server.pipeline import Pipeline
@@ -229,7 +229,7 @@ def test_the_forbidden_and_the_unknown_are_recorded_apart_and_answered_alike() -
         forbidden.message,
         forbidden.advice,
     )
-    assert bench.journal.entries[0]["note"] == "no such key"
+    assert bench.journal.entries[0]["note"] == NO_SUCH_KEY
     assert bench.journal.entries[1]["policies"] == ["rule"]
     assert "run" not in bench.journal.events
 
