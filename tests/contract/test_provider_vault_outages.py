@@ -5,7 +5,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Self
@@ -30,6 +30,7 @@ from tests.contract.vault_cases import (
     token_of,
 )
 from tests.support.openbao import OpenBao
+from tests.support.patience import eventually, patient
 
 
 @pytest.fixture
@@ -41,38 +42,53 @@ def vault(openbao: OpenBao) -> Iterator[VaultProvider]:
 class TestTokenLife:
     def test_short_tokens_are_renewed_and_replaced_without_an_error(self, openbao: OpenBao) -> None:
         openbao.add_certificate_role("short", token_ttl="2s", token_max_ttl="4s")
-        renewals, logins = (len(openbao.requests_to(each)) for each in ("auth/token/renew-self", "auth/cert/login"))
+        renewals, logins = (_counted(openbao, each) for each in ("auth/token/renew-self", "auth/cert/login"))
+        began = time.monotonic()
         with closing(open_vault(openbao, certificate_login(openbao, "short"))) as provider:
             material = new_material(provider)
-            end = time.monotonic() + 6.0
+            both = threading.Event()
 
             def work() -> None:
-                while time.monotonic() < end:
+                while not both.is_set():
                     round_trip(provider, material)
                     time.sleep(0.01)
 
+            def watch() -> None:
+                try:
+                    assert eventually(lambda: renewals() >= 2 and logins() >= 3)
+                finally:
+                    both.set()
+
+            watcher = threading.Thread(target=watch)
+            watcher.start()
             in_threads(work, 4)
-        renewals = len(openbao.requests_to("auth/token/renew-self")) - renewals
-        logins = len(openbao.requests_to("auth/cert/login")) - logins
-        assert 1 <= renewals <= 6, "one thread renews, at two thirds of the life"
-        assert 2 <= logins <= 4, "one thread logs in again, at the maximum life"
+            watcher.join()
+        took = time.monotonic() - began
+        assert 2 <= renewals() <= 2 + took / 1.3, "one thread renews, at two thirds of the life"
+        assert 3 <= logins() <= 3 + took / 2, "one thread logs in again, at the maximum life"
 
     def test_a_token_that_ran_out_unused_is_replaced(self, openbao: OpenBao) -> None:
-        openbao.add_certificate_role("shortest", token_ttl="1s", token_max_ttl="1s")
+        openbao.add_certificate_role("shortest", token_ttl="2s", token_max_ttl="2s")
         with closing(open_vault(openbao, certificate_login(openbao, "shortest"))) as provider:
             material = new_material(provider)
-            time.sleep(1.5)
+            round_trip(provider, material)
+            token = token_of(provider._data)
+            assert eventually(lambda: openbao.status("POST", "auth/token/lookup", {"token": token}) == 403)
             round_trip(provider, material)
 
     def test_a_token_that_may_not_renew_itself_is_replaced(self, openbao: OpenBao) -> None:
         openbao.call("PUT", "sys/policies/acl/probe-only", {"policy": 'path "transit/*" { capabilities = ["update"] }'})
-        openbao.add_certificate_role("unrenewable", token_ttl="1s", token_policies=["probe-only"])
+        openbao.add_certificate_role("unrenewable", token_ttl="2s", token_policies=["probe-only"])
         with closing(open_vault(openbao)) as provider:
             provider.probe()
         with closing(open_vault(openbao, certificate_login(openbao, "unrenewable"))) as provider:
-            for _ in range(8):
+            logins = _counted(openbao, "auth/cert/login")
+
+            def replaced() -> bool:
                 provider.probe()
-                time.sleep(0.25)
+                return logins() >= 2
+
+            assert eventually(replaced)
 
     def test_after_a_revocation_one_thread_logs_in_and_all_go_on(self, openbao: OpenBao) -> None:
         with closing(open_vault(openbao)) as provider:
@@ -89,6 +105,12 @@ class TestTokenLife:
         token = token_of(provider._data)
         provider.close()
         assert openbao.status("POST", "auth/token/lookup", {"token": token}) == 403
+
+
+def _counted(openbao: OpenBao, path: str) -> Callable[[], int]:
+    """Return what counts the requests to a path from now on."""
+    before = openbao.audited()
+    return lambda: len(openbao.requests_to(path, before))
 
 
 @dataclass
@@ -129,7 +151,7 @@ class Traffic:
     def until_served(self) -> float:
         """Return the seconds until 20 more round trips have succeeded."""
         began, goal = time.monotonic(), self.served + 20
-        while self.served < goal and time.monotonic() < began + 3 * RECOVERY:
+        while self.served < goal and time.monotonic() < began + RECOVERY:
             time.sleep(0.01)
         return time.monotonic() - began
 
@@ -183,20 +205,22 @@ class TestOutage:
         traffic.check()
 
     def test_hanging(self, openbao: OpenBao) -> None:
+        with closing(open_vault(openbao)) as patiently:
+            material = new_material(patiently)
         with closing(open_vault(openbao, timeout=0.3)) as provider:
-            with Traffic(provider, new_material(provider)) as traffic:
+            with Traffic(provider, material) as traffic:
                 openbao.freeze()
                 try:
                     traffic.until_failing()
                     began = time.monotonic()
                     with pytest.raises(ProviderUnavailable, match="in time"):
                         provider.probe()
-                    assert time.monotonic() - began < 1.0
+                    assert time.monotonic() - began < patient(1.0)
                 finally:
                     openbao.thaw()
                 assert traffic.until_served() < RECOVERY
             traffic.check()
-            assert traffic.slowest < 2.0
+            assert traffic.slowest < patient(2.0)
 
     def test_a_provider_that_was_opened_while_openbao_was_away_serves_later(self, openbao: OpenBao) -> None:
         openbao.stop()

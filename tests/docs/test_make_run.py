@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from loadtests.free_port import free_port
 from tests.docs.blocks import ROOT
-from tests.docs.test_readme import CHECKPOINT_SECONDS, free_port
+from tests.docs.test_readme import CHECKPOINT_SECONDS
 from tests.support.gateway import eventually
 
 PRINTED = 9

@@ -16,7 +16,6 @@
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ import pytest
 
 from kmsgw.audit.record import RECORD_FIELDS
 from kmsgw.config import load_settings
+from loadtests.free_port import free_port
 from tests.docs.blocks import ROOT, Block, read_blocks, settled
 from tests.support.moved_clock import MovedClock, Telephone
 from tests.support.softhsm import SoftHsm
@@ -38,12 +38,6 @@ RUN_BY_CI = ("make demo", "make test")
 OF_OFFICERS = re.compile(r"^kmsgw (?:officer|login|key create|key rotate)\b", re.MULTILINE)
 CHECKPOINT_SECONDS = 1.5
 """An entry is in the signed tree, and so in what `kmsgw audit` shows, at most so long after its call."""
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 @dataclass
@@ -184,7 +178,7 @@ def reader(softhsm: SoftHsm, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     (folder / "hsm").symlink_to(ROOT / "hsm")
     clock = MovedClock(tmp_path_factory.mktemp("clock") / "ahead")
     environment = {"HOME": str(folder), "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **clock.environment}
-    reader = Reader(folder, free_port(), environment, clock)
+    reader = Reader(folder, str(free_port()), environment, clock)
     try:
         yield reader
     finally:

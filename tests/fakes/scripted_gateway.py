@@ -88,6 +88,26 @@ class Script:
             return self.steps[min(len(self.requests), len(self.steps)) - 1]
 
 
+class Held:
+    """An answer that comes when the block that holds it ends. ``arrived`` is set when it is first asked for."""
+
+    def __init__(self, message: Message) -> None:
+        self._message = message
+        self._leave = threading.Event()
+        self.arrived = threading.Event()
+
+    def __call__(self, request: bytes) -> Message:
+        self.arrived.set()
+        self._leave.wait(120)
+        return self._message
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave.set()
+
+
 class ScriptedGateway(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     """Serves scripts on a free port of localhost. Use it as a context manager."""
 

@@ -7,14 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from kmsgw.client import Client, Credentials
+from tests.support.patience import eventually
+
+__all__ = ["Gateway", "eventually", "make_folder"]
 
 START_SECONDS = 120.0
 LOOP = os.environ.get("KMSGW_TEST_LOOP", "direct")
@@ -150,16 +152,6 @@ def make_folder(folder: Path, *, workers: int = 2, second_factor: bool = False) 
     if not second_factor:
         gateway.append('[officers]\nsecond_factor = "off"\n')
     return gateway
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
-    """Wait until something holds; tell whether it did in time."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def _command(process: int) -> bytes:

@@ -9,7 +9,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,9 +20,11 @@ from pathlib import Path
 import pg8000.native
 import pytest
 
+from loadtests.free_port import free_port
+
 _BINARIES = Path("/usr/lib/postgresql")
-_START_SECONDS = 30.0
-_STOP_SECONDS = 20.0
+_START_SECONDS = 120.0
+_STOP_SECONDS = 60.0
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -142,9 +143,7 @@ class PostgresServer:
 
     def _start_on_free_port(self) -> int:
         for attempt in range(5):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = int(probe.getsockname()[1])
+            port = free_port()
             try:
                 self._start(port)
             except RuntimeError:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kmsgw.cli.development import DevelopmentCa
+from loadtests.free_port import free_port
 from tests.support.gateway import eventually
 
 _CONFIGURATION = """
@@ -50,9 +51,7 @@ class Rsyslog:
         ):
             (folder / name).write_bytes(content)
             (folder / name).chmod(0o600)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        return cls(folder, port, authority, driver, limit)
+        return cls(folder, free_port(), authority, driver, limit)
 
     def start(self) -> None:
         """Start it and wait until it listens."""

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -25,16 +25,11 @@ from kmsgw.client import (
 )
 from kmsgw.v1 import crypto_service_pb2 as wire
 from kmsgw.v1 import key_service_pb2 as key_wire
-from tests.fakes.scripted_gateway import ScriptedGateway
+from loadtests.free_port import free_port
+from tests.fakes.scripted_gateway import Held, ScriptedGateway
 from tests.unit.client.driver import Driver
 
 HOUR = timedelta(hours=1)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize(
@@ -205,30 +200,33 @@ def test_a_closed_asyncio_client_says_so(gateway: ScriptedGateway) -> None:
     asyncio.run(use())
 
 
-def slowly(seconds: float) -> Callable[[bytes], wire.GenerateRandomBytesResponse]:
-    def answer(request: bytes) -> wire.GenerateRandomBytesResponse:
-        time.sleep(seconds)
-        return wire.GenerateRandomBytesResponse(random_bytes=b"x")
+@pytest.fixture
+def held(gateway: ScriptedGateway) -> Iterator[Held]:
+    """What the gateway answers to GenerateRandomBytes, when the test is over."""
+    with Held(wire.GenerateRandomBytesResponse(random_bytes=b"x")) as held:
+        gateway.script("CryptoService/GenerateRandomBytes", held)
+        yield held
 
-    return answer
 
+def test_closing_ends_the_calls_in_flight(gateway: ScriptedGateway, held: Held) -> None:
+    client = Client(gateway.address, gateway.credentials(), timeout=60.0)
 
-def test_closing_ends_the_calls_in_flight(gateway: ScriptedGateway) -> None:
-    gateway.script("CryptoService/GenerateRandomBytes", slowly(1.0))
-    client = Client(gateway.address, gateway.credentials())
-    threading.Timer(0.2, client.close).start()
+    def close() -> None:
+        held.arrived.wait(60)
+        client.close()
 
+    closing = threading.Thread(target=close)
+    closing.start()
     with pytest.raises(Unavailable):
         client.random_bytes(1)
+    closing.join()
 
 
-def test_closing_ends_the_calls_in_flight_under_asyncio(gateway: ScriptedGateway) -> None:
-    gateway.script("CryptoService/GenerateRandomBytes", slowly(1.0))
-
+def test_closing_ends_the_calls_in_flight_under_asyncio(gateway: ScriptedGateway, held: Held) -> None:
     async def use() -> None:
-        client = AsyncClient(gateway.address, gateway.credentials())
+        client = AsyncClient(gateway.address, gateway.credentials(), timeout=60.0)
         call = asyncio.ensure_future(client.random_bytes(1))
-        await asyncio.sleep(0.2)
+        await asyncio.to_thread(held.arrived.wait, 60)
         await client.close()
         with pytest.raises(Unavailable):
             await call
@@ -236,29 +234,35 @@ def test_closing_ends_the_calls_in_flight_under_asyncio(gateway: ScriptedGateway
     asyncio.run(use())
 
 
-def test_cancelling_a_task_cancels_its_call(gateway: ScriptedGateway) -> None:
-    gateway.script("CryptoService/GenerateRandomBytes", slowly(1.0))
+def test_cancelling_a_task_cancels_its_call(gateway: ScriptedGateway, held: Held) -> None:
+    """Closing waits for no call that was cancelled: what it called is not answered before this test is over."""
 
-    async def use() -> float:
-        begun = time.monotonic()
-        async with AsyncClient(gateway.address, gateway.credentials()) as client:
-            with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(client.random_bytes(1), 0.2)
-        return time.monotonic() - begun
+    async def use() -> None:
+        async with AsyncClient(gateway.address, gateway.credentials(), timeout=60.0) as client:
+            call = asyncio.ensure_future(client.random_bytes(1))
+            await asyncio.to_thread(held.arrived.wait, 60)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
 
-    assert asyncio.run(use()) < 0.9
+    asyncio.run(use())
 
 
 def test_calls_of_one_task_do_not_wait_for_another(gateway: ScriptedGateway) -> None:
-    gateway.script("CryptoService/GenerateRandomBytes", slowly(0.3))
+    """None is answered before all of them have come."""
+    meeting = threading.Barrier(4)
 
-    async def use() -> float:
-        async with AsyncClient(gateway.address, gateway.credentials()) as client:
-            begun = time.monotonic()
-            await asyncio.gather(*(client.random_bytes(1) for _ in range(4)))
-            return time.monotonic() - begun
+    def answer(request: bytes) -> wire.GenerateRandomBytesResponse:
+        meeting.wait(60)
+        return wire.GenerateRandomBytesResponse(random_bytes=b"x")
 
-    assert asyncio.run(use()) < 1.0
+    gateway.script("CryptoService/GenerateRandomBytes", answer)
+
+    async def use() -> list[bytes]:
+        async with AsyncClient(gateway.address, gateway.credentials(), timeout=60.0) as client:
+            return await asyncio.gather(*(client.random_bytes(1) for _ in range(4)))
+
+    assert asyncio.run(use()) == [b"x"] * 4
 
 
 def test_one_client_serves_many_threads(gateway: ScriptedGateway) -> None:
