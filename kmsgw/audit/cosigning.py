@@ -20,9 +20,9 @@ from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.note import Note, VerifierKey
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.tiles import CHECKPOINT_PATH, cosigned_path
+from kmsgw.witness.answer import SIZE_TYPE, Answer
 from kmsgw.witness.client import Submit
 from kmsgw.witness.request import AddCheckpoint
-from kmsgw.witness.witness import SIZE_TYPE, Answer
 
 COSIGN_SECONDS: Final = 1.0
 """How often a log asks for cosignatures, where it has grown."""

@@ -15,6 +15,8 @@ from kmsgw.seed_file import load_or_create_secret
 from kmsgw.telemetry import start_logging
 from kmsgw.tlog.note import SigningKey, VerifierKey, is_key_name
 from kmsgw.tlog.schemes import SignatureKind, has_ml_dsa
+from kmsgw.witness.connections import MOST_CONNECTIONS, MOST_OF_A_HOST
+from kmsgw.witness.nodes import KnownNodes
 from kmsgw.witness.service import WitnessServer, listen_address, server_context
 from kmsgw.witness.state import WitnessState
 from kmsgw.witness.tally import Tally
@@ -25,7 +27,7 @@ _KEYS = {SignatureKind.COSIGNATURE_ED25519: "ed25519.key", SignatureKind.ML_DSA_
 
 @verb(
     examples=[
-        "kmsgw witness --name witness.example/w1 --keys keys --state state --log worker-0/verifier.key",
+        "kmsgw witness --name witness.example/w1 --keys keys --state state --node index.key",
         "kmsgw witness --name w1.example --keys k --state s --log logs.txt --tls-certificate w.pem --tls-key w.key",
     ]
 )
@@ -47,12 +49,25 @@ _KEYS = {SignatureKind.COSIGNATURE_ED25519: "ed25519.key", SignatureKind.ML_DSA_
     help="Holds what was cosigned last. Never put an old copy back.",
 )
 @click.option(
+    "--node",
+    "nodes",
+    multiple=True,
+    metavar="FILE|TEXT",
+    help="Verifier key of a node (index.key), or a file with one a line; repeat it. The logs of its index are known.",
+)
+@click.option(
     "--log",
     "logs",
-    required=True,
     multiple=True,
     metavar="FILE|TEXT",
     help="Verifier key of a log to cosign, or a file with one a line; repeat it.",
+)
+@click.option(
+    "--connections-each",
+    default=MOST_OF_A_HOST,
+    show_default=True,
+    type=click.IntRange(1, MOST_CONNECTIONS),
+    help="Most connections at a time from one host: at least one for each worker of a node.",
 )
 @click.option("--listen", default="127.0.0.1:8446", show_default=True, metavar="HOST:PORT", help="Where to answer.")
 @click.option("--tls-certificate", metavar="FILE", help="The service's certificate, PEM. Required but on loopback.")
@@ -64,7 +79,9 @@ def witness(
     name: str,
     key_folder: Path,
     state_folder: Path,
+    nodes: tuple[str, ...],
     logs: tuple[str, ...],
+    connections_each: int,
     listen: str,
     tls_certificate: str | None,
     tls_key: str | None,
@@ -73,8 +90,12 @@ def witness(
     """Cosign the checkpoints of logs that only ever grow, by C2SP tlog-witness over HTTP. Ends on SIGTERM or Ctrl-C.
 
     A log asks with POST /add-checkpoint. A checkpoint that has fewer entries than the one before, or other entries, is
-    refused, written to the log and counted in GET /metrics.
+    refused and counted in GET /metrics; a log that was rewritten or rolled back is written to standard error.
+
+    Which logs are known is told with --log, or with --node by the indexes that nodes send.
     """
+    if not logs and not nodes:
+        raise CommandError("No log is named.", "Give --node with the key of a node's index, or --log.")
     if not is_key_name(name):
         raise CommandError(f"--name {name!r} can't name a key.", "Use a URL without scheme, space and plus sign.")
     if (tls_certificate is None) != (tls_key is None) or (client_ca is not None and tls_certificate is None):
@@ -84,18 +105,27 @@ def witness(
     if tls_certificate is not None and tls_key is not None:
         tls = server_context(tls_certificate, tls_key, client_ca)
     start_logging("witness")
-    known = _by_origin(verifier_keys_of(logs))
+    known, believed = _by_origin(verifier_keys_of(logs)), _node_keys(nodes)
     keys = _signing_keys(invocation, name, key_folder, state_folder)
-    tally = Tally(known)
+    tally = Tally()
     state = WitnessState.open(state_folder, [key.verifier for key in keys], fresh=True)
-    made = Witness(keys, known, state, on_contradiction=tally.contradicted)
-    with WitnessServer(address, made, tally, tls) as server:
+    of_nodes = KnownNodes(believed, state, on_fault=tally.contradicted_index)
+    made = Witness(keys, known, state, nodes=of_nodes, notices=tally)
+    with WitnessServer(address, made, tally, tls, most_of_a_host=connections_each) as server:
         _end_with_signal(server)
         host, port = server.server_address[:2]
-        invocation.output.line(f"kmsgw witness: {name} serves on {host!s}:{port} for {len(known)} logs")
+        invocation.output.line(f"kmsgw witness: {name} serves on {host!s}:{port} for {len([*made.origins()])} logs")
         for key in keys:
             invocation.output.line(f"{key.verifier}")
         server.serve_forever(0.2)
+
+
+def _node_keys(texts: Sequence[str]) -> Sequence[VerifierKey]:
+    """Return the keys of nodes. Raises `CommandError` where one can't sign an index."""
+    keys = verifier_keys_of(texts)
+    if len({key.name for key in keys}) < len(keys) or any(key.kind is not SignatureKind.ED25519 for key in keys):
+        raise CommandError("--node: not the key of each node's index.", "Give the file index.key of each node, once.")
+    return keys
 
 
 def _by_origin(keys: Sequence[VerifierKey]) -> Mapping[str, Sequence[VerifierKey]]:

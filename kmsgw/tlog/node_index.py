@@ -31,6 +31,9 @@ INDEX_PATH: Final = "index"
 INDEX_KEY_PATH: Final = "index.key"
 """Name of the file beside it with the node's verifier key, for convenience."""
 
+INDEX_LIMIT: Final = 1 << 20
+"""Longest index that is read, in bytes: some 500 logs, each with an ML-DSA-44 key of 1.8 kB. It grows with each log."""
+
 _FOLDER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}\Z")
 _SIZE: Final = re.compile(r"(?:0|[1-9][0-9]{0,18})\Z")
 _NUMBER: Final = re.compile(r"number ([1-9][0-9]{0,18})\Z")
@@ -104,7 +107,7 @@ class NodeIndex:
     @classmethod
     def open(cls, raw: bytes, verifier: VerifierKey, where: str = INDEX_PATH) -> "NodeIndex":
         """Return the index of a note that `verifier` signed for the node of its name. Raises `AuditDamaged`."""
-        note = Note.parse(raw, where)
+        note = Note.parse(raw, where, INDEX_LIMIT)
         note.require_signature(verifier, where)
         index = cls._parse(note.body, where)
         if index.node != verifier.name:

@@ -126,10 +126,10 @@ class Note:
     signatures: Sequence[NoteSignature]
 
     @classmethod
-    def parse(cls, raw: bytes, where: str) -> "Note":
-        """Split body and signature lines, strictly. Raises `AuditDamaged` naming `where`."""
-        if len(raw) > NOTE_LIMIT:
-            raise damaged(f"{where}: longer than {NOTE_LIMIT} bytes.")
+    def parse(cls, raw: bytes, where: str, limit: int = NOTE_LIMIT) -> "Note":
+        """Split body and signature lines of at most `limit` bytes, strictly. Raises `AuditDamaged` naming `where`."""
+        if len(raw) > limit:
+            raise damaged(f"{where}: longer than {limit} bytes.")
         try:
             text = raw.decode()
         except UnicodeDecodeError:

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from kmsgw.errors import ConfigurationError, Unavailable
-from kmsgw.witness.witness import Answer
+from kmsgw.witness.answer import Answer
 
 Submit = Callable[[bytes], Answer]
 """Carries the body of add-checkpoint to a witness and its answer back; raises `Unavailable` where there is none."""
@@ -33,15 +33,22 @@ class HttpWitness:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def submit(self, body: bytes) -> Answer:
-        """Send a request and return the answer. Raises `Unavailable`."""
+        """Send the body of add-checkpoint and return the answer. Raises `Unavailable`."""
+        return self._send("/add-checkpoint", body)
+
+    def introduce(self, index: bytes) -> Answer:
+        """Send the signed index of a node (add-index) and return the answer. Raises `Unavailable`."""
+        return self._send("/add-index", index)
+
+    def _send(self, verb: str, body: bytes) -> Answer:
         with self._lock:
             try:
                 if self._connection is not None:
                     try:
-                        return self._exchange(self._connection, body)
+                        return self._exchange(self._connection, verb, body)
                     except (http.client.RemoteDisconnected, ConnectionError):
                         self._close()  # kept for too long: the other side has closed it
-                return self._exchange(self._connect(), body)
+                return self._exchange(self._connect(), verb, body)
             except (OSError, http.client.HTTPException) as error:
                 self._close()
                 # The text of the library can hold addresses, and nothing that is secret.
@@ -65,8 +72,8 @@ class HttpWitness:
             self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=self.seconds)
         return self._connection
 
-    def _exchange(self, connection: http.client.HTTPConnection, body: bytes) -> Answer:
-        path = urlsplit(self.url).path.rstrip("/") + "/add-checkpoint"
+    def _exchange(self, connection: http.client.HTTPConnection, verb: str, body: bytes) -> Answer:
+        path = urlsplit(self.url).path.rstrip("/") + verb
         connection.request("POST", path, body, {"Content-Type": "text/plain; charset=utf-8"})
         response = connection.getresponse()
         read = response.read(ANSWER_LIMIT + 1)

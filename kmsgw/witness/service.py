@@ -1,7 +1,8 @@
-"""A witness over HTTP: POST /add-checkpoint, GET /ORIGIN_HASH/checkpoint, GET /metrics. TLS 1.3, or loopback.
+"""A witness over HTTP: POST /add-checkpoint and /add-index, GET /ORIGIN_HASH/checkpoint and /metrics.
 
-Anybody may connect, so everything is bounded: connections, the seconds that one request may take, the bytes of head
-and body. A checkpoint stands for itself: the log's signature on it is what lets it in (C2SP tlog-witness).
+TLS 1.3, or loopback. Anybody may connect, so everything is bounded: connections in all and of one host, the seconds
+that one request may take, the bytes of head and body. A checkpoint stands for itself: the log's signature on it is what
+lets it in (C2SP tlog-witness).
 """
 
 import logging
@@ -9,21 +10,20 @@ import re
 import socket
 import ssl
 import sys
-import threading
 from contextlib import suppress
 from http.client import LineTooLong
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
-from typing import BinaryIO, ClassVar, Final
+from typing import BinaryIO, Final
 
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import AuditDamaged, ConfigurationError
+from kmsgw.tlog.node_index import INDEX_LIMIT
+from kmsgw.witness.answer import Answer
+from kmsgw.witness.connections import MOST_CONNECTIONS, MOST_OF_A_HOST, Connections
 from kmsgw.witness.request import REQUEST_LIMIT
 from kmsgw.witness.tally import Tally
-from kmsgw.witness.witness import Answer, Witness
-
-MOST_CONNECTIONS: Final = 64
-"""Connections at a time; more are closed at once."""
+from kmsgw.witness.witness import Witness
 
 REQUEST_SECONDS: Final = 10.0
 """Longest time from a connection's begin, or its last answer, to the end of the next answer."""
@@ -32,6 +32,8 @@ HEAD_LIMIT: Final = 16 * 1024
 """Longest head of a request, in bytes: a hundred header lines as long as the library lets pass are 6 MiB."""
 
 _ADD: Final = "/add-checkpoint"
+_ADD_INDEX: Final = "/add-index"
+_LIMITS: Final = {_ADD: REQUEST_LIMIT, _ADD_INDEX: INDEX_LIMIT}
 _METRICS: Final = "/metrics"
 _LENGTH: Final = re.compile(r"[0-9]{1,9}\Z")
 _MONITORED: Final = re.compile(r"/([0-9a-f]{64})/checkpoint\Z")
@@ -102,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.tls is not None:
             self.request.settimeout(REQUEST_SECONDS)
             self.request = self.server.tls.wrap_socket(self.request, server_side=True)
-            self.server.replace(self.client_address, self.request)
+            self.server.connections.replace(self.client_address, self.request)
         super().setup()
         self.rfile = _BoundedHead(self.rfile)  # type: ignore[arg-type]
 
@@ -115,21 +117,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         """Answer the next request on the connection, in bounded time."""
-        self.server.begin(self.client_address)
+        self.server.connections.begin(self.client_address)
         self.rfile.left = HEAD_LIMIT
         super().handle_one_request()
 
     def do_POST(self) -> None:
-        """Take a checkpoint."""
-        if self.path != _ADD:
+        """Take a checkpoint, or the index of a node."""
+        limit = _LIMITS.get(self.path)
+        if limit is None:
             self.close_connection = True
-            self._answer(Answer(404, b"There is only POST /add-checkpoint.\n"))
+            self._answer(Answer(404, b"There is only POST /add-checkpoint and /add-index.\n"))
             return
         length = self.headers.get("Content-Length", "")
         if not _LENGTH.match(length) or "Transfer-Encoding" in self.headers:
             self._refuse(Answer(411, b"Say how long the request is (Content-Length).\n"))
             return
-        if int(length) > REQUEST_LIMIT:
+        if int(length) > limit:
             self._refuse(Answer(413, b"The request is too long.\n"))
             return
         body = self.rfile.read(int(length))
@@ -137,7 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         try:
-            answer = self.server.witness.add_checkpoint(body)
+            witness = self.server.witness
+            answer = witness.add_checkpoint(body) if self.path == _ADD else witness.add_index(body)
         except (OSError, AuditDamaged) as error:
             # Nothing is cosigned that is not remembered. What is wrong is for the witness's own log.
             _LOG.critical("the state of this witness can't be used: %s", error)
@@ -150,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # a body that is not read would be taken for the next request
         if self.path == _METRICS:
-            self._answer(Answer(200, self.server.tally.expose(), _METRICS_TYPE))
+            self._answer(Answer(200, self.server.figures(), _METRICS_TYPE))
             return
         match = _MONITORED.match(self.path)
         note = None if match is None else self.server.newest(match[1])
@@ -181,17 +185,22 @@ class WitnessServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = MOST_CONNECTIONS
-    most_connections: ClassVar[int] = MOST_CONNECTIONS
 
     def __init__(
-        self, address: tuple[str, int], witness: Witness, tally: Tally, tls: ssl.SSLContext | None = None
+        self,
+        address: tuple[str, int],
+        witness: Witness,
+        tally: Tally,
+        tls: ssl.SSLContext | None = None,
+        *,
+        most: int = MOST_CONNECTIONS,
+        most_of_a_host: int = MOST_OF_A_HOST,
     ) -> None:
-        """Listen. Raises `ConfigurationError` where that can't be."""
+        """Listen, for so many connections at a time. Raises `ConfigurationError` where that can't be."""
         self.witness = witness
         self.tally = tally
         self.tls = tls
-        self._lock = threading.Lock()
-        self._open: dict[object, tuple[socket.socket, float]] = {}
+        self.connections = Connections(SYSTEM_CLOCK, REQUEST_SECONDS, most, most_of_a_host)
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         try:
@@ -200,6 +209,15 @@ class WitnessServer(ThreadingHTTPServer):
             raise ConfigurationError(
                 [f"--listen: {address[0]}:{address[1]}: {error.strerror}"], advice="See which program has the port."
             ) from None
+
+    def figures(self) -> bytes:
+        """Return the figures for Prometheus."""
+        try:
+            logs = {origin: self.witness.cosigned(origin) for origin in self.witness.origins()}
+        except (OSError, AuditDamaged) as error:
+            _LOG.critical("the state of this witness can't be read: %s", error)
+            logs = dict.fromkeys(self.witness.origins())
+        return self.tally.expose(logs, self.witness.nodes())
 
     def newest(self, name: str) -> bytes | None:
         """Return the cosigned checkpoint of the log whose origin has this hash, or None."""
@@ -213,31 +231,11 @@ class WitnessServer(ThreadingHTTPServer):
     def verify_request(self, request: object, client_address: object) -> bool:
         """Take a connection if there is room."""
         assert isinstance(request, socket.socket)
-        with self._lock:
-            if len(self._open) >= self.most_connections:
-                return False
-            self._open[client_address] = (request, SYSTEM_CLOCK.monotonic() + REQUEST_SECONDS)
-        return True
-
-    def begin(self, client_address: object) -> None:
-        """Give a connection the time for another request."""
-        with self._lock:
-            if client_address in self._open:
-                held = self._open[client_address][0]
-                self._open[client_address] = (held, SYSTEM_CLOCK.monotonic() + REQUEST_SECONDS)
-
-    def replace(self, client_address: object, secured: socket.socket) -> None:
-        """Know a connection by its socket with TLS, which has taken over the plain one."""
-        with self._lock:
-            if client_address in self._open:
-                self._open[client_address] = (secured, self._open[client_address][1])
+        return self.connections.admit(client_address, request)
 
     def service_actions(self) -> None:
-        """Cut connections whose time is over: one that sends a byte now and then would never time out."""
-        now = SYSTEM_CLOCK.monotonic()
-        with self._lock:
-            late = [held for held, deadline in self._open.values() if deadline < now]
-        for each in late:
+        """Cut connections whose time is over."""
+        for each in self.connections.late():
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
@@ -248,8 +246,7 @@ class WitnessServer(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            with self._lock:
-                self._open.pop(client_address, None)
+            self.connections.forget(client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
         """Say what went wrong in a connection, unless it was the other side's doing."""

@@ -2,7 +2,8 @@
 
 Below the folder is a folder for each origin, named by the SHA-256 of the origin in hex: ``cosigned``, the cosigned
 note, replaced as a whole and on disk before anybody is answered; ``lock``, held from reading it to replacing it, also
-against other processes; ``refused-KIND-…``, signed checkpoints that contradict it, kept as evidence.
+against other processes; ``refused-KIND-…``, signed checkpoints that contradict it, kept as evidence. A node whose index
+is believed has a folder too, named by the SHA-256 of its verifier key, with its newest ``index``.
 """
 
 import fcntl
@@ -19,6 +20,9 @@ from kmsgw.tlog.note import VerifierKey
 
 COSIGNED_NAME: Final = "cosigned"
 """File with the newest cosigned checkpoint of a log."""
+
+INDEX_NAME: Final = "index"
+"""File with the newest signed index of a node."""
 
 KEYS_NAME: Final = "keys"
 """File in the state's folder with the witness's verifier keys: it shows that the state was begun with them."""
@@ -40,14 +44,28 @@ class HeldOrigin:
 
     def newest(self) -> bytes | None:
         """Return the note that was cosigned last, or None where there was none. Raises OSError."""
-        try:
-            return (self._folder / COSIGNED_NAME).read_bytes()
-        except FileNotFoundError:
-            return None
+        return self._read(COSIGNED_NAME)
 
     def replace(self, note: bytes) -> None:
         """Remember another note, durably. Raises OSError."""
-        write_file(self._folder / COSIGNED_NAME, note)
+        self._write(COSIGNED_NAME, note)
+
+    def index(self) -> bytes | None:
+        """Return the newest index of a node, or None where there was none. Raises OSError."""
+        return self._read(INDEX_NAME)
+
+    def replace_index(self, note: bytes) -> None:
+        """Remember a newer index, durably. Raises OSError."""
+        self._write(INDEX_NAME, note)
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _write(self, name: str, data: bytes) -> None:
+        write_file(self._folder / name, data)
         sync_folder(self._folder)
 
     def keep_evidence(self, kind: str, note: bytes) -> None:

@@ -2,50 +2,96 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from kmsgw.witness.witness import Contradiction
+from kmsgw.witness.nodes import IndexFault
+from kmsgw.witness.suspicion import Contradiction, Doubt
+from kmsgw.witness.witness import Cosigned
 
 _STATUSES: Final = (200, 400, 403, 404, 409, 411, 413, 422, 500)
 
 
 class Tally:
-    """Counts of answers by status, and of contradictions by log. Safe for threads."""
+    """Counts of answers by status, and of contradictions and doubts by log. Safe for threads."""
 
-    def __init__(self, origins: Iterable[str]) -> None:
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._answers: Counter[int] = Counter(dict.fromkeys(_STATUSES, 0))
-        self._found: Counter[tuple[str, Contradiction]] = Counter(
-            {(origin, found): 0 for origin in sorted(origins) for found in Contradiction}
-        )
+        self._contradictions: Counter[tuple[str, Contradiction]] = Counter()
+        self._doubts: Counter[tuple[str, Doubt]] = Counter()
+        self._indexes: Counter[tuple[str, IndexFault]] = Counter()
 
     def answered(self, status: int) -> None:
-        """Count an answer to add-checkpoint."""
+        """Count an answer to add-checkpoint or add-index."""
         with self._lock:
             self._answers[status] += 1
 
     def contradicted(self, origin: str, found: Contradiction) -> None:
         """Count a signed checkpoint that contradicts the one before."""
         with self._lock:
-            self._found[origin, found] += 1
+            self._contradictions[origin, found] += 1
 
-    def expose(self) -> bytes:
-        """Return the figures in the text format of Prometheus."""
+    def doubted(self, origin: str, found: Doubt) -> None:
+        """Count what was refused and may have come from anybody."""
         with self._lock:
-            answers, found = dict(self._answers), dict(self._found)
+            self._doubts[origin, found] += 1
+
+    def contradicted_index(self, node: str, found: IndexFault) -> None:
+        """Count a signed index that contradicts the one before."""
+        with self._lock:
+            self._indexes[node, found] += 1
+
+    def expose(self, logs: Mapping[str, Cosigned | None], nodes: Iterable[str] = ()) -> bytes:
+        """Return the figures in the text format of Prometheus: of `logs`, what was cosigned last."""
+        with self._lock:
+            answers, indexes = dict(self._answers), dict(self._indexes)
+            contradictions, doubts = dict(self._contradictions), dict(self._doubts)
+        cosigned = {origin: found for origin, found in sorted(logs.items()) if found is not None}
         lines = [
-            "# HELP kmsgw_witness_answers_total Answers to add-checkpoint, by status of HTTP.",
-            "# TYPE kmsgw_witness_answers_total counter",
+            *_head("answers_total", "counter", "Answers to add-checkpoint and add-index, by status of HTTP."),
             *(f'kmsgw_witness_answers_total{{code="{code}"}} {count}' for code, count in sorted(answers.items())),
-            "# HELP kmsgw_witness_contradictions_total Signed checkpoints that contradict the one cosigned before.",
-            "# TYPE kmsgw_witness_contradictions_total counter",
+            *_head("contradictions_total", "counter", "Signed checkpoints that contradict the one cosigned before."),
+            *_of_kinds("contradictions_total", "origin", sorted(logs), Contradiction, contradictions),
+            *_head("doubts_total", "counter", "Refused checkpoints that anybody may have sent again."),
+            *_of_kinds("doubts_total", "origin", sorted(logs), Doubt, doubts),
+            *_head("index_contradictions_total", "counter", "Signed indexes of nodes that contradict the one before."),
+            *_of_kinds("index_contradictions_total", "node", sorted(nodes), IndexFault, indexes),
+            *_head("cosigned_entries", "gauge", "Entries under the newest cosignature."),
+            *(_line("cosigned_entries", {"origin": origin}, found.size) for origin, found in cosigned.items()),
+            *_head("cosigned_timestamp_seconds", "gauge", "When the log was cosigned last, in seconds since 1970."),
             *(
-                f'kmsgw_witness_contradictions_total{{origin="{_escaped(origin)}",kind="{kind.value}"}} {count}'
-                for (origin, kind), count in sorted(found.items())
+                _line("cosigned_timestamp_seconds", {"origin": origin}, found.time)
+                for origin, found in cosigned.items()
             ),
         ]
         return ("\n".join(lines) + "\n").encode()
+
+
+def _head(name: str, kind: str, text: str) -> list[str]:
+    return [f"# HELP kmsgw_witness_{name} {text}", f"# TYPE kmsgw_witness_{name} {kind}"]
+
+
+def _of_kinds(
+    name: str,
+    label: str,
+    values: Iterable[str],
+    kinds: type[Contradiction] | type[Doubt] | type[IndexFault],
+    counts: Mapping[tuple[str, Contradiction], int]
+    | Mapping[tuple[str, Doubt], int]
+    | Mapping[tuple[str, IndexFault], int],
+) -> list[str]:
+    found: dict[tuple[str, str], int] = {(of, kind.value): count for (of, kind), count in counts.items()}
+    return [
+        _line(name, {label: value, "kind": kind.value}, found.get((value, kind.value), 0))
+        for value in values
+        for kind in kinds
+    ]
+
+
+def _line(name: str, labels: Mapping[str, str], value: int) -> str:
+    told = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+    return f"kmsgw_witness_{name}{{{told}}} {value}"
 
 
 def _escaped(text: str) -> str:

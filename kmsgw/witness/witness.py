@@ -1,58 +1,77 @@
 """The rules of a witness (C2SP tlog-witness, add-checkpoint), whatever carries requests and answers.
 
-It cosigns a checkpoint only if the log's tree begins with the one that it cosigned last: one that is smaller, or
-different, is refused, kept as evidence, and told to whoever watches.
+It cosigns a checkpoint only if the log's tree begins with the one that it cosigned last. What is smaller or different
+is refused; what of that raises an alert says `kmsgw.witness.suspicion`.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.note import Note, SigningKey, VerifierKey
 from kmsgw.tlog.proofs import verify_consistency
+from kmsgw.tlog.schemes import SignatureKind, has_ml_dsa
+from kmsgw.witness.answer import SIZE_TYPE, Answer, say
+from kmsgw.witness.nodes import KnownNodes
 from kmsgw.witness.request import AddCheckpoint, Submitted
 from kmsgw.witness.state import HeldOrigin, WitnessState, origin_name
+from kmsgw.witness.suspicion import CLOCK_MARGIN_SECONDS, Contradiction, Doubt, Suspicions
 
-SIZE_TYPE: Final = "text/x.tlog.size"
-"""Content type of an answer that tells the size of the newest cosigned checkpoint."""
-
-_TEXT: Final = "text/plain; charset=utf-8"
-_LOG = logging.getLogger(__name__)
+_DOUBT_LEVELS: Final = {Doubt.STALE: logging.INFO, Doubt.UNPROVEN: logging.WARNING}
 
 
-class Contradiction(StrEnum):
-    """How a signed checkpoint contradicts the one that was cosigned before."""
+class Notices(Protocol):
+    """Whoever counts what a witness finds."""
 
-    SHRUNK = "shrunk"
-    """It has fewer entries: the log was rolled back, or an old request came again."""
+    def contradicted(self, origin: str, found: Contradiction) -> None:
+        """Take note of a contradiction, which is an alert."""
 
-    FORKED = "forked"
-    """It is of the same size and another root: the log was rewritten."""
+    def doubted(self, origin: str, found: Doubt) -> None:
+        """Take note of what anybody may have sent."""
 
-    UNPROVEN = "unproven"
-    """Its proof does not show that its tree begins with the one cosigned: rewritten, or the proof is wrong."""
+
+class _Unheard:
+    """Counts nothing."""
+
+    def contradicted(self, origin: str, found: Contradiction) -> None:
+        """Take no note."""
+
+    def doubted(self, origin: str, found: Doubt) -> None:
+        """Take no note."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a witness answers: a status of HTTP, a body and its type."""
+class Cosigned:
+    """What was cosigned last of a log: how many entries, and when, in seconds since 1970."""
 
-    status: int
-    body: bytes
-    content_type: str = _TEXT
-
-
-def _say(status: int, text: str) -> Answer:
-    return Answer(status, f"{text}\n".encode())
+    size: int
+    time: int
 
 
-def _ignore(_origin: str, _found: Contradiction) -> None:
-    """Take notice of nothing."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request whose log and signature are known."""
+
+    request: AddCheckpoint
+    submitted: Submitted
+    trusted: Sequence[VerifierKey]
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What it says of the log."""
+        return self.submitted.checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What was cosigned last: the checkpoint and its note."""
+
+    checkpoint: Checkpoint
+    note: Note
 
 
 class Witness:
@@ -64,24 +83,49 @@ class Witness:
         logs: Mapping[str, Sequence[VerifierKey]],
         state: WitnessState,
         *,
+        nodes: KnownNodes | None = None,
         clock: Clock = SYSTEM_CLOCK,
-        on_contradiction: Callable[[str, Contradiction], None] = _ignore,
+        notices: Notices = _Unheard(),  # noqa: B008  it holds nothing
     ) -> None:
-        """Cosign with `keys` for `logs`: origins, and the keys that each is believed by."""
+        """Cosign with `keys` for `logs`: origins, and the keys that each is believed by; and for those of `nodes`.
+
+        A key that this machine's library can't verify with is left out.
+        """
         assert keys
         self._keys = tuple(keys)
-        self._logs = dict(logs)
+        self._logs = {origin: _usable(each) for origin, each in logs.items()}
+        self._nodes = nodes
         self._state = state
         self._clock = clock
-        self._on_contradiction = on_contradiction
+        self._notices = notices
+        self._suspicions = Suspicions(clock)
 
     def newest(self, origin: str) -> bytes | None:
         """Return the note that was cosigned last for a log, or None. Raises OSError."""
         return self._state.newest(origin)
 
+    def origins(self) -> Iterable[str]:
+        """Return the logs that it knows."""
+        return sorted({*self._logs, *(() if self._nodes is None else self._nodes.origins())})
+
+    def nodes(self) -> Iterable[str]:
+        """Return the nodes whose indexes it believes."""
+        return () if self._nodes is None else self._nodes.names()
+
     def origin_of(self, name: str) -> str | None:
         """Return the log whose origin has this SHA-256 in lower-case hex, or None."""
-        return next((origin for origin in self._logs if origin_name(origin) == name), None)
+        return next((origin for origin in self.origins() if origin_name(origin) == name), None)
+
+    def cosigned(self, origin: str) -> Cosigned | None:
+        """Return what was cosigned last of a log, or None. Raises OSError and `AuditDamaged`."""
+        before = _remembered(self._state.newest(origin), origin)
+        if before is None:
+            return None
+        return Cosigned(before.checkpoint.size, _newest_time(before.note, [key.verifier for key in self._keys]) or 0)
+
+    def add_index(self, raw: bytes) -> Answer:
+        """Answer the signed index of a node (`kmsgw.witness.nodes`). Raises OSError where it can't be kept."""
+        return say(404, "This witness knows no node.") if self._nodes is None else self._nodes.add(raw)
 
     def add_checkpoint(self, body: bytes) -> Answer:
         """Answer a request. 200 only once the new checkpoint is durable. Raises OSError where that can't be."""
@@ -89,60 +133,99 @@ class Witness:
             request = AddCheckpoint.parse(body)
             submitted = Submitted.parse(request.note)
         except AuditDamaged as error:
-            return _say(400, error.message)
+            return say(400, error.message)
         checkpoint = submitted.checkpoint
-        trusted = self._logs.get(checkpoint.origin)
-        if trusted is None:
-            return _say(404, "This witness does not know the log.")
+        trusted = self._trusted(checkpoint.origin)
+        if not trusted:
+            return say(404, "This witness does not know the log.")
         if not _is_signed(submitted.note, trusted):
-            return _say(403, "No key that this witness knows of the log has signed the checkpoint.")
+            return say(403, "No key that this witness knows of the log has signed the checkpoint.")
         if request.old > checkpoint.size:
-            return _say(400, "The old size is above that of the checkpoint.")
+            return say(400, "The old size is above that of the checkpoint.")
         with self._state.holding(checkpoint.origin) as held:
-            return self._decide(request, submitted, held)
+            return self._decide(_Asked(request, submitted, trusted), held)
 
-    def _decide(self, request: AddCheckpoint, submitted: Submitted, held: HeldOrigin) -> Answer:
-        checkpoint = submitted.checkpoint
+    def _trusted(self, origin: str) -> Sequence[VerifierKey]:
+        if origin in self._logs:
+            return self._logs[origin]
+        return () if self._nodes is None else _usable(self._nodes.keys_of(origin))
+
+    def _decide(self, asked: _Asked, held: HeldOrigin) -> Answer:
+        checkpoint, request = asked.checkpoint, asked.request
         before = _remembered(held.newest(), checkpoint.origin)
-        known = before.size if before is not None else 0
-        contradiction = _contradiction(before, checkpoint)
-        if contradiction is not None:
-            self._report(contradiction, before, submitted, request.note, held)
-        if request.old != known or (contradiction is Contradiction.FORKED and not request.proof):
-            # As many entries and another root is a conflict too (C2SP tlog-witness), not a wrong proof.
+        known = before.checkpoint.size if before is not None else 0
+        forked = before is not None and checkpoint.size == known and checkpoint.root != before.checkpoint.root
+        if before is not None and checkpoint.size < known:
+            self._shrunk(asked, before, held)
+        elif before is not None and forked:
+            self._contradict(Contradiction.FORKED, asked, before, held)
+        if request.old != known or (forked and not request.proof):
+            # tlog-witness v1.0.0: as many entries and another root is a conflict too, and not a wrong proof.
             return Answer(409, b"%d\n" % known, SIZE_TYPE)
-        fault = _fault(request, submitted, before)
+        fault = _fault(request, asked.submitted, None if before is None else before.checkpoint)
         if fault:
-            if contradiction is None and before is not None:
-                self._report(Contradiction.UNPROVEN, before, submitted, request.note, held)
-            return _say(422, fault)
-        lines = b"".join(key.signature_line(submitted.note.body, self._now()) for key in self._keys)
-        held.replace(submitted.note.body + b"\n" + _own_lines(request.note, self._logs[checkpoint.origin]) + lines)
+            if before is not None and checkpoint.size > known:
+                self._doubt(Doubt.UNPROVEN, asked, before, held)
+            return say(422, fault)
+        note = asked.submitted.note
+        lines = b"".join(key.signature_line(note.body, self._now()) for key in self._keys)
+        held.replace(note.body + b"\n" + _own_lines(request.note, asked.trusted) + lines)
+        self._suspicions.cosigned(checkpoint.origin)
         return Answer(200, lines)
 
     def _now(self) -> int:
         return int(self._clock.now().timestamp())
 
-    def _report(
-        self,
-        found: Contradiction,
-        before: Checkpoint | None,
-        submitted: Submitted,
-        note: bytes,
-        held: HeldOrigin,
-    ) -> None:
-        checkpoint = submitted.checkpoint
-        _LOG.critical(
-            "a checkpoint of %s is refused, %s: it has %d entries and root %s, and %d with root %s were cosigned",
-            checkpoint.origin,
-            found.value,
-            checkpoint.size,
-            checkpoint.root.hex(),
-            before.size if before is not None else 0,
-            before.root.hex() if before is not None else "",
+    def _shrunk(self, asked: _Asked, before: _Before, held: HeldOrigin) -> None:
+        """Tell a log that was rolled back from an old checkpoint that somebody sent again."""
+        was, is_now = (_newest_time(note, asked.trusted) for note in (before.note, asked.submitted.note))
+        if was is not None and is_now is not None and is_now > was + CLOCK_MARGIN_SECONDS:
+            self._contradict(Contradiction.SHRUNK, asked, before, held)
+        else:
+            self._doubt(Doubt.STALE, asked, before, held)
+
+    def _doubt(self, found: Doubt, asked: _Asked, before: _Before, held: HeldOrigin) -> None:
+        origin = asked.checkpoint.origin
+        if self._suspicions.lasts(origin, found):
+            self._contradict(found.contradiction, asked, before, held)
+            return
+        self._notices.doubted(origin, found)
+        if found is Doubt.UNPROVEN:
+            held.keep_evidence(found.value, asked.request.note)  # it may yet be one of two trees
+        self._suspicions.write(
+            _DOUBT_LEVELS[found],
+            found,
+            origin,
+            f"a checkpoint of {asked.checkpoint.size} entries is refused, and {before.checkpoint.size} were cosigned; "
+            "anybody could have sent it",
         )
-        held.keep_evidence(found.value, note)
-        self._on_contradiction(checkpoint.origin, found)
+
+    def _contradict(self, found: Contradiction, asked: _Asked, before: _Before, held: HeldOrigin) -> None:
+        origin = asked.checkpoint.origin
+        held.keep_evidence(found.value, asked.request.note)
+        self._notices.contradicted(origin, found)
+        self._suspicions.write(
+            logging.CRITICAL,
+            found,
+            origin,
+            f"a checkpoint of {asked.checkpoint.size} entries with root {asked.checkpoint.root.hex()} is refused, and "
+            f"{before.checkpoint.size} with root {before.checkpoint.root.hex()} were cosigned",
+        )
+
+
+def _usable(keys: Sequence[VerifierKey]) -> tuple[VerifierKey, ...]:
+    return tuple(key for key in keys if key.kind is not SignatureKind.ML_DSA_44 or has_ml_dsa())
+
+
+def _newest_time(note: Note, keys: Sequence[VerifierKey]) -> int | None:
+    """Return the newest time in signatures of these keys, which were verified before; None where none tells one."""
+    known = {(key.name, key.key_id): key for key in keys}
+    times = [
+        time
+        for each in note.signatures
+        if (key := known.get((each.name, each.key_id))) is not None and (time := key.time_of(each.signature))
+    ]
+    return max(times, default=None)
 
 
 def _is_signed(note: Note, trusted: Sequence[VerifierKey]) -> bool:
@@ -167,24 +250,13 @@ def _own_lines(raw: bytes, trusted: Sequence[VerifierKey]) -> bytes:
     )
 
 
-def _remembered(raw: bytes | None, origin: str) -> Checkpoint | None:
+def _remembered(raw: bytes | None, origin: str) -> _Before | None:
     """Return the checkpoint that was cosigned last. Raises `AuditDamaged`: a state that rots is not an empty one."""
     if raw is None:
         return None
-    checkpoint = Submitted.parse(raw).checkpoint
-    assert checkpoint.origin == origin
-    return checkpoint
-
-
-def _contradiction(before: Checkpoint | None, checkpoint: Checkpoint) -> Contradiction | None:
-    """Return what is plain without a proof."""
-    if before is None:
-        return None
-    if checkpoint.size < before.size:
-        return Contradiction.SHRUNK
-    if checkpoint.size == before.size and checkpoint.root != before.root:
-        return Contradiction.FORKED
-    return None
+    submitted = Submitted.parse(raw)
+    assert submitted.checkpoint.origin == origin
+    return _Before(submitted.checkpoint, submitted.note)
 
 
 def _fault(request: AddCheckpoint, submitted: Submitted, before: Checkpoint | None) -> str:

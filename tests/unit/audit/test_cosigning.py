@@ -13,8 +13,9 @@ from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.note import Note, SigningKey
 from kmsgw.tlog.schemes import SignatureKind
 from kmsgw.tlog.tiles import cosigned_path
+from kmsgw.witness.answer import SIZE_TYPE, Answer
 from kmsgw.witness.state import WitnessState
-from kmsgw.witness.witness import SIZE_TYPE, Answer, Witness
+from kmsgw.witness.witness import Witness
 from tests.fakes.clock import SetClock
 from tests.support.gateway import eventually
 

@@ -4,22 +4,24 @@ import http.client
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from kmsgw.cli.development import DevelopmentCa
 from kmsgw.errors import ConfigurationError, Unavailable
-from kmsgw.tlog.note import Note
+from kmsgw.tlog.node_index import IndexedLog, NodeIndex
+from kmsgw.tlog.note import Note, SigningKey
+from kmsgw.witness.answer import INDEX_NUMBER_TYPE, SIZE_TYPE, Answer
 from kmsgw.witness.client import HttpWitness, client_context
 from kmsgw.witness.request import REQUEST_LIMIT, AddCheckpoint
 from kmsgw.witness.service import WitnessServer, listen_address, server_context
 from kmsgw.witness.state import origin_name
 from kmsgw.witness.tally import Tally
-from kmsgw.witness.witness import SIZE_TYPE
 from tests.support.gateway import eventually
-from tests.unit.witness.test_witness import KEY, LOG, Bench
+from tests.unit.tlog.memory_log import MemoryLog
+from tests.unit.witness.test_witness import KEY, LOG, NODE, Bench
 
 
 class _Serving(Bench):
@@ -27,15 +29,19 @@ class _Serving(Bench):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.tally = Tally([LOG.name])
+        self.tally = Tally()
         self.port = 0
 
     @contextmanager
-    def serving(self, tls: tuple[Path, Path, Path | None] | None = None) -> Iterator[WitnessServer]:
+    def serving(
+        self, tls: tuple[Path, Path, Path | None] | None = None, *, most: int = 8, most_of_a_host: int = 8
+    ) -> Iterator[WitnessServer]:
         context = (
             None if tls is None else server_context(str(tls[0]), str(tls[1]), None if tls[2] is None else str(tls[2]))
         )
-        with WitnessServer(("127.0.0.1", 0), self.witness, self.tally, context) as server:
+        with WitnessServer(
+            ("127.0.0.1", 0), self.witness, self.tally, context, most=most, most_of_a_host=most_of_a_host
+        ) as server:
             self.port = server.server_address[1]
             thread = threading.Thread(target=server.serve_forever, args=(0.01,))
             thread.start()
@@ -122,9 +128,8 @@ def test_what_is_not_a_request_is_refused_unread(bench: _Serving) -> None:
 
 
 def test_connections_are_bounded_and_silent_ones_are_cut(bench: _Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WitnessServer, "most_connections", 2)
     monkeypatch.setattr("kmsgw.witness.service.REQUEST_SECONDS", 0.2)
-    with bench.serving():
+    with bench.serving(most=2):
         silent = [socket.create_connection(("127.0.0.1", bench.port)) for _ in range(2)]
         for each in silent:
             each.settimeout(10)
@@ -132,6 +137,40 @@ def test_connections_are_bounded_and_silent_ones_are_cut(bench: _Serving, monkey
             assert each.recv(1) == b"", "it is cut, and never answered"
             each.close()
         assert eventually(lambda: bench.call("GET", "/metrics")[0] == 200)
+
+
+def test_connections_of_one_host_leave_room_for_another(bench: _Serving) -> None:
+    with bench.serving(most=4, most_of_a_host=2), ExitStack() as held:
+        mine = [held.enter_context(socket.create_connection(("127.0.0.1", bench.port))) for _ in range(3)]
+        mine[2].settimeout(20)
+        assert mine[2].recv(1) == b"", "a third of the same host is closed at once"
+        other = http.client.HTTPConnection("127.0.0.1", bench.port, timeout=20, source_address=("127.0.0.2", 0))
+        other.request("GET", "/metrics")
+        assert other.getresponse().status == 200
+        other.close()
+
+
+def test_an_index_is_taken_and_its_logs_are_shown_in_the_figures(bench: _Serving) -> None:
+    worker = SigningKey.of_seed(f"{NODE.name}/worker-0", bytes(32))
+    index = NodeIndex(NODE.name, 2, (IndexedLog("worker-0", worker.name, (worker.verifier,)),))
+    note = MemoryLog(worker, [b"1"]).files["checkpoint"]
+    with bench.serving():
+        asking = HttpWitness(f"http://127.0.0.1:{bench.port}/", None)
+        assert asking.introduce(index.sign(NODE)).status == 200
+        assert asking.submit(AddCheckpoint(0, (), note).encode()).status == 200
+        older = NodeIndex(NODE.name, 1, index.logs).sign(NODE)
+        assert asking.introduce(older) == Answer(409, b"2\n", INDEX_NUMBER_TYPE)
+        figures = bench.call("GET", "/metrics")[2].decode()
+        asking.close()
+    time = int(bench.clock.now().timestamp())
+    for line in (
+        f'kmsgw_witness_cosigned_entries{{origin="{worker.name}"}} 1',
+        f'kmsgw_witness_cosigned_timestamp_seconds{{origin="{worker.name}"}} {time}',
+        f'kmsgw_witness_contradictions_total{{origin="{worker.name}",kind="shrunk"}} 0',
+        f'kmsgw_witness_doubts_total{{origin="{LOG.name}",kind="stale"}} 0',
+        f'kmsgw_witness_index_contradictions_total{{node="{NODE.name}",kind="rolled-back"}} 0',
+    ):
+        assert f"{line}\n" in figures, line
 
 
 @pytest.fixture(scope="module")

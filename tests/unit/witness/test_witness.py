@@ -1,5 +1,6 @@
 """A witness cosigns what only grows, and answers with the statuses of C2SP tlog-witness."""
 
+import logging
 from base64 import b64encode
 from pathlib import Path
 
@@ -11,13 +12,18 @@ from kmsgw.tlog.hashing import EMPTY_ROOT
 from kmsgw.tlog.note import Note, SigningKey
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.schemes import SignatureKind
+from kmsgw.witness.answer import SIZE_TYPE, Answer
+from kmsgw.witness.nodes import IndexFault, KnownNodes
 from kmsgw.witness.request import AddCheckpoint
 from kmsgw.witness.state import EVIDENCE_LIMIT, WitnessState, origin_name
-from kmsgw.witness.witness import SIZE_TYPE, Answer, Contradiction, Witness
+from kmsgw.witness.suspicion import LINE_SECONDS, PATIENCE_SECONDS, Contradiction, Doubt
+from kmsgw.witness.witness import Cosigned, Witness
 from tests.fakes.clock import SetClock
 from tests.unit.tlog.memory_log import MemoryLog
 
 LOG = SigningKey.of_seed("example.com/log", bytes(32))
+LOG_ML_DSA = SigningKey.of_seed(LOG.name, bytes(32), SignatureKind.ML_DSA_44)
+NODE = SigningKey.of_seed("example.com/node", bytes([4]) * 32)
 KEY = SigningKey.of_seed("example.com/witness", bytes([1]) * 32, SignatureKind.COSIGNATURE_ED25519)
 KEY_ML_DSA = SigningKey.of_seed("example.com/witness", bytes([1]) * 32, SignatureKind.ML_DSA_44)
 
@@ -27,17 +33,36 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.clock = SetClock()
-        self.found: list[tuple[str, Contradiction]] = []
+        self.found: list[Contradiction] = []
+        self.doubts: list[Doubt] = []
+        self.index_faults: list[IndexFault] = []
         keys = (KEY, KEY_ML_DSA)
         self.state = WitnessState.open(folder / "state", [key.verifier for key in keys], fresh=True)
         self.witness = Witness(
             keys,
-            {LOG.name: [LOG.verifier]},
+            {LOG.name: [LOG.verifier, LOG_ML_DSA.verifier]},
             self.state,
+            nodes=self.nodes(),
             clock=self.clock,
-            on_contradiction=lambda origin, found: self.found.append((origin, found)),
+            notices=self,
         )
         self.log = MemoryLog(LOG)
+
+    def nodes(self) -> KnownNodes:
+        """Believe the indexes of one node, from the state on disk."""
+        return KnownNodes([NODE.verifier], self.state, self.clock, lambda _, found: self.index_faults.append(found))
+
+    def contradicted(self, origin: str, found: Contradiction) -> None:
+        assert origin == LOG.name
+        self.found.append(found)
+
+    def doubted(self, origin: str, found: Doubt) -> None:
+        assert origin == LOG.name
+        self.doubts.append(found)
+
+    def evidence(self) -> list[bytes]:
+        folder = self.state.folder / origin_name(LOG.name)
+        return [path.read_bytes() for path in sorted(folder.glob("refused-*"))]
 
     def grow(self, size: int) -> bytes:
         """Let the log have so many entries and return its checkpoint."""
@@ -75,7 +100,9 @@ def test_a_log_that_grows_is_cosigned_with_every_key_and_the_time(bench: Bench) 
             (mine,) = [each for each in cosigned.signatures if each.key_id == key.verifier.key_id]
             assert key.verifier.time_of(mine.signature) == int(bench.clock.now().timestamp())
         assert bench.witness.newest(LOG.name) == note + answer.body
+        assert bench.witness.cosigned(LOG.name) == Cosigned(size, int(bench.clock.now().timestamp()))
     assert bench.found == []
+    assert bench.witness.cosigned("example.com/other") is None
 
 
 def test_an_old_size_that_is_not_the_newest_is_answered_with_the_newest(bench: Bench) -> None:
@@ -116,13 +143,14 @@ def test_a_request_that_is_malformed_is_400(bench: Bench) -> None:
     assert bench.witness.add_checkpoint(good).status == 200
 
 
-def test_a_wrong_proof_is_422_and_told(bench: Bench) -> None:
+def test_a_wrong_proof_is_422_and_kept_and_no_alert_for_anybody_can_send_one(bench: Bench) -> None:
     bench.ask(0, bench.grow(5))
     note = bench.grow(9)
     proof = bench.proof(5)
     for wrong in ((), proof[:-1], (bytes(32), *proof[1:]), (*proof, bytes(32))):
         assert bench.ask(5, note, wrong).status == 422
-    assert bench.found == [(LOG.name, Contradiction.UNPROVEN)] * 4
+    assert (bench.doubts, bench.found) == ([Doubt.UNPROVEN] * 4, [])
+    assert bench.evidence() == [note], "it may yet be one of two trees"
     assert bench.ask(5, note, proof).status == 200
 
 
@@ -132,28 +160,105 @@ def test_a_proof_from_nothing_must_be_empty_and_an_empty_tree_has_its_root(bench
     assert bench.ask(0, wrong).status == 422
 
 
-def test_a_log_that_shrinks_is_refused_told_and_kept_as_evidence(bench: Bench) -> None:
+def _lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelno == level]
+
+
+def test_old_checkpoints_sent_again_are_answered_with_the_size_and_raise_no_alert(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     small = bench.grow(5)
     bench.ask(0, small)
     large = bench.grow(9)
     bench.ask(5, large)
-    assert bench.ask(0, small, ()) == Answer(409, b"9\n", SIZE_TYPE)
-    assert bench.ask(5, small, ()) == Answer(409, b"9\n", SIZE_TYPE)
-    assert bench.found == [(LOG.name, Contradiction.SHRUNK)] * 2
-    (kept,) = (bench.state.folder / origin_name(LOG.name)).glob("refused-*")
-    assert kept.read_bytes() == small
+    with caplog.at_level(logging.INFO):
+        for _ in range(50):
+            assert bench.ask(0, small, ()) == Answer(409, b"9\n", SIZE_TYPE)
+            assert bench.ask(5, small, ()) == Answer(409, b"9\n", SIZE_TYPE)
+    assert (len(bench.doubts), bench.found, bench.evidence()) == (100, [], [])
+    (line,) = _lines(caplog, logging.INFO)
+    assert line.startswith(f"{LOG.name}: stale, a checkpoint of 5 entries is refused, and 9 were cosigned")
+    assert len(caplog.records) == 1
+    bench.clock.sleep(LINE_SECONDS)
+    assert bench.ask(9, large, ()).status == 200, "the log itself is alive"
+    with caplog.at_level(logging.INFO):
+        bench.ask(5, small, ())
+    assert "(99 more since the last such line)" in _lines(caplog, logging.INFO)[1]
+    assert bench.found == []
     assert (bench.witness.newest(LOG.name) or b"").startswith(large)
 
 
-def test_a_log_that_forks_is_refused_at_the_same_size_and_above(bench: Bench) -> None:
-    bench.ask(0, bench.grow(5))
-    assert bench.ask(5, _rewritten(5), ()) == Answer(409, b"5\n", SIZE_TYPE)
+def test_a_log_that_shrank_and_never_comes_with_more_is_an_alert_with_evidence(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = bench.grow(5)
+    bench.ask(0, small)
+    bench.ask(5, bench.grow(9))
+    bench.ask(5, small, ())
+    bench.clock.sleep(PATIENCE_SECONDS - 1)
+    bench.ask(5, small, ())
+    assert bench.found == []
+    bench.clock.sleep(1)
+    for _ in range(20):
+        assert bench.ask(5, small, ()) == Answer(409, b"9\n", SIZE_TYPE)
+    assert bench.found == [Contradiction.SHRUNK] * 20
+    assert len(_lines(caplog, logging.CRITICAL)) == 1, "counted each time, and written once"
+    assert bench.evidence() == [small]
+
+
+def test_a_smaller_checkpoint_that_the_log_signed_later_is_an_alert_at_once(bench: Bench) -> None:
+    def at(size: int, after: int) -> bytes:
+        log = MemoryLog(LOG, [b"%d" % n for n in range(size)])
+        time = int(bench.clock.now().timestamp()) + after
+        return Checkpoint.open(log.files["checkpoint"], LOG.verifier).sign(LOG, LOG_ML_DSA, time=time)
+
+    assert bench.ask(0, at(9, 0), ()).status == 200
+    for after in (-3600, 0, 60):
+        assert bench.ask(0, at(5, after), ()).status == 409
+    assert (bench.doubts, bench.found) == ([Doubt.STALE] * 3, []), "a clock may be set back by a minute"
+    signed_later = at(5, 3600)
+    assert bench.ask(0, signed_later, ()).status == 409
+    assert (bench.found, bench.evidence()) == ([Contradiction.SHRUNK], [signed_later])
+
+
+def test_a_log_that_forks_is_refused_at_the_same_size_and_above(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    note = bench.grow(5)
+    bench.ask(0, note)
+    for _ in range(20):
+        assert bench.ask(5, _rewritten(5), ()) == Answer(409, b"5\n", SIZE_TYPE)
+    assert bench.ask(0, _rewritten(5), ()) == Answer(409, b"5\n", SIZE_TYPE)
     assert bench.ask(5, _rewritten(5), (bytes(32),)).status == 422
+    assert bench.found == [Contradiction.FORKED] * 22
+    (line,) = _lines(caplog, logging.CRITICAL)
+    assert "forked" in line
+    assert bench.ask(5, note, (bytes(32),)).status == 422, "the same tree with a proof that is none"
+    assert (len(bench.found), bench.doubts) == (22, []), "is the sender's mistake alone"
+
+
+def test_a_longer_fork_that_goes_on_is_an_alert(bench: Bench) -> None:
+    bench.ask(0, bench.grow(5))
     fork = MemoryLog(LOG, [b"other %d" % n for n in range(9)])
     reader = LogReader(fork.fetch)
     reader.checkpoint(LOG.verifier)
-    assert bench.ask(5, fork.files["checkpoint"], tuple(reader.consistency(5))).status == 422
-    assert bench.found == [(LOG.name, Contradiction.FORKED)] * 2 + [(LOG.name, Contradiction.UNPROVEN)]
+    proof = tuple(reader.consistency(5))
+    assert bench.ask(5, fork.files["checkpoint"], proof).status == 422
+    bench.clock.sleep(PATIENCE_SECONDS)
+    assert bench.ask(5, fork.files["checkpoint"], proof).status == 422
+    assert (bench.doubts, bench.found) == ([Doubt.UNPROVEN], [Contradiction.UNPROVEN])
+
+
+def test_a_log_that_is_cosigned_meanwhile_ends_every_doubt(bench: Bench) -> None:
+    bench.ask(0, bench.grow(5))
+    note = bench.grow(9)
+    bench.ask(5, note, ())
+    bench.clock.sleep(PATIENCE_SECONDS)
+    assert bench.ask(5, note).status == 200
+    later = bench.grow(12)
+    bench.ask(9, later, ())
+    bench.ask(0, _rewritten(3), ())
+    bench.clock.sleep(PATIENCE_SECONDS - 1)
+    bench.ask(9, later, ())
+    assert bench.found == []
 
 
 def test_evidence_is_bounded(bench: Bench) -> None:
@@ -172,8 +277,7 @@ def test_old_checkpoints_sent_again_do_not_keep_out_the_evidence_of_a_fork(bench
         bench.ask(0, note, ())
     fork = _rewritten(len(notes))
     bench.ask(len(notes), fork, ())
-    (kept,) = (bench.state.folder / origin_name(LOG.name)).glob("refused-forked-*")
-    assert kept.read_bytes() == fork
+    assert bench.evidence() == [fork]
 
 
 def test_signatures_of_others_are_not_kept_and_extension_lines_are_let_pass(bench: Bench) -> None:
