@@ -15,7 +15,7 @@ from kmsgw.audit.node_index import read_index
 from kmsgw.errors import Overloaded
 from kmsgw.operations.control.audit_ports import FoundLog
 from kmsgw.tlog.damage import damaged
-from kmsgw.tlog.node_index import INDEX_PATH
+from kmsgw.tlog.node_index import INDEX_PATH, IndexedLog
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
 
@@ -29,18 +29,24 @@ class NodeLogs:
     def __init__(self, folder: Path, key: Callable[[], VerifierKey]) -> None:
         self._folder = folder
         self._key = key
+        self._number = 0
         self._places = threading.BoundedSemaphore(_AT_ONCE)
 
     def find(self) -> Sequence[FoundLog]:
-        """Return the logs that have a checkpoint, by origin. Raises `AuditDamaged` where the index is not as signed."""
+        """Return the logs that the index lists, by origin. Raises `AuditDamaged` where the index is not as signed.
+
+        One that is not there is among them: whoever reads it is told so, and never that there are only the others.
+        """
         index = read_index(self._folder, self._key())
         if index is None:
             raise damaged(f"{INDEX_PATH}: the signed index of the logs is missing.")
-        found = [
-            FoundLog(log.keys[0], partial(_read, self._folder / log.folder))
-            for log in index.logs
-            if (self._folder / log.folder / CHECKPOINT_PATH).exists()
-        ]
+        if index.number < self._number:
+            raise damaged(
+                f"{INDEX_PATH}: the signed index of the logs has number {index.number} and had {self._number}: it was "
+                "rolled back."
+            )
+        self._number = index.number
+        found = [FoundLog(log.keys[0], partial(_read, self._folder, log)) for log in index.logs]
         return sorted(found, key=lambda log: log.verifier.name)
 
     @contextmanager
@@ -54,5 +60,14 @@ class NodeLogs:
             self._places.release()
 
 
-def _read(log: Path, path: str) -> bytes:
-    return (log / path).read_bytes()
+def _read(folder: Path, log: IndexedLog, path: str) -> bytes:
+    """Return a file of a log. Raises FileNotFoundError, and `AuditDamaged` where it is the log itself that is gone."""
+    try:
+        return (folder / log.folder / path).read_bytes()
+    except FileNotFoundError:
+        if path != CHECKPOINT_PATH:
+            raise
+        raise damaged(
+            f"{log.origin}: the log is missing: the signed index of this node lists it, and {log.folder}/{path} is "
+            "not there."
+        ) from None

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kmsgw.audit.index_memory import INDEX_ADVICE, IndexWatch
 from kmsgw.durable_files import make_folder, sync_folder, write_file
 from kmsgw.errors import AuditDamaged, ConfigurationError, KmsgwError, Reason
 from kmsgw.operations.log_ledger import LedgerEntry, LogLedger
@@ -81,13 +82,15 @@ class RollbackGuard:
         reader: Callable[[], LogReader],
         witness: WitnessState,
         ledger: LogLedger,
+        index: IndexWatch | None = None,
     ) -> None:
-        """Watch the log in `folder`; `reader` returns one that has read its newest checkpoint."""
+        """Watch the log in `folder`, and the node's index; `reader` returns one that read the newest checkpoint."""
         self._folder = folder
         self._origin = origin
         self._reader = reader
         self._witness = witness
         self._ledger = ledger
+        self._index = index
         self._note = DatabaseNote(witness.folder, origin)
         self._known = self._note.read()
         self._entered = -1
@@ -102,22 +105,25 @@ class RollbackGuard:
         """
         reader = self._reader()
         entry, epoch = self._ledger.read(self._origin)
-        found: list[tuple[Reason, str]] = []
+        found: list[tuple[Reason, str, str]] = []
+        if self._index is not None:
+            found += [(Reason.AUDIT_ROLLED_BACK, text, INDEX_ADVICE) for text in self._index.faults()]
         for memory, checkpoint in (
             ("the witness of this node", self._cosigned()),
             ("the database", _of(entry, self._origin)),
         ):
             fault = None if checkpoint is None else _contradiction(reader, checkpoint)
             if fault is not None:
-                found.append((Reason.AUDIT_ROLLED_BACK, f"{self._folder}: {memory} knows {fault}"))
+                text = f"{self._folder}: {memory} knows {fault}"
+                found.append((Reason.AUDIT_ROLLED_BACK, text, _ADVICE[Reason.AUDIT_ROLLED_BACK]))
         fault = self._state_fault(entry, epoch)
         if fault:
-            found.append((Reason.STATE_ROLLED_BACK, f"the database: {fault}"))
+            found.append((Reason.STATE_ROLLED_BACK, f"the database: {fault}", _ADVICE[Reason.STATE_ROLLED_BACK]))
         if found:
             raise ConfigurationError(
-                [f"{reason.value}: {text}" for reason, text in found],
+                [f"{reason.value}: {text}" for reason, text, _ in found],
                 reason=found[0][0],
-                advice=" ".join(_ADVICE[reason] for reason in dict.fromkeys(reason for reason, _ in found)),
+                advice=" ".join(dict.fromkeys(advice for _, _, advice in found)),
             )
 
     def _cosigned(self) -> Checkpoint | None:
@@ -136,6 +142,8 @@ class RollbackGuard:
 
     def enter(self) -> None:
         """Enter the size of the log into the database and note that. Raises `KmsgwError` and OSError."""
+        if self._index is not None:
+            self._index.enter()
         reader = self._reader()
         if reader.size == self._entered:
             return

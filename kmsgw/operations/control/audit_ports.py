@@ -32,7 +32,10 @@ class AuditLogs(Protocol):
     """The audit logs of this node."""
 
     def find(self) -> Sequence[FoundLog]:
-        """Return the logs that have a checkpoint, by origin. Raises `AuditDamaged` where a key can't be read."""
+        """Return the logs that the node's index lists, by origin. Raises `AuditDamaged` where a key can't be read.
+
+        One that is gone is among them, and reading it raises `AuditDamaged` that says so.
+        """
 
     def look(self) -> AbstractContextManager[None]:
         """Take a place to look in, and give it back at the end. Raises `Overloaded` where too many look."""

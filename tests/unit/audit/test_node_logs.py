@@ -1,5 +1,7 @@
 """The logs that auditors read over the gateway are those of the signed index, by its keys alone."""
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from kmsgw.audit.node_index import write_index
 from kmsgw.audit.node_logs import NodeLogs
 from kmsgw.errors import AuditDamaged
 from kmsgw.seed_file import load_secret
+from kmsgw.tlog.follow import LogFollower
 from kmsgw.tlog.node_index import INDEX_PATH
 from kmsgw.tlog.note import SigningKey
 from tests.unit.tlog.memory_log import MemoryLog
@@ -59,3 +62,29 @@ def test_without_its_index_nothing_is_found(node: Path) -> None:
     (node / "audit" / INDEX_PATH).unlink()
     with pytest.raises(AuditDamaged, match="index"):
         _logs(node).find()
+
+
+def test_a_listed_log_that_is_gone_is_told_as_missing_and_not_left_out(node: Path) -> None:
+    other = SigningKey.of_seed(f"{_NODE}/worker-1", bytes([1]) * 32)
+    _put(node / "audit" / "worker-1", MemoryLog(other, [b"true"]))
+    running = {"worker-0": [_KEY.verifier], "worker-1": [other.verifier]}
+    write_index(node / "audit", _NODE, node / "keys" / "node.key", running, {}, [])
+    shutil.rmtree(node / "audit" / "worker-1")
+    there, gone = _logs(node).find()
+    assert [raw for _, raw in there.reader().entries()] == [b"true"]
+    with pytest.raises(AuditDamaged, match=f"{re.escape(other.name)}: the log is missing"):
+        gone.reader()
+    with pytest.raises(AuditDamaged, match="worker-1: the log is missing"):
+        LogFollower(gone.fetch, gone.verifier, None).poll(1)
+
+
+def test_an_index_that_is_put_back_while_auditors_read_is_damaged(node: Path) -> None:
+    path = node / "audit" / INDEX_PATH
+    older = path.read_bytes()
+    running = {"worker-0": [_KEY.verifier]}
+    write_index(node / "audit", _NODE, node / "keys" / "node.key", running, {}, [_KEY.verifier])
+    logs = _logs(node)
+    logs.find()
+    path.write_bytes(older)
+    with pytest.raises(AuditDamaged, match="has number 1 and had 2: it was rolled back"):
+        logs.find()

@@ -1,14 +1,18 @@
 """A log, a database, or both that were put back as they were before are found at the start, and named."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kmsgw.audit.index_memory import INDEX_ADVICE, IndexNote, IndexWatch
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.rollback import DatabaseNote, RollbackGuard
 from kmsgw.errors import AuditDamaged, ConfigurationError, Reason
 from kmsgw.operations.log_ledger import LedgerEntry
+from kmsgw.tlog.index_entry import KnownIndex
+from kmsgw.tlog.node_index import NodeIndex
 from kmsgw.tlog.note import SigningKey
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.schemes import SignatureKind
@@ -36,6 +40,16 @@ class _Database:
         if self.entry is None or size >= self.entry.size:
             self.entry = LedgerEntry(size, root, self.epoch)
         return LedgerEntry(self.entry.size, self.entry.root, self.epoch)
+
+
+class _NoTable:
+    """A ledger that knows nothing."""
+
+    def read(self, origin: str) -> tuple[LedgerEntry | None, int]:
+        return None, 0
+
+    def enter(self, origin: str, size: int, root: bytes) -> LedgerEntry:
+        return LedgerEntry(size, root, 0)
 
 
 class _Node:
@@ -150,6 +164,27 @@ def test_a_database_that_is_put_back_while_the_worker_runs_is_told_and_refused_a
     guard.enter()
     assert guard.state_rolled_back
     assert node.refusal().reason is Reason.STATE_ROLLED_BACK
+
+
+def test_an_index_and_a_log_that_were_put_back_are_both_named(node: _Node, tmp_path: Path) -> None:
+    shutil.copytree(node.folder, tmp_path / "kept")
+    node.hour("second")
+    shutil.rmtree(node.folder)
+    shutil.copytree(tmp_path / "kept", node.folder)
+    index = KnownIndex.of(NodeIndex("example.com/log/node1", 2, ()), KEY.verifier)
+    IndexNote.of_node(node.state.folder).write(replace(index, number=3))
+    notes = IndexNote.of_node(node.state.folder), IndexNote.of_log(node.state.folder, ORIGIN)
+    watch = IndexWatch(tmp_path / "audit" / "index", index, *notes, _NoTable())
+    guard = RollbackGuard(node.folder, ORIGIN, node.reader, node.state, node.database, watch)
+    with pytest.raises(ConfigurationError) as caught:
+        guard.require()
+    first, *others = caught.value.faults
+    assert first.endswith(
+        "index: the note in audit.witness knows number 3, and the index has number 2: it was rolled back"
+    )
+    assert len(others) == 2
+    assert INDEX_ADVICE in caught.value.advice
+    assert "Put the newest copy of the log's folder back" in caught.value.advice
 
 
 def test_a_note_that_can_t_be_read_is_not_taken_for_none(node: _Node) -> None:
