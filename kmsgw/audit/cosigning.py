@@ -1,14 +1,17 @@
-"""Cosignatures for one log: each of its witnesses is asked in a thread of its own, and no call ever waits for one.
+"""Cosignatures for logs: each witness is asked in a thread of its own, and no call ever waits for one.
 
 What a witness signed is kept below the log as ``cosigned/KEY_ID``, the checkpoint with that witness's lines, and added
 to ``checkpoint`` while that is still the same. A witness that knows more of the log than the log itself, or something
-else, is the alarm that all this is for: the log was rolled back, or rewritten.
+else, is the alarm that all this is for: the log was rolled back, or rewritten. It is this side that knows: to a witness
+a smaller checkpoint may be an old one that somebody sent again.
+
+A worker asks for its own log, and the first worker for those that have no worker any more.
 """
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
@@ -20,7 +23,7 @@ from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.note import Note, VerifierKey
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.tiles import CHECKPOINT_PATH, cosigned_path
-from kmsgw.witness.answer import SIZE_TYPE, Answer
+from kmsgw.witness.answer import INDEX_NUMBER_TYPE, SIZE_TYPE, Answer
 from kmsgw.witness.client import Submit
 from kmsgw.witness.request import AddCheckpoint
 
@@ -30,8 +33,15 @@ COSIGN_SECONDS: Final = 1.0
 REFRESH_SECONDS: Final = 300.0
 """How often it asks where it has not: the time in a cosignature shows that the log was not rolled back since."""
 
+RETIRED_SECONDS: Final = 60.0
+"""How often logs without a worker are looked at."""
+
 _LONGEST_PAUSE: Final = 30.0
 _LOG = logging.getLogger(__name__)
+
+
+Introduce = Callable[[], Answer]
+"""Sends the node's signed index to a witness and returns its answer; raises `Unavailable`, and OSError without one."""
 
 
 class CosignedLog(Protocol):
@@ -47,6 +57,18 @@ class CosignedLog(Protocol):
 
     def add_signatures(self, body: bytes, lines: bytes) -> bool:
         """Add cosignatures to the newest checkpoint, if it is still that one. Raises OSError."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetiredLog:
+    """A log that no worker writes any more. What a witness signs of it is kept in its file alone."""
+
+    origin: str
+    verifier: VerifierKey
+
+    def add_signatures(self, body: bytes, lines: bytes) -> bool:  # noqa: ARG002
+        """Leave the checkpoint as its worker left it."""
+        return False
 
 
 class Failure(StrEnum):
@@ -95,13 +117,20 @@ class Cosigner:
         keys: Sequence[VerifierKey],
         submit: Submit,
         clock: Clock = SYSTEM_CLOCK,
+        introduce: Introduce | None = None,
     ) -> None:
-        """Ask the witness that signs with `keys` about the log in `folder`."""
+        """Ask the witness that signs with `keys` about the log in `folder`.
+
+        `introduce` sends the node's index to it: at first, and where the witness does not know the log.
+        """
         self._log = log
         self._folder = folder
         self._keys = {(key.name, key.key_id): key for key in keys}
         self._submit = submit
         self._clock = clock
+        self._introduce = introduce
+        self._introduced = False
+        self._index_fault = ""
         self._known = 0
         self._done: Checkpoint | None = None
         self._asked = 0.0
@@ -119,13 +148,19 @@ class Cosigner:
                 return True
             if self.standing.since is None and checkpoint != self._done:
                 self.standing.since = now
+            if not self._introduced:
+                self._send_index()
             self._publish(raw, self._cosignatures(reader, checkpoint, raw))
         except _NotCosigned as error:
             return self._fail(error.failure, str(error))
         except (AuditDamaged, OSError) as error:
             return self._fail(Failure.LOCAL, str(error))
         self._done, self._asked = checkpoint, now
-        self.standing.cosigned, self.standing.since, self.standing.contradicted = checkpoint.size, None, False
+        self.standing.cosigned, self.standing.since = checkpoint.size, None
+        if self._index_fault:
+            self._introduced = False  # once the right one is put back, the witness takes it
+            return self._fail(Failure.CONTRADICTED, self._index_fault)
+        self.standing.contradicted = False
         if self._told is not None:
             _LOG.warning("the witness %s cosigns %s again", self.standing.witness, self._log.origin)
             self._told = None
@@ -134,6 +169,9 @@ class Cosigner:
     def _cosignatures(self, reader: LogReader, checkpoint: Checkpoint, raw: bytes) -> Mapping[bytes, bytes]:
         """Return the witness's lines that hold, by key id. Raises `_NotCosigned`."""
         answer = self._exchange(reader, checkpoint, raw)
+        if answer.status == 404 and self._introduce is not None:
+            self._send_index()  # it may have begun after this process, or not know a worker that is new
+            answer = self._exchange(reader, checkpoint, raw)
         if answer.status == 409 and answer.content_type == SIZE_TYPE:
             self._known = _size(answer)
             if self._known > checkpoint.size:
@@ -152,6 +190,26 @@ class Cosigner:
             raise _NotCosigned(Failure.REFUSED, f"it answers {answer.status}: {_text(answer)}")
         self._known = checkpoint.size
         return self._verified(raw, answer.body)
+
+    def _send_index(self) -> None:
+        """Let the witness know the node's index, if it takes any. Raises `_NotCosigned` where it can't be asked."""
+        self._index_fault = ""
+        if self._introduce is None:
+            self._introduced = True
+            return
+        try:
+            answer = self._introduce()
+        except Unavailable as error:
+            raise _NotCosigned(Failure.UNREACHABLE, error.message) from None
+        if answer.status == 409 and answer.content_type == INDEX_NUMBER_TYPE:
+            self._index_fault = (
+                f"it knows the node's index of number {_size(answer)}, which is not the one that is here: the index "
+                "was rolled back, or changed"
+            )
+        elif answer.status == 422:
+            self._index_fault = f"it refuses the node's index: {_text(answer)}"
+        # Any other answer is of one that takes no indexes, and has the keys of logs told by hand.
+        self._introduced = True
 
     def _exchange(self, reader: LogReader, checkpoint: Checkpoint, raw: bytes) -> Answer:
         # Where the log is shorter than what was cosigned, the witness answers with the size that it knows.
@@ -224,21 +282,30 @@ def _text(answer: Answer) -> str:
 
 
 class Cosigning:
-    """All witnesses of one log, each asked in a thread."""
+    """All witnesses of one log, each asked in a thread; and all of logs without a worker, in one more."""
 
-    def __init__(self, cosigners: Sequence[Cosigner], interval: float = COSIGN_SECONDS) -> None:
+    def __init__(
+        self, cosigners: Sequence[Cosigner], interval: float = COSIGN_SECONDS, retired: Sequence[Cosigner] = ()
+    ) -> None:
         self._cosigners = tuple(cosigners)
+        self._retired = tuple(retired)
         self._interval = interval
         self._stopped = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(each,), name=f"cosigning-{place}", daemon=True)
             for place, each in enumerate(self._cosigners)
         ]
+        if self._retired:
+            self._threads.append(threading.Thread(target=self._run_retired, name="cosigning-retired", daemon=True))
 
     @property
     def standings(self) -> Sequence[Standing]:
-        """How the log stands with each of its witnesses."""
-        return [each.standing for each in self._cosigners]
+        """How the log stands with each of its witnesses, and whether one of them contradicts a log without a worker."""
+        found = {each.standing.witness for each in self._retired if each.standing.contradicted}
+        return [
+            replace(each.standing, contradicted=each.standing.contradicted or each.standing.witness in found)
+            for each in self._cosigners
+        ]
 
     def start(self) -> None:
         """Begin to ask."""
@@ -260,9 +327,21 @@ class Cosigning:
     def _run(self, cosigner: Cosigner) -> None:
         pause = self._interval
         while not self._stopped.wait(pause):
-            try:
-                well = cosigner.ask()
-            except Exception:  # noqa: BLE001  without this thread the witness would never be asked again
-                _LOG.exception("a witness can't be asked")
-                well = False
-            pause = self._interval if well else min(2 * pause, _LONGEST_PAUSE)
+            pause = self._interval if _asked_well(cosigner) else min(2 * pause, _LONGEST_PAUSE)
+
+    def _run_retired(self) -> None:
+        pause = self._interval
+        while not self._stopped.wait(pause):
+            for each in self._retired:
+                if self._stopped.is_set():
+                    return
+                _asked_well(each)
+            pause = RETIRED_SECONDS
+
+
+def _asked_well(cosigner: Cosigner) -> bool:
+    try:
+        return cosigner.ask()
+    except Exception:  # noqa: BLE001  without its thread the witness would never be asked again
+        _LOG.exception("a witness can't be asked")
+        return False

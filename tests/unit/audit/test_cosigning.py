@@ -2,18 +2,21 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kmsgw.audit.cosigning import REFRESH_SECONDS, Cosigner, Cosigning, Failure
+from kmsgw.audit.cosigning import REFRESH_SECONDS, Cosigner, Cosigning, Failure, RetiredLog
 from kmsgw.audit.log import DurableLog
 from kmsgw.errors import Unavailable
 from kmsgw.tlog.checkpoint import Checkpoint
+from kmsgw.tlog.node_index import IndexedLog, NodeIndex
 from kmsgw.tlog.note import Note, SigningKey
 from kmsgw.tlog.schemes import SignatureKind
 from kmsgw.tlog.tiles import cosigned_path
 from kmsgw.witness.answer import SIZE_TYPE, Answer
+from kmsgw.witness.nodes import KnownNodes
 from kmsgw.witness.state import WitnessState
 from kmsgw.witness.witness import Witness
 from tests.fakes.clock import SetClock
@@ -22,6 +25,7 @@ from tests.support.gateway import eventually
 ORIGIN = "example.com/log/node1/worker-0"
 KEY = SigningKey.of_seed("example.com/witness", bytes(32), SignatureKind.COSIGNATURE_ED25519)
 ML_DSA = SigningKey.of_seed("example.com/witness", bytes(32), SignatureKind.ML_DSA_44)
+NODE = SigningKey.of_seed("example.com/log/node1", bytes([4]) * 32)
 LOG_ML_DSA = SigningKey.of_seed(ORIGIN, bytes(32), SignatureKind.ML_DSA_44)
 
 
@@ -157,6 +161,112 @@ def test_every_other_answer_is_a_failure_of_its_kind_and_leaves_the_log_alone(be
         assert not cosigner.standing.contradicted
     assert (bench.folder / "checkpoint").read_bytes() == before
     bench.log.close()
+
+
+class _Node:
+    """A witness that takes logs from the index of a node, and that index."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.sent: list[int] = []
+        self.index = NodeIndex(NODE.name, 2, (IndexedLog("worker-0", ORIGIN, (bench.log.verifier,)),))
+        nodes = KnownNodes([NODE.verifier], bench.state, bench.clock)
+        self.witness = Witness((KEY, ML_DSA), {}, bench.state, nodes=nodes, clock=bench.clock)
+
+    def introduce(self) -> Answer:
+        answer = self.witness.add_index(self.index.sign(NODE))
+        self.sent.append(answer.status)
+        return answer
+
+    def cosigner(self) -> Cosigner:
+        bench, keys = self.bench, [KEY.verifier, ML_DSA.verifier]
+        return Cosigner(
+            bench.log, bench.folder, "w1", keys, self.witness.add_checkpoint, bench.clock, introduce=self.introduce
+        )
+
+
+def test_a_witness_learns_the_log_from_the_node_s_index(bench: Bench) -> None:
+    node = _Node(bench)
+    cosigner = node.cosigner()
+    for count in (2, 1):
+        bench.append(count)
+        assert cosigner.ask()
+    assert node.sent == [200], "once"
+    bench.log.close()
+
+
+def test_a_witness_that_does_not_know_the_log_gets_the_index_once_more(bench: Bench) -> None:
+    node = _Node(bench)
+    listed = node.index
+    node.index = replace(listed, logs=())
+    cosigner = node.cosigner()
+    assert not cosigner.ask()
+    assert cosigner.standing.failures[Failure.REFUSED] == 1
+    node.index = replace(listed, number=3)
+    assert cosigner.ask()
+    assert node.sent == [200, 200, 200]
+    bench.log.close()
+
+
+def test_an_index_that_was_put_back_is_a_contradiction_and_the_log_is_cosigned_all_the_same(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = _Node(bench)
+    newest, older = node.index, replace(node.index, number=1)
+    assert node.introduce().status == 200
+    node.index = older
+    cosigner = node.cosigner()
+    bench.append(3)
+    assert not cosigner.ask()
+    assert (cosigner.standing.contradicted, cosigner.standing.cosigned) == (True, 3)
+    (told,) = [each.getMessage() for each in caplog.records if each.name == "kmsgw.audit.cosigning"]
+    assert "it knows the node's index of number 2, which is not the one that is here: the index was rolled back" in told
+    node.index = newest
+    bench.append(1)
+    assert cosigner.ask()
+    assert not cosigner.standing.contradicted
+    bench.log.close()
+
+
+def test_a_witness_that_takes_no_index_cosigns_the_logs_that_it_was_told_of(bench: Bench) -> None:
+    cosigner = Cosigner(
+        bench.log, bench.folder, "w1", [KEY.verifier], bench.witness.add_checkpoint, bench.clock,
+        introduce=lambda: Answer(404, b""),
+    )  # fmt: skip
+    assert cosigner.ask()
+    bench.log.close()
+
+
+def test_a_log_without_a_worker_is_cosigned_in_its_file_and_its_checkpoint_is_left_alone(bench: Bench) -> None:
+    bench.append(3)
+    bench.log.close()
+    checkpoint = bench.folder / "checkpoint"
+    before = checkpoint.read_bytes()
+    retired = RetiredLog(ORIGIN, bench.log.verifier)
+    keys = [KEY.verifier, ML_DSA.verifier]
+    cosigner = Cosigner(retired, bench.folder, "w1", keys, bench.witness.add_checkpoint, bench.clock)
+    own = bench.asking(lambda _: Answer(500, b""))
+    cosigning = Cosigning([own], interval=0.01, retired=[cosigner])
+    cosigning.start()
+    assert eventually(lambda: cosigner.standing.cosigned == 3)
+    cosigning.stop()
+    assert checkpoint.read_bytes() == before
+    for key in keys:
+        bench.note(cosigned_path(key.key_id)).require_signature(key, "cosigned")
+
+
+def test_a_log_without_a_worker_that_was_rolled_back_is_an_alert_of_its_witness(bench: Bench) -> None:
+    bench.append(3)
+    small = (bench.folder / "checkpoint").read_bytes()
+    bench.append(2)
+    assert bench.cosigner.ask()
+    bench.log.close()
+    (bench.folder / "checkpoint").write_bytes(small)
+    retired = bench.asking(bench.witness.add_checkpoint)
+    cosigning = Cosigning([bench.asking(lambda _: Answer(500, b""))], retired=[retired])
+    assert not cosigning.standings[0].contradicted
+    assert not retired.ask()
+    assert cosigning.standings[0].contradicted
 
 
 def test_witnesses_are_asked_in_threads_and_the_last_checkpoint_too(bench: Bench) -> None:
