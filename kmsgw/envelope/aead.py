@@ -8,6 +8,7 @@ same HKDF output, is compared before anything is decrypted (threat 9).
 import hmac
 import os
 from functools import lru_cache
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -18,10 +19,12 @@ from kmsgw.errors import DecryptionFailed
 from kmsgw.model.context import EncryptionContext
 
 DATA_KEY_BYTES = 32
-_MESSAGE_KEY_BYTES = 32
 _NONCE = bytes(12)
-_derive = Hkdf64(b"kmsgw/message/v1").derive
-_derive_for_stream = Hkdf64(b"kmsgw/stream/v1").derive
+MESSAGE_HKDF: Final = Hkdf64(b"kmsgw/message/v1")
+"""Gives message key and commitment of an envelope, 32 bytes each."""
+
+_of_message = MESSAGE_HKDF.halves
+_of_stream = Hkdf64(b"kmsgw/stream/v1").halves
 _prefix_of = lru_cache(maxsize=4096)(bound_header)
 
 
@@ -30,8 +33,7 @@ def derive_message_key(data_key: bytes, salt: bytes, *, stream: bool = False) ->
 
     The key of a stream has the info ``kmsgw/stream/v1``: no header can make a stream of a message or a message of one.
     """
-    derived = _derive_for_stream(data_key, salt) if stream else _derive(data_key, salt)
-    return derived[:_MESSAGE_KEY_BYTES], derived[_MESSAGE_KEY_BYTES:]
+    return _of_stream(data_key, salt) if stream else _of_message(data_key, salt)
 
 
 def new_data_key() -> bytes:
@@ -57,9 +59,9 @@ def seal_value(
     """
     if salt is None:
         salt = os.urandom(SALT_BYTES)
-    derived = _derive(data_key, salt)
-    bound = _prefix_of(suite, key_id) + salt + derived[_MESSAGE_KEY_BYTES:]
-    payload = AESGCM(derived[:_MESSAGE_KEY_BYTES]).encrypt(_NONCE, plaintext, bound + context.canonical)
+    message_key, commitment = _of_message(data_key, salt)
+    bound = _prefix_of(suite, key_id) + salt + commitment
+    payload = AESGCM(message_key).encrypt(_NONCE, plaintext, bound + context.canonical)
     return b"".join((bound, wrapping_of(key_version, wrapped), payload))
 
 
