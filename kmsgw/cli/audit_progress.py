@@ -8,6 +8,7 @@ from typing import TypeAlias
 from kmsgw.cli.invocation import Invocation
 
 _SHOWN_FROM = 50_000  # entries that take about a second; below it a bar would only flicker
+_SHOWN_EACH = 10_000  # a bundle of 256 takes a millisecond; to tell the bar of each would be a fifth of that again
 
 EntriesProgress: TypeAlias = Callable[[str, int, int], None]
 """Told of which log how many entries of how many are done."""
@@ -30,12 +31,14 @@ def entries_progress(invocation: Invocation, what: str) -> Iterator[EntriesProgr
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         tasks: dict[str, TaskID] = {}
+        shown: dict[str, int] = {}
 
         def show(log: str, done: int, total: int) -> None:
-            if total < _SHOWN_FROM:
+            if total < _SHOWN_FROM or (done < total and done - shown.get(log, 0) < _SHOWN_EACH):
                 return
             if log not in tasks:
                 tasks[log] = bar.add_task(f"{what} {log}", total=total)
+            shown[log] = done
             bar.update(tasks[log], completed=done)
 
         yield show

@@ -5,15 +5,15 @@ A call is counted once, by the entry that says how it ended; of a batch each ite
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
-from kmsgw.reading.kinds import microseconds_of
 from kmsgw.reading.tally import OTHER_PAIRS, OTHERS, Newest, Row, Tally
-from kmsgw.tlog.entry import LoggedEntry, microseconds
+from kmsgw.tlog.entry import LoggedEntry, microseconds, microseconds_of
 
 OUTCOMES: Final = ("ok", "refused", "failed")
 """How calls end; columns of most tallies."""
@@ -41,6 +41,8 @@ _OWN: Final = "/kmsgw/"
 _EMERGENCY: Final = "emergency"
 _COLUMN: Final = {name: column for column, name in enumerate(OUTCOMES)}
 _OPEN_LIMIT: Final = 20_000
+_KNOWN_PLANS: Final = 50_000
+_NONE: Final[Mapping[str, object]] = {}
 _TEXT_LIMIT: Final = 200
 _NOBODY: Final = "(nobody authenticated)"
 _NO_ROLE: Final = "(no role)"
@@ -97,6 +99,12 @@ class Figures:
         self._since = microseconds(period.since)
         self._until = microseconds(period.until)
         self._step = period.step // timedelta(microseconds=1)
+        self._plans: dict[tuple[object, ...], _Plan] = {}
+
+    def copy(self) -> "Figures":
+        """Return figures that go on apart from these."""
+        self._plans.clear()
+        return deepcopy(self)
 
     def add(self, origin: str, index: int, raw: bytes) -> None:
         """Count an entry, if it is of the period."""
@@ -112,12 +120,19 @@ class Figures:
         if not self._since <= time < self._until:
             return
         self.entries += 1
-        step = (time - self._since) // self._step
         method = _text(record, "method")
         if not method:
-            self._add_event(origin, index, time, record)
+            self.events.add(row_of(origin, index, time, record))
         elif record.get("phase") != "intent":
-            self._add_call(origin, index, time, record, step, method)
+            plan = self._plan(record, method)
+            calls = calls_of(record) if "batch" in record or "refusals" in record else 1
+            step = (time - self._since) // self._step
+            for row, column in plan.fixed:
+                row[column] += calls
+            for row in plan.by_step:
+                row[step] += calls
+            if plan.is_act:
+                self._add_act(row_of(origin, index, time, record), record, method)
 
     def unsettled(self) -> Sequence[Row]:
         """Return the intents of the period that no outcome followed, by time."""
@@ -133,45 +148,64 @@ class Figures:
             else:
                 self._open[request] = row_of(origin, index, time, record)
 
-    def _add_event(self, origin: str, index: int, time: int, record: Mapping[str, object]) -> None:
-        self.events.add(row_of(origin, index, time, record))
+    def _plan(self, record: Mapping[str, object], method: str) -> "_Plan":
+        """Return where a call is counted: entries of one kind are, and most of a log are of a few thousand kinds."""
+        read = record.get
+        principal = read("principal")
+        who = principal if isinstance(principal, dict) else _NONE
+        roles = who.get("roles")
+        said = (
+            method,
+            read("outcome"),
+            read("reason"),
+            read("key_id"),
+            read("purpose"),
+            "change" in record,
+            who.get("id"),
+            who.get("kind"),
+            tuple(roles) if isinstance(roles, list) else None,
+        )
+        try:
+            plan = self._plans.get(said)
+        except TypeError:  # a list or an object where a text should be
+            return self._new_plan(record, method, who)
+        if plan is None:
+            if len(self._plans) >= _KNOWN_PLANS:
+                self._plans.clear()
+            plan = self._plans[said] = self._new_plan(record, method, who)
+        return plan
 
-    def _add_call(
-        self, origin: str, index: int, time: int, record: Mapping[str, object], step: int, method: str
-    ) -> None:
-        calls = calls_of(record)
+    def _new_plan(self, record: Mapping[str, object], method: str, who: Mapping[str, object]) -> "_Plan":
         outcome = _text(record, "outcome")
         column = _COLUMN.get(outcome, len(OUTCOMES) - 1)
-        principal = record.get("principal")
-        who = principal if isinstance(principal, dict) else {}
         name = _text(who, "id") or _NOBODY
         key = _text(record, "key_id")
-        self.outcomes.add(OUTCOMES[column], step, calls)
+        by_step = [self.outcomes.row(OUTCOMES[column])]
         if column:
             reason = _text(record, "reason") or "(none)"
-            self.reasons.add(reason, 0, calls)
-            self.refused_principals.add(name, 0, calls)
-            self.refused_pairs.add((name, reason), 0, calls)
+            fixed = [
+                (self.reasons.row(reason), 0),
+                (self.refused_principals.row(name), 0),
+                (self.refused_pairs.row((name, reason)), 0),
+            ]
         else:
-            self.methods.add(method.rpartition("/")[2], column, calls)
-        if method.startswith(_CRYPTO) and key:
-            self._add_use(key, column, calls, step, who)
-            if not column and record.get("purpose") == _EMERGENCY:
-                self.emergencies.add((name, key), 0, calls)
-        elif "change" in record or who.get("kind") == "officer" or method.startswith(_OWN):
-            self._add_act(row_of(origin, index, time, record), record, method, who, column)
+            fixed = [(self.methods.row(method.rpartition("/")[2]), column)]
+        uses_key = bool(key) and method.startswith(_CRYPTO)
+        if uses_key:
+            fixed.append((self.keys.row(key), column))
+            if not column:
+                roles = _roles(who)
+                by_step.append(self.roles.row(roles))
+                fixed.append((self.key_roles.row((key, roles)), 0))
+                if record.get("purpose") == _EMERGENCY:
+                    fixed.append((self.emergencies.row((name, key)), 0))
+        is_act = "change" in record or who.get("kind") == "officer" or method.startswith(_OWN)
+        return _Plan(tuple(fixed), tuple(by_step), is_act and not uses_key)
 
-    def _add_use(self, key: str, column: int, calls: int, step: int, who: Mapping[str, object]) -> None:
-        self.keys.add(key, column, calls)
-        if not column:
-            named = who.get("roles")
-            roles = ", ".join(sorted(map(str, named))) if isinstance(named, list) and named else _NO_ROLE
-            self.roles.add(roles, step, calls)
-            self.key_roles.add((key, roles), 0, calls)
-
-    def _add_act(
-        self, row: Row, record: Mapping[str, object], method: str, who: Mapping[str, object], column: int
-    ) -> None:
+    def _add_act(self, row: Row, record: Mapping[str, object], method: str) -> None:
+        principal = record.get("principal")
+        who = principal if isinstance(principal, dict) else _NONE
+        column = _COLUMN.get(_text(record, "outcome"), len(OUTCOMES) - 1)
         change = record.get("change")
         facts = change if isinstance(change, dict) else {}
         dry, changing = facts.get("dry_run") is True, record.get("phase") == "outcome"
@@ -190,6 +224,19 @@ class Figures:
             self.approvals.add(row)
         if changing and not column and facts.get("force") is True:
             self.forced.add(row)
+
+
+class _Plan(NamedTuple):
+    """Where calls of one kind are counted: rows with their columns, rows whose column is the step, and as an act."""
+
+    fixed: tuple[tuple[list[int], int], ...]
+    by_step: tuple[list[int], ...]
+    is_act: bool
+
+
+def _roles(who: Mapping[str, object]) -> str:
+    named = who.get("roles")
+    return ", ".join(sorted(map(str, named))) if isinstance(named, list) and named else _NO_ROLE
 
 
 def calls_of(record: Mapping[str, object]) -> int:

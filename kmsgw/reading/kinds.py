@@ -4,17 +4,13 @@ A kind is everything by which many entries are alike: who did what with which ke
 has some thousands, so a search decides about those, and each entry takes a number for its kind.
 """
 
-import json
-from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
 
 import orjson
 
-from kmsgw.tlog.entry import BEFORE_ALL, LoggedEntry, microseconds
+from kmsgw.tlog.entry import LoggedEntry, microseconds_of
 
-_LENGTH = 27  # 2026-01-31T08:00:00.000000Z
-_DAYS = 4096
 _KEY_BITS = 63
 _KNOWN_KINDS = 200_000
 
@@ -117,25 +113,3 @@ def request_key(request_id: str) -> int:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-def microseconds_of(time: object) -> int:
-    """Return `LoggedEntry.microseconds` of what an entry has for its time, which may be anything."""
-    if not isinstance(time, str):
-        return BEFORE_ALL
-    # The form that the gateway writes is read in parts: its day is that of many entries.
-    if len(time) == _LENGTH and time[13] == time[16] == ":" and time[19] == "." and time[26] == "Z":
-        clock = time[11:13] + time[14:16] + time[17:19] + time[20:26]
-        if clock.isascii() and clock.isdecimal() and clock[:2] < "24" and clock[2] < "6" and clock[4] < "6":
-            day = _day(time[:11])
-            if day is not None:
-                seconds = int(clock[:2]) * 3600 + int(clock[2:4]) * 60
-                return day + seconds * 1_000_000 + int(clock[4:])
-    return LoggedEntry.parse("", 0, json.dumps({"time": time}).encode()).microseconds
-
-
-@lru_cache(_DAYS)
-def _day(text: str) -> int | None:
-    """Return microseconds to a day, given with the letter that follows it, or None where it is none."""
-    time = LoggedEntry.parse("", 0, json.dumps({"time": f"{text}00:00:00Z"}).encode()).time
-    return None if time is None else microseconds(time)

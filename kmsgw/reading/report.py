@@ -2,23 +2,23 @@
 
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from kmsgw.errors import AuditDamaged, KmsgwError
 from kmsgw.reading.figures import Figures, Period
 from kmsgw.tlog.entry import LoggedEntry
-from kmsgw.tlog.hashing import TILE_HASHES
+from kmsgw.tlog.hashing import SIZE_LIMIT, TILE_HASHES
 from kmsgw.tlog.note import Note, VerifierKey
 from kmsgw.tlog.reader import Fetch, LogReader
 from kmsgw.tlog.search import ORDER_SLACK, entries_between
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
-from kmsgw.tlog.verification import verify_log
-
-_TOLD_EACH = 64 * TILE_HASHES
+from kmsgw.tlog.verification import Taking, verify_log
 
 Progress = Callable[[str, int, int], None]
-"""Told of which log how many entries of how many are done; twice for each log, for it is verified, then read."""
+"""Told of which log how many entries of how many are verified and counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,10 @@ def make_report(
     """
     period = _period(logs, since, until, made)
     figures = Figures(period)
-    states = [_state(log, figures, witnesses, progress) for log in logs]
+    states: list[LogState] = []
+    for log in logs:
+        figures, state = _state(log, figures, (since, until), progress)
+        states.append(replace(state, cosignatures=_cosignatures(log, witnesses)))
     return Report(made, period, states, figures)
 
 
@@ -122,61 +125,71 @@ def _ends(log: ReportedLog) -> tuple[datetime, datetime] | None:
         pruning = reader.pruning()
         begin = pruning.before if pruning is not None else 0
         tail = max(begin, reader.size - 16 * TILE_HASHES)
-        early = [_time(raw) for _, raw in reader.entries(begin, begin + TILE_HASHES)]
-        late = [_time(raw) for _, raw in reader.entries(tail)]
     except AuditDamaged:
         return None
-    times = [time for time in (*early, *late) if time is not None]
+    times = [*_times(reader, begin, begin + TILE_HASHES), *_times(reader, tail, reader.size)]
     if not times:
         return None
     return min(times).replace(microsecond=0), max(times) + timedelta(microseconds=1)
 
 
-def _time(raw: bytes) -> datetime | None:
-    return LoggedEntry.parse("", 0, raw).time
+def _times(reader: LogReader, start: int, end: int) -> list[datetime]:
+    times: list[datetime] = []
+    with suppress(AuditDamaged):  # told when the log is verified
+        for index, raw in reader.entries(start, end):
+            time = LoggedEntry.parse("", index, raw).time
+            times += [time] if time is not None else []
+    return times
 
 
-def _state(log: ReportedLog, figures: Figures, witnesses: Sequence[VerifierKey], progress: Progress | None) -> LogState:
-    origin = log.verifier.name
+def _state(
+    log: ReportedLog, figures: Figures, asked: tuple[datetime | None, datetime | None], progress: Progress | None
+) -> tuple[Figures, LogState]:
+    """Return the figures with those of one log, and what was found of it.
+
+    It is read once: counted while it is verified. Where it turns out to be damaged, what was counted is forgotten, and
+    what of it can be read by its signed tree up to the damage is counted anew.
+    """
     before = figures.entries
-    fault = ""
-    size, root, pruned = 0, "", 0
-    told = None if progress is None else lambda done, total: progress(f"{log.name}, verified", done, total)
+    state = LogState(log.name, log.verifier.name, log.key_given)
+    counted = figures.copy()
+    told = None if progress is None else partial(progress, log.name)
     try:
-        verified = verify_log(log.fetch, log.verifier, told)
-        size, root = verified.size, b64encode(verified.root).decode()
-        if verified.pruning is not None:
-            pruned = verified.pruning.before - verified.pruning.count
+        taking = Taking(_span(log, asked), partial(counted.add, log.verifier.name))
+        verified = verify_log(log.fetch, log.verifier, told, taking)
     except AuditDamaged as error:
-        fault = error.message
-    try:
-        _read(log, figures, progress)
-    except AuditDamaged as error:
-        fault = fault or error.message
-    return LogState(
-        name=log.name,
-        origin=origin,
-        key_given=log.key_given,
-        size=size,
-        root=root,
-        fault=fault,
-        pruned=pruned,
-        read=figures.entries - before,
-        cosignatures=_cosignatures(log, witnesses),
-    )
+        counted, state = figures, replace(state, fault=error.message)
+        with suppress(AuditDamaged):  # told already
+            _read(log, counted, asked)
+    else:
+        pruning = verified.pruning
+        state = replace(
+            state,
+            size=verified.size,
+            root=b64encode(verified.root).decode(),
+            pruned=pruning.before - pruning.count if pruning is not None else 0,
+        )
+    return counted, replace(state, read=counted.entries - before)
 
 
-def _read(log: ReportedLog, figures: Figures, progress: Progress | None) -> None:
+def _span(log: ReportedLog, asked: tuple[datetime | None, datetime | None]) -> range:
+    """Return the indexes of the entries that can be of the period; of a damaged log, which is told later, all."""
+    if asked == (None, None):
+        return range(SIZE_LIMIT)
+    try:
+        reader = LogReader(log.fetch)
+        reader.checkpoint(log.verifier)
+        return entries_between(reader, *asked, slack=ORDER_SLACK)
+    except AuditDamaged:
+        return range(SIZE_LIMIT)
+
+
+def _read(log: ReportedLog, figures: Figures, asked: tuple[datetime | None, datetime | None]) -> None:
     reader = LogReader(log.fetch)
     reader.checkpoint(log.verifier)
-    origin, period = reader.origin, figures.period
-    span = entries_between(reader, period.since, period.until, slack=ORDER_SLACK)
-    for begin in range(span.start, span.stop, _TOLD_EACH):
-        end = min(begin + _TOLD_EACH, span.stop)
-        for index, raw in reader.entries(begin, end):
-            figures.add(origin, index, raw)
-        if progress is not None:
-            progress(f"{log.name}, read", end - span.start, len(span))
+    span = entries_between(reader, *asked, slack=ORDER_SLACK)
+    for index, raw in reader.entries(span.start, span.stop):
+        figures.add(reader.origin, index, raw)
 
 
 def _cosignatures(log: ReportedLog, witnesses: Sequence[VerifierKey]) -> tuple[Cosignature, ...]:

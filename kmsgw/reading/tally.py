@@ -31,13 +31,16 @@ class Tally(Generic[Name]):
 
     def add(self, name: Name, column: int, count: int) -> None:
         """Count for a name in a column."""
+        self.row(name)[column] += count
+
+    def row(self, name: Name) -> list[int]:
+        """Return the numbers to be counted in for a name. They stay the same ones."""
         row = self._rows.get(name)
         if row is None:
             if len(self._rows) >= self._limit and name != self._others:
-                self.add(self._others, column, count)
-                return
+                return self.row(self._others)
             row = self._rows[name] = [0] * self._width
-        row[column] += count
+        return row
 
     def rows(self) -> Mapping[Name, Sequence[int]]:
         """Return the columns of each name, the largest sum first, the others last."""

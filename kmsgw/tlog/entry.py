@@ -12,11 +12,26 @@ BEFORE_ALL = -(1 << 58)
 """`LoggedEntry.microseconds` of an entry that says no time: before every time that there is."""
 
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST_DAY = (datetime.min.replace(tzinfo=UTC) - EPOCH).days
+_LAST_DAY = (datetime.max.replace(tzinfo=UTC) - EPOCH).days
 
 
 def microseconds(time: datetime) -> int:
     """Return the microseconds from `EPOCH` to a time with a time zone."""
     return (time - EPOCH) // _MICROSECOND
+
+
+def microseconds_of(time: object) -> int:
+    """Return `LoggedEntry.microseconds` of what an entry has for its time, which may be anything, in less time."""
+    if not isinstance(time, str):
+        return BEFORE_ALL
+    try:
+        span = datetime.fromisoformat(time) - EPOCH
+    except (ValueError, TypeError):  # no time, or one without a zone
+        return BEFORE_ALL
+    if not _FIRST_DAY <= span.days <= _LAST_DAY:
+        return BEFORE_ALL
+    return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +105,6 @@ def _time_of(value: object) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(value)
-    except ValueError:
+        return time.astimezone(UTC) if time.tzinfo else None
+    except (ValueError, OverflowError):  # the latter for a time of the year 1 east of Greenwich
         return None
-    return time.astimezone(UTC) if time.tzinfo else None

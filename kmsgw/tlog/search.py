@@ -132,60 +132,18 @@ def entries_between(
     """Return the indexes that the entries of a span of time are among, and more. Raises `AuditDamaged`."""
     if reader.size == 0:
         return range(0)
-    start = 0 if since is None else _first_bundle(reader, _shifted(since, -slack)) * TILE_HASHES
+    start = 0 if since is None else first_bundle(reader, shifted(since, -slack)) * TILE_HASHES
     end = reader.size
     if until is not None:
-        end = min(end, (_first_bundle(reader, _shifted(until, slack)) + 1) * TILE_HASHES)
+        end = min(end, (first_bundle(reader, shifted(until, slack)) + 1) * TILE_HASHES)
     return range(start, end)
 
 
-def _place(entry: LoggedEntry) -> tuple[int, str, int]:
-    return entry.microseconds, entry.origin, entry.index
+def first_bundle(reader: LogReader, time: datetime) -> int:
+    """Return the last bundle that begins before a time: the first that can hold an entry of that time.
 
-
-def _found(reader: LogReader, wanted: EntryFilter, slack: timedelta | None) -> Iterator[LoggedEntry]:
-    start = 0
-    stop: datetime | None = None
-    if slack is not None:
-        if wanted.since is not None:
-            start = _first_bundle(reader, _shifted(wanted.since, -slack)) * TILE_HASHES
-        if wanted.until is not None:
-            stop = _shifted(wanted.until, slack)
-    for index, raw in reader.entries(start):
-        entry = LoggedEntry.parse(reader.origin, index, raw)
-        if stop is not None and entry.time is not None and entry.time >= stop:
-            return
-        if wanted.matches(entry):
-            yield entry
-
-
-def _found_backwards(reader: LogReader, wanted: EntryFilter, slack: timedelta | None) -> Iterator[LoggedEntry]:
-    last = -(-reader.size // TILE_HASHES) - 1
-    stop: datetime | None = None
-    if slack is not None and reader.size:
-        if wanted.until is not None:
-            last = _first_bundle(reader, _shifted(wanted.until, slack))
-        if wanted.since is not None:
-            stop = _shifted(wanted.since, -slack)
-    for bundle in range(last, -1, -1):
-        read = list(reader.entries(bundle * TILE_HASHES, (bundle + 1) * TILE_HASHES))
-        for index, raw in reversed(read):
-            entry = LoggedEntry.parse(reader.origin, index, raw)
-            if stop is not None and entry.time is not None and entry.time < stop:
-                return
-            if wanted.matches(entry):
-                yield entry
-
-
-def _shifted(time: datetime, by: timedelta) -> datetime:
-    try:
-        return time + by
-    except OverflowError:
-        return time
-
-
-def _first_bundle(reader: LogReader, time: datetime) -> int:
-    """Return the last bundle that begins before a time: the first that can hold an entry of that time."""
+    Found by halving. Raises `AuditDamaged`.
+    """
     low, high = 0, -(-reader.size // TILE_HASHES)
     while high - low > 1:
         middle = (low + high) // 2
@@ -199,6 +157,52 @@ def _first_bundle(reader: LogReader, time: datetime) -> int:
         else:
             high = middle
     return low
+
+
+def shifted(time: datetime, by: timedelta) -> datetime:
+    """Return a time so much later; where there is none, itself."""
+    try:
+        return time + by
+    except OverflowError:
+        return time
+
+
+def _place(entry: LoggedEntry) -> tuple[int, str, int]:
+    return entry.microseconds, entry.origin, entry.index
+
+
+def _found(reader: LogReader, wanted: EntryFilter, slack: timedelta | None) -> Iterator[LoggedEntry]:
+    start = 0
+    stop: datetime | None = None
+    if slack is not None:
+        if wanted.since is not None:
+            start = first_bundle(reader, shifted(wanted.since, -slack)) * TILE_HASHES
+        if wanted.until is not None:
+            stop = shifted(wanted.until, slack)
+    for index, raw in reader.entries(start):
+        entry = LoggedEntry.parse(reader.origin, index, raw)
+        if stop is not None and entry.time is not None and entry.time >= stop:
+            return
+        if wanted.matches(entry):
+            yield entry
+
+
+def _found_backwards(reader: LogReader, wanted: EntryFilter, slack: timedelta | None) -> Iterator[LoggedEntry]:
+    last = -(-reader.size // TILE_HASHES) - 1
+    stop: datetime | None = None
+    if slack is not None and reader.size:
+        if wanted.until is not None:
+            last = first_bundle(reader, shifted(wanted.until, slack))
+        if wanted.since is not None:
+            stop = shifted(wanted.since, -slack)
+    for bundle in range(last, -1, -1):
+        read = list(reader.entries(bundle * TILE_HASHES, (bundle + 1) * TILE_HASHES))
+        for index, raw in reversed(read):
+            entry = LoggedEntry.parse(reader.origin, index, raw)
+            if stop is not None and entry.time is not None and entry.time < stop:
+                return
+            if wanted.matches(entry):
+                yield entry
 
 
 def _in_order(entries: Iterator[LoggedEntry], sign: int) -> Iterator[LoggedEntry]:

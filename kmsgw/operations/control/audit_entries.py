@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import ClassVar, Final
 
 from kmsgw.clock import SYSTEM_CLOCK, Clock
@@ -14,9 +14,8 @@ from kmsgw.operations.control.audit_ports import AuditLogs
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.verb import Access, Grant
 from kmsgw.tlog.entry import LoggedEntry
-from kmsgw.tlog.hashing import TILE_HASHES
 from kmsgw.tlog.reader import LogReader
-from kmsgw.tlog.search import ORDER_SLACK, EntryFilter, find_request
+from kmsgw.tlog.search import ORDER_SLACK, EntryFilter, entries_between, find_request, shifted
 
 MOST_WITH_PROOFS: Final = 100
 """Entries of a page at most where each is proven."""
@@ -192,33 +191,10 @@ def _time(entry: LoggedEntry) -> datetime:
 def _entries(reader: LogReader, wanted: EntryFilter, start: int | None) -> Iterator[LoggedEntry]:
     """Yield a log's entries from `start` on, by default from where those since the wanted time can begin."""
     if start is None:
-        start = 0 if wanted.since is None else _begin(reader, _shifted(wanted.since, -ORDER_SLACK))
-    stop = None if wanted.until is None else _shifted(wanted.until, ORDER_SLACK)
+        start = entries_between(reader, wanted.since, None).start
+    stop = None if wanted.until is None else shifted(wanted.until, ORDER_SLACK)
     for index, raw in reader.entries(start):
         entry = LoggedEntry.parse(reader.origin, index, raw)
         if stop is not None and entry.time is not None and entry.time >= stop:
             return
         yield entry
-
-
-def _begin(reader: LogReader, time: datetime) -> int:
-    """Return a place before which no entry is of `time` or later, found by halving."""
-    low, high = 0, -(-reader.size // TILE_HASHES)
-    while high - low > 1:
-        middle = (low + high) // 2
-        bundle = reader.entries(middle * TILE_HASHES, (middle + 1) * TILE_HASHES)
-        times = (LoggedEntry.parse("", index, raw).time for index, raw in bundle)
-        begins = next((each for each in times if each is not None), None)
-        # A bundle without any time tells nothing: go on to the left, where nothing can be missed.
-        if begins is not None and begins < time:
-            low = middle
-        else:
-            high = middle
-    return low * TILE_HASHES
-
-
-def _shifted(time: datetime, by: timedelta) -> datetime:
-    try:
-        return time + by
-    except OverflowError:
-        return time

@@ -1,0 +1,73 @@
+"""A report reads each log once, and counts nothing that is not in the signed tree."""
+
+import json
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+from kmsgw.reading.report import Report, ReportedLog, make_report
+from kmsgw.tlog.checkpoint import Checkpoint
+from kmsgw.tlog.note import SigningKey
+from kmsgw.tlog.tiles import bundle_path, tile_path
+from tests.unit.tlog.memory_log import MemoryLog
+
+START = datetime(2026, 1, 31, 8, tzinfo=UTC)
+SIZE = 40 * 256 + 5
+
+
+def entry(number: int) -> bytes:
+    time = f"{START + timedelta(seconds=number):%Y-%m-%dT%H:%M:%S}.000000Z"
+    return json.dumps({"time": time, "method": "/kmsgw.v1.CryptoService/Encrypt", "outcome": "ok"}).encode()
+
+
+def a_log(name: str = "worker-0", size: int = SIZE) -> MemoryLog:
+    key = SigningKey.of_seed(f"kmsgw.example/log/{name}", name.encode().ljust(32))
+    return MemoryLog(key, [entry(number) for number in range(size)])
+
+
+def report(*logs: MemoryLog, since: datetime | None = None, until: datetime | None = None) -> Report:
+    reported = [ReportedLog(log.key.name, log.fetch, log.key.verifier, key_given=True) for log in logs]
+    return make_report(reported, since, until, START + timedelta(days=1))
+
+
+def test_each_bundle_is_read_once_but_for_a_look_at_both_ends() -> None:
+    log, read = a_log(), Counter[str]()
+
+    def fetch(path: str) -> bytes:
+        read[path] += 1
+        return log.fetch(path)
+
+    made = make_report([ReportedLog("log", fetch, log.key.verifier, key_given=True)], None, None, START)
+
+    assert (made.sound, made.figures.entries, made.logs[0].read) == (True, SIZE, SIZE)
+    assert {read[bundle_path(index)] for index in range(1, 20)} == {1}
+    assert {read[tile_path(0, index)] for index in range(20)} <= {1, 2}
+
+
+def test_of_a_period_its_entries_are_counted_and_the_whole_log_is_verified() -> None:
+    log = a_log()
+    begin = START + timedelta(seconds=3000)
+    made = report(log, since=begin, until=begin + timedelta(seconds=1000))
+    assert (made.sound, made.figures.entries, made.logs[0].size) == (True, 1000, SIZE)
+
+    log.files[bundle_path(0)] = log.files[bundle_path(0)].replace(b'"ok"', b'"no"', 1)
+    assert not report(log, since=begin, until=begin + timedelta(seconds=1000)).sound
+
+
+def test_of_a_damaged_log_what_can_be_read_up_to_there_is_counted_once() -> None:
+    broken, whole = a_log("worker-0"), a_log("worker-1", 300)
+    broken.files[bundle_path(30)] = broken.files[bundle_path(30)].replace(b'"ok"', b'"no"', 1)
+
+    made = report(whole, broken)
+
+    assert [(log.read, bool(log.fault)) for log in made.logs] == [(300, False), (30 * 256, True)]
+    assert sum(map(sum, made.figures.outcomes.rows().values())) == 300 + 30 * 256
+
+
+def test_what_the_signed_root_does_not_bear_out_is_not_counted() -> None:
+    broken, whole = a_log("worker-0"), a_log("worker-1", 300)
+    broken.files["checkpoint"] = Checkpoint(broken.key.name, SIZE, bytes(32)).sign(broken.key)
+
+    made = report(broken, whole, since=START, until=START + timedelta(hours=1))
+
+    assert [(log.read, bool(log.fault)) for log in made.logs] == [(0, True), (300, False)]
+    assert made.figures.entries == 300
