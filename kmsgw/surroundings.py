@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from kmsgw.audit.node_index import begin_anew_advice
+from kmsgw.audit.succession import is_beginning
 from kmsgw.audit.wal import WAL_NAME
 from kmsgw.config import AuditSettings, ProviderSettings, Settings, SoftwareSettings
 from kmsgw.errors import ConfigurationError
@@ -26,7 +28,7 @@ def examine_audit(settings: Settings) -> None:
             if os.path.lexists(path):
                 faults.attempt("audit.keys", lambda path=path: load_secret(path))  # type: ignore[misc]
         for index in range(settings.server.workers):
-            faults.attempt("audit", lambda index=index: require_log(settings.audit, f"worker-{index}"))  # type: ignore[misc]
+            faults.attempt("audit", lambda index=index: _require_log_or_beginning(settings.audit, f"worker-{index}"))  # type: ignore[misc]
     faults.require_none()
 
 
@@ -49,8 +51,14 @@ def require_log(settings: AuditSettings, worker: str) -> None:
     if key.exists() and not (folder / CHECKPOINT_PATH).exists() and not (folder / WAL_NAME).exists():
         raise ConfigurationError(
             [f"audit.folder: {folder}: the log is gone, and its signing key {key} is there"],
-            advice=f"Put the log back from a copy. To begin a new one, knowing that the old is lost, remove {key}.",
+            advice=begin_anew_advice(settings.folder, settings.keys, worker),
         )
+
+
+def _require_log_or_beginning(settings: AuditSettings, worker: str) -> None:
+    # Where a new log is to take the place of another, its first entry is written down: this start makes it with that.
+    if not is_beginning(settings.keys, worker):
+        require_log(settings, worker)
 
 
 def makes_root_key(settings: ProviderSettings) -> bool:

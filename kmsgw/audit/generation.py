@@ -1,6 +1,7 @@
 """The origin of a worker's log: one that begins anew beside an older one has an origin and keys of its own."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from kmsgw.durable_files import sync_folder, write_file
@@ -8,7 +9,7 @@ from kmsgw.errors import ConfigurationError
 
 _ORIGIN = ".origin"
 _KEY = ".key"
-_ASIDE = ".aside-"
+_PARTED = re.compile(r"\.(?:aside|lost)-")
 _NAME = re.compile(r"([a-z0-9-]{1,80})(?:\.([1-9][0-9]{0,5}))?\Z")
 _MODE = 0o600
 
@@ -30,21 +31,30 @@ def origin_name(keys: Path, log: str) -> str:
     return text
 
 
-def begin_anew(keys: Path, worker: str, aside: str) -> str:
-    """Let the next start begin a new log for a worker, the old one having been renamed to `aside`.
-
-    Returns the last part of the new origin. The keys of the old log go with its new name, so that new ones are made.
-    Raises `ConfigurationError`, and OSError; then it can be done again.
-    """
-    old = origin_name(keys, worker)
+def next_name(old: str, taken: Collection[str]) -> str:
+    """Return the last part of the origin of the log that comes after the one with `old`, none of those `taken`."""
     match = _NAME.match(old)
-    assert match is not None
-    new = f"{match[1]}.{int(match[2] or 1) + 1}"
-    write_file(keys / f"{aside}{_ORIGIN}", f"{old}\n".encode(), _MODE)
-    write_file(keys / f"{worker}{_ORIGIN}", f"{new}\n".encode(), _MODE)
+    if match is None:
+        raise ConfigurationError(
+            [f"{old}: not the name of a worker's log"], advice="Name the folder of a worker's log."
+        )
+    number = int(match[2] or 1) + 1
+    while f"{match[1]}.{number}" in taken:
+        number += 1
+    return f"{match[1]}.{number}"
+
+
+def begin_anew(keys: Path, worker: str, parted: str, old: str, new: str) -> None:
+    """Let a worker's next log have the origin that ends with `new`; the keys of the old one go with the name `parted`.
+
+    `parted` is what the folder of the old log is called now, or would be. The origin changes last: until then nothing
+    can be signed for it. Raises OSError; then it can be done again.
+    """
+    write_file(keys / f"{parted}{_ORIGIN}", f"{old}\n".encode(), _MODE)
     sync_folder(keys)
     for path in sorted(keys.glob(f"{worker}.*")):
-        if path.suffix == _KEY and _ASIDE not in path.name:
-            path.rename(keys / f"{aside}{path.name.removeprefix(worker)}")
+        if path.suffix == _KEY and not _PARTED.search(path.name):
+            path.rename(keys / f"{parted}{path.name.removeprefix(worker)}")
     sync_folder(keys)
-    return new
+    write_file(keys / f"{worker}{_ORIGIN}", f"{new}\n".encode(), _MODE)
+    sync_folder(keys)

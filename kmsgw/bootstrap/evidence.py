@@ -9,8 +9,9 @@ from typing import Final
 from kmsgw.audit.cosigning import Cosigner, Cosigning
 from kmsgw.audit.generation import origin_name
 from kmsgw.audit.log import DurableLog
-from kmsgw.audit.node_index import require_index, write_index
+from kmsgw.audit.node_index import require_index, require_succession, write_index
 from kmsgw.audit.rollback import DatabaseNote, RollbackGuard
+from kmsgw.audit.succession import NODE_KEY, is_beginning, record_beginning
 from kmsgw.config import Settings, WitnessSettings
 from kmsgw.errors import AuditDamaged, ConfigurationError, StateUnavailable
 from kmsgw.operations.log_ledger import LogLedger
@@ -25,7 +26,6 @@ from kmsgw.witness.client import HttpWitness, client_context
 from kmsgw.witness.state import WitnessState
 from kmsgw.witness.witness import Witness
 
-_INDEX_KEY: Final = "node.key"
 _WITNESS_KEY: Final = "witness.key"
 _LOG = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def log_origin(settings: Settings, worker: str) -> str:
 
 def index_key(settings: Settings) -> VerifierKey:
     """Return the key that the node's index is signed with. Raises `ConfigurationError`."""
-    return SigningKey.of_seed(_node_name(settings), load_secret(settings.audit.keys / _INDEX_KEY)).verifier
+    return SigningKey.of_seed(_node_name(settings), load_secret(settings.audit.keys / NODE_KEY)).verifier
 
 
 def _node_name(settings: Settings) -> str:
@@ -59,7 +59,8 @@ def examine_evidence(settings: Settings) -> None:
     """Raise `ConfigurationError` where index, witness or the files for other witnesses can't be used. Makes nothing."""
     faults = FoundFaults()
     audit = settings.audit
-    faults.attempt("audit", lambda: require_index(audit.folder, _node_name(settings), audit.keys / _INDEX_KEY))
+    if faults.attempt("audit", lambda: require_index(audit.folder, _node_name(settings), audit.keys / NODE_KEY)):
+        faults.attempt("audit", lambda: _require_succession(settings))
     if audit.witness_folder == audit.folder or audit.folder in audit.witness_folder.parents:
         inside = f"audit.witness: {audit.witness_folder}: it is inside audit.folder"
         faults.found.append((inside, "Name another folder."))
@@ -69,6 +70,15 @@ def examine_evidence(settings: Settings) -> None:
     for each in audit.witnesses:
         faults.attempt("audit.witnesses", lambda each=each: _asked(each))  # type: ignore[misc]
     faults.require_none()
+
+
+def _require_succession(settings: Settings) -> None:
+    """Raise `ConfigurationError` where a worker would begin a log in the place of one that is gone."""
+    running: dict[str, tuple[str, VerifierKey | None]] = {}
+    for worker in (f"worker-{index}" for index in range(settings.server.workers)):
+        there = signing_key_file(settings.audit, worker).exists()
+        running[worker] = (log_origin(settings, worker), _verifier(settings, worker) if there else None)
+    require_succession(settings.audit.folder, _node_name(settings), settings.audit.keys / NODE_KEY, running)
 
 
 def prepare_evidence(settings: Settings) -> None:
@@ -84,7 +94,7 @@ def prepare_evidence(settings: Settings) -> None:
     WitnessState.open(audit.witness_folder, [witness], fresh=fresh)
     running: dict[str, list[VerifierKey]] = {}
     for worker in (f"worker-{index}" for index in range(settings.server.workers)):
-        if not (audit.folder / worker / CHECKPOINT_PATH).exists():
+        if not (audit.folder / worker / CHECKPOINT_PATH).exists() or is_beginning(audit.keys, worker):
             _make_log(settings, worker)
         running[worker] = [_verifier(settings, worker), *(key.verifier for key in further_keys(settings, worker))]
     found = [path.parent.name for path in audit.folder.glob(f"*/{CHECKPOINT_PATH}")]
@@ -94,7 +104,7 @@ def prepare_evidence(settings: Settings) -> None:
         for name in found
         if name not in running and signing_key_file(audit, name).exists()
     }
-    write_index(audit.folder, _node_name(settings), audit.keys / _INDEX_KEY, running, left_behind, [witness])
+    write_index(audit.folder, _node_name(settings), audit.keys / NODE_KEY, running, left_behind, [witness])
 
 
 def _verifier(settings: Settings, worker: str) -> VerifierKey:
@@ -103,13 +113,17 @@ def _verifier(settings: Settings, worker: str) -> VerifierKey:
 
 
 def _make_log(settings: Settings, worker: str) -> None:
-    DurableLog.open(
+    log = DurableLog.open(
         settings.audit.folder / worker,
         origin=log_origin(settings, worker),
         key_file=signing_key_file(settings.audit, worker),
         interval=None,
         further_keys=further_keys(settings, worker),
-    ).close()
+    )
+    try:
+        record_beginning(settings.audit.keys, worker, log)
+    finally:
+        log.close()
 
 
 def _witness_key(settings: Settings) -> SigningKey:

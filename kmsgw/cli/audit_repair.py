@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
-from kmsgw.audit.generation import begin_anew
-from kmsgw.audit.mending import do_repair, set_aside
+from kmsgw.audit.kept_checkpoints import witness_folder_of
+from kmsgw.audit.mending import do_repair
 from kmsgw.audit.opening import take_lock
 from kmsgw.audit.repair import plan_repair
 from kmsgw.audit.repair_plan import RepairPlan
+from kmsgw.cli.audit_succession import Succession
 from kmsgw.cli.command import verb
 from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.cli.invocation import Invocation, pass_invocation
@@ -30,19 +31,27 @@ _PATH = click.Path(path_type=Path)
     examples=[
         "kmsgw audit repair kms/audit/worker-0",
         'kmsgw audit repair kms/audit/worker-0 --from mirror/worker-0 --yes --reason "Disk replaced"',
-        'kmsgw audit repair kms/audit/worker-0 --set-aside --begin-anew kms/audit-keys --yes --reason "Disk lost"',
+        'kmsgw audit repair kms/audit/worker-0 --set-aside --begin-anew kms/audit-keys --yes --reason "Disk broke"',
+        'kmsgw audit repair kms/audit/worker-0 --lost --begin-anew kms/audit-keys --yes --reason "Disk lost"',
     ]
 )
 @folder_argument
 @click.option("--from", "mirror", type=_PATH, metavar="FOLDER", help="A mirror or copy of the same log to take from.")
 @click.option("--accept-loss", is_flag=True, help="Mend although entries may be lost that were not signed for.")
 @click.option("--set-aside", "aside", is_flag=True, help="Mend nothing: rename the folder, whole as it is.")
+@click.option("--lost", is_flag=True, help="Mend nothing: FOLDER is gone, and no copy is left. Wants --begin-anew.")
 @click.option(
     "--begin-anew",
     "keys",
     type=_PATH,
     metavar="KEYS",
-    help="With --set-aside: let a new log begin; [audit] keys.",
+    help="With --set-aside or --lost: begin a new log; [audit] keys.",
+)
+@click.option(
+    "--witness",
+    type=_PATH,
+    metavar="FOLDER",
+    help="[audit] witness: what the node's own witness knows of the log. Default: beside the logs.",
 )
 @click.option("--yes", is_flag=True, help="Do it; wants --reason. Without it nothing is changed.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; the log records it.")
@@ -54,7 +63,9 @@ def repair(
     mirror: Path | None,
     accept_loss: bool,
     aside: bool,
+    lost: bool,
     keys: Path | None,
+    witness: Path | None,
     yes: bool,
     reason: str,
     verifier_keys: tuple[str, ...],
@@ -65,23 +76,30 @@ def repair(
     of the write-ahead file all stay. What changes is copied aside before, into `repairs` beside the log, and an entry
     records the repair. Without --yes the plan is shown and nothing is changed.
 
-    What can't be mended can be set aside whole. Its worker refuses to start then, until --begin-anew puts its signing
-    key aside too: the new log has a new key and a new origin, so that nobody takes it for the old one.
+    What can't be mended can be set aside whole, and what is gone can be said to be --lost. With --begin-anew a new log
+    begins, with a new key and a new origin, so that nobody takes it for the old one; its first entry says why. The
+    node's signed index lists the old one for ever.
     """
-    if yes and not reason.strip():
-        raise CommandError("--yes wants --reason.", "Say why with --reason TEXT.")
-    if keys is not None and not aside:
-        raise CommandError("--begin-anew is for a log that is set aside.", "Give --set-aside too.")
+    _require_clear(lost=lost, aside=aside, keys=keys, yes=yes, reason=reason)
+    fetch = None if mirror is None else lambda path: (mirror / path).read_bytes()
+    folder = folder.resolve()
+    witness = witness or witness_folder_of(folder.parent)
+    succession = Succession(invocation, folder, keys, witness, fetch, reason, _who())
+    if lost:
+        succession.replace_lost(yes=yes)
+        return
     if not folder.is_dir():
-        raise CommandError(f"{folder}: not a folder.", "Give the folder of one audit log.")
+        raise CommandError(
+            f"{folder}: not a folder.", "Give the folder of one audit log; of one that is gone, with --lost."
+        )
     if yes:
         require_owner(folder)
     with _locked(folder):
         if aside:
-            _put_aside(invocation, folder, keys, yes=yes)
+            succession.put_aside(list(read_verifier_keys(verifier_keys).values()), yes=yes)
             return
         verifier = _verifier(folder, verifier_keys)
-        plan = plan_repair(folder, verifier, None if mirror is None else lambda path: (mirror / path).read_bytes())
+        plan = plan_repair(folder, verifier, fetch)
         _show(invocation, plan)
         if not plan.findings and not plan.superseded:
             return
@@ -97,6 +115,16 @@ def repair(
             "Give a mirror or copy with --from.",
             ExitCode.UNVERIFIED,
         )
+
+
+def _require_clear(*, lost: bool, aside: bool, keys: Path | None, yes: bool, reason: str) -> None:
+    """Raise `CommandError` where options don't go together."""
+    if yes and not reason.strip():
+        raise CommandError("--yes wants --reason.", "Say why with --reason TEXT.")
+    if keys is not None and not aside and not lost:
+        raise CommandError("--begin-anew is for a log that is set aside or lost.", "Give --set-aside or --lost too.")
+    if lost and (keys is None or aside):
+        raise CommandError("--lost is for a log that is gone.", "Give it with --begin-anew, and without --set-aside.")
 
 
 @contextmanager
@@ -146,19 +174,6 @@ def _require_doable(folder: Path, plan: RepairPlan, *, accept_loss: bool, yes: b
             "Look for them in a mirror or an export first; then give --accept-loss.",
             ExitCode.UNVERIFIED,
         )
-
-
-def _put_aside(invocation: Invocation, folder: Path, keys: Path | None, *, yes: bool) -> None:
-    if not yes:
-        anew = " A new log with a new origin begins at the next start." if keys is not None else ""
-        invocation.note(f"{folder} would be renamed.{anew} Nothing was changed: give --yes and --reason.")
-        return
-    worker = folder.resolve().name
-    place = set_aside(folder.resolve(), SYSTEM_CLOCK.now())
-    invocation.note(f"Set aside, whole as it was: {place}")
-    if keys is not None:
-        new = begin_anew(keys, worker, place.name)
-        invocation.note(f"The next start begins a new log, with keys of its own and the origin …/{new}.")
 
 
 def _who() -> str:

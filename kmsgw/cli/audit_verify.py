@@ -1,16 +1,17 @@
 """`kmsgw audit verify`: whole logs, offline, from their folders and verifier keys alone."""
 
-import sys
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
 
+from kmsgw.cli.audit_progress import EntriesProgress, entries_progress
 from kmsgw.cli.audit_prove import verify_proof
 from kmsgw.cli.audit_witnessed import (
+    lost_records,
     read_index,
     require_all_signatures,
     require_cosignatures,
@@ -24,16 +25,13 @@ from kmsgw.cli.output import Record, Value
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.damage import damaged
-from kmsgw.tlog.hashing import TILE_HASHES
 from kmsgw.tlog.node_index import NodeIndex
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.proofs import verify_consistency
 from kmsgw.tlog.reader import LogReader
-from kmsgw.tlog.verification import Progress, VerifiedLog, verify_log
+from kmsgw.tlog.verification import VerifiedLog, verify_log
 
 _COLUMNS = ("log", "result", "size", "root", "finding")
-_SHOWN_FROM = 50_000  # entries that take about a second; below it a progress bar would only flicker
-_SHOWN_EACH = 10_000
 
 
 @verb(
@@ -117,13 +115,19 @@ def verify(
     if index is not None:
         require_listed(folder, logs, index)
     demands = _Demands(kept, index, witnesses)
-    records = [_verdict(invocation, log, demands) for log in logs]
-    invocation.output.records(records, (*_COLUMNS[:3], "cosigned", *_COLUMNS[3:]) if witness_keys else _COLUMNS)
+    with entries_progress(invocation, "verify") as progress:
+        records = [_verdict(log, demands, progress) for log in logs]
+    gone = [] if index is None else lost_records(logs, index)
+    invocation.output.records(
+        [*records, *gone], (*_COLUMNS[:3], "cosigned", *_COLUMNS[3:]) if witness_keys else _COLUMNS
+    )
     if not all(log.key_given for log in logs):
         invocation.note(
             "Verified with the key beside the log: this shows that the log is consistent, not who wrote it.\n"
             "Give --verifier-key from a place that the log's machine can't change to know that too."
         )
+    for each in gone:
+        invocation.note(f"Lost, as the node's index says: {each['origin']}. {each['finding']}")
     failed = [log.name for log, record in zip(logs, records, strict=True) if record["result"] != "ok"]
     if failed:
         raise CommandError(
@@ -142,14 +146,13 @@ class _Demands:
     witness_keys: Sequence[VerifierKey]
 
 
-def _verdict(invocation: Invocation, log: LogFolder, demands: _Demands) -> Record:
+def _verdict(log: LogFolder, demands: _Demands, progress: EntriesProgress | None) -> Record:
     """Verify one log; a damaged one is a record too, so that the others are looked at all the same."""
     place: dict[str, Value] = {"log": log.name, "origin": log.verifier.name}
     if demands.witness_keys:
         place["cosigned"] = None
     try:
-        with _progress(invocation, log.name) as progress:
-            verified = verify_log(log.fetch, log.verifier, progress)
+        verified = verify_log(log.fetch, log.verifier, partial(progress, log.name) if progress is not None else None)
         if demands.kept is not None:
             _require_extension(log, verified, demands.kept)
         if demands.index is not None:
@@ -183,29 +186,3 @@ def _require_extension(log: LogFolder, verified: VerifiedLog, kept: Path) -> Non
         reader = LogReader(log.fetch)
         new = reader.checkpoint(log.verifier)
         verify_consistency(old.size, old.root, new.size, new.root, reader.consistency(old.size))
-
-
-@contextmanager
-def _progress(invocation: Invocation, name: str) -> Iterator[Progress | None]:
-    """Show entries, rate and time left on a terminal, once there is something to wait for."""
-    if invocation.quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console  # noqa: PLC0415 - 0.1 s that a pipe need not wait for
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    columns: Sequence[TextColumn | BarColumn | TimeRemainingColumn] = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f}, {task.speed:,.0f}/s"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=False) as bar:
-        task = bar.add_task(name, total=None, visible=False)
-
-        def show(done: int, total: int) -> None:
-            # A bundle takes a millisecond; to tell the bar of each would be a fifth of that again.
-            if done % _SHOWN_EACH < TILE_HASHES or done == total:
-                bar.update(task, completed=done, total=total, visible=total >= _SHOWN_FROM)
-
-        yield show

@@ -1,10 +1,12 @@
 """What `kmsgw audit verify` demands beyond a log itself: the node's signed index, and cosignatures of witnesses."""
 
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 
 from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.cli.log_folder import LogFolder, verifier_keys_of
+from kmsgw.cli.output import Record
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.damage import damaged
@@ -35,22 +37,38 @@ def read_index(folder: Path, given: str | None) -> NodeIndex | None:
 
 
 def require_listed(folder: Path, logs: Sequence[LogFolder], index: NodeIndex) -> None:
-    """Raise `CommandError` unless the logs in a folder are those of its index: none is missing, none unlisted."""
-    found = {log.path.name: log.verifier.name for log in logs if log.path.parent == folder}
-    listed = {log.folder: log.origin for log in index.logs}
-    faults = [f"{name} is missing" for name in sorted(listed.keys() - found.keys())]
-    faults += [f"{name} is not listed" for name in sorted(found.keys() - listed.keys())]
-    faults += [
-        f"{name} is of {found[name]}, and listed as {listed[name]}"
-        for name in sorted(found.keys() & listed.keys())
-        if found[name] != listed[name]
-    ]
+    """Raise `CommandError` unless the logs in a folder are those of its index: none is missing, none unlisted.
+
+    Compared are origins: a mirror has other names for folders than the node. One that was said to be lost may be there.
+    """
+    found = {log.verifier.name: log.path.name for log in logs if log.path.parent == folder}
+    listed = {log.origin: log.folder for log in index.logs}
+    known = {*listed, *(gone.origin for gone in index.lost)}
+    faults = [f"{listed[origin]} is missing" for origin in sorted(listed.keys() - found.keys())]
+    faults += [f"{found[origin]} is not listed" for origin in sorted(found.keys() - known)]
     if faults:
         raise CommandError(
             f"{folder} does not hold the logs of its signed index: {', '.join(faults)}.",
             "Find out where a log went, or who put one there.",
             ExitCode.UNVERIFIED,
         )
+
+
+def lost_records(logs: Sequence[LogFolder], index: NodeIndex) -> list[Record]:
+    """Return what to show of the logs that are lost, as the index says; none of one that is there after all."""
+    found = {log.verifier.name for log in logs}
+    return [
+        {
+            "log": each.origin.rpartition("/")[2],
+            "origin": each.origin,
+            "result": "lost",
+            "size": each.size,
+            "root": b64encode(each.root).decode(),
+            "finding": f"It had {each.size} entries at least. The first entry of the log after it says why it is lost.",
+        }
+        for each in index.lost
+        if each.origin not in found
+    ]
 
 
 def require_all_signatures(log: LogFolder, index: NodeIndex) -> None:

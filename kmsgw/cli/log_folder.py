@@ -96,7 +96,8 @@ def verifier_keys_of(texts: Sequence[str]) -> list[VerifierKey]:
 def find_logs(folder: Path, given: Mapping[str, VerifierKey]) -> list[LogFolder]:
     """Return the logs that `folder` is or holds, by name.
 
-    With keys given, every log must have its key and every key its log: a log that was taken away whole is noticed.
+    With keys given, every log must have its key and, where `folder` holds logs, every key its log: a log that was taken
+    away whole is noticed.
     Raises `CommandError`.
     """
     return find_all_logs((folder,), given)
@@ -108,7 +109,9 @@ def find_all_logs(folders: Sequence[Path], given: Mapping[str, VerifierKey]) -> 
     Where logs of different folders have one name, each is called by its folder too.
     """
     found = [_open(path, folder, given) for folder in folders for path in _log_paths(folder)]
-    missing = sorted(set(given) - {log.verifier.name for log in found})
+    # Who names one log wants that one, and may have the keys of all in one file.
+    single = len(folders) == 1 and [log.path for log in found] == [folders[0]]
+    missing = [] if single else sorted(set(given) - {log.verifier.name for log in found})
     if missing:
         raise CommandError(
             f"{', '.join(map(str, folders))} has no log of {', '.join(missing)}, whose verifier key is given.",

@@ -329,6 +329,22 @@ def test_another_key_does_not_verify(tmp_path: Path) -> None:
     assert "not signed by kmsgw.example/log/worker-9" in shown.text
 
 
+def test_one_log_is_verified_with_a_file_of_the_keys_of_all(tmp_path: Path) -> None:
+    one, other = sample_log(tmp_path, 3), sample_log(tmp_path, 4, "worker-1")
+    keys = tmp_path / "kept.keys"
+    keys.write_text(f"{one.key.verifier}\n{other.key.verifier}\n")
+    for log in (one, other):
+        shown = kmsgw("audit", "verify", str(log.folder), "--verifier-key", str(keys))
+        assert shown.code == 0, shown.stderr
+    keys.write_text(f"{other.key.verifier}\n")
+    assert kmsgw("audit", "verify", str(one.folder), "--verifier-key", str(keys)).code == 5
+    stranger = sample_log(tmp_path / "elsewhere", 3, "worker-7")
+    keys.write_text(f"{stranger.key.verifier}\n{other.key.verifier}\n")
+    refused = kmsgw("audit", "verify", str(one.folder), "--verifier-key", str(keys))
+    assert refused.code == 5
+    assert "no verifier key is given for its origin" in refused.stderr
+
+
 def test_a_log_taken_away_whole_is_noticed(tmp_path: Path) -> None:
     log = sample_log(tmp_path, 5)
     gone = sample_log(tmp_path / "elsewhere", 5, "worker-9")

@@ -87,8 +87,10 @@ def test_a_log_is_set_aside_whole_and_a_new_one_begins_only_when_told(folder: Pa
     assert kmsgw("audit", "repair", str(folder), "--set-aside", "--begin-anew", str(keys), *DO).code == 0
     (aside,) = tmp_path.glob("log.aside-*")
     assert kmsgw("audit", "verify", str(aside)).code == 0
-    assert not folder.exists()
-    assert not (keys / "log.key").exists()
+    first = json.loads(kmsgw("audit", "search", str(folder), "--method", "BeginAuditLog", "-o", "json").text)
+    assert first["entry"]["change"]["reason"] == "Disk replaced"
+    assert (first["log"], first["index"]) == ("example.com/log/node1/log.2", 0)
+    assert first["entry"]["change"]["known"][0]["size"] == 300
     assert (keys / f"{aside.name}.key").exists()
     assert (keys / f"{aside.name}.ml-dsa-44.key").exists()
     assert origin_name(keys, "log") == "log.2"

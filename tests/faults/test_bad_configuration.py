@@ -282,8 +282,9 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
                 "FOLDER/audit-keys/worker-0.key is there"
             ),
             (
-                "Put the log back from a copy. To begin a new one, knowing that the old is lost, "
-                "remove FOLDER/audit-keys/worker-0.key."
+                "Put the log back from a copy. Where there is none, say that it is lost, for the record: kmsgw audit "
+                "repair FOLDER/audit/worker-0 --lost --begin-anew FOLDER/audit-keys --yes --reason \"…\" "
+                "(docs/audit-lost.md)."
             ),
         ),
     ),

@@ -1,0 +1,136 @@
+"""A log that is set aside or lost, and the one that begins in its place: `kmsgw audit repair --set-aside`, `--lost`."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmsgw.audit.kept_checkpoints import KeptCheckpoint, kept_checkpoints
+from kmsgw.audit.mending import set_aside
+from kmsgw.audit.succession import Predecessor, finish, listed_log, place_of, succeed, words_on, write_words
+from kmsgw.cli.failure import CommandError, ExitCode
+from kmsgw.cli.invocation import Invocation
+from kmsgw.cli.log_owner import require_owner
+from kmsgw.cli.output import Record
+from kmsgw.clock import SYSTEM_CLOCK
+from kmsgw.errors import AuditDamaged
+from kmsgw.tlog.checkpoint import Checkpoint
+from kmsgw.tlog.note import VerifierKey
+from kmsgw.tlog.reader import Fetch
+from kmsgw.tlog.tiles import CHECKPOINT_PATH, VERIFIER_KEY_PATH
+
+_COLUMNS = ("memory", "size")
+_SIGNS = (CHECKPOINT_PATH, "wal", "tile")
+_DRY = "Dry run: nothing was changed. Give --yes and --reason to do it."
+
+
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """What was asked for. ``folder`` is the log's, resolved; ``keys`` is ``[audit] keys``, None to begin no new log."""
+
+    invocation: Invocation
+    folder: Path
+    keys: Path | None
+    witness: Path
+    mirror: Fetch | None
+    reason: str
+    who: str
+
+    def put_aside(self, given: Sequence[VerifierKey], *, yes: bool) -> None:
+        """Rename the folder of a log that is locked, and begin a new one where that is asked for."""
+        before: Predecessor | None = None
+        if self.keys is not None:
+            before = Predecessor(self._keys_of(self.keys, given), "", ())
+            self._show(self._known(self.folder, before.keys[0]))
+        if not yes:
+            anew = " A new log with a new origin begins." if before is not None else ""
+            self.invocation.note(f"{self.folder} would be renamed.{anew} {_DRY}")
+            return
+        now = SYSTEM_CLOCK.now()
+        place = set_aside(self.folder, now)
+        write_words(self.folder.parent, place.name, reason=self.reason, who=self.who, now=now)
+        self.invocation.note(f"Set aside, whole as it was: {place}")
+        if before is not None:
+            self._succeed(Predecessor(before.keys, place.name, self._known(place, before.keys[0])), earlier="")
+
+    def replace_lost(self, *, yes: bool) -> None:
+        """Begin a new log in the place of one that is gone: it may have been set aside before, and else is lost."""
+        assert self.keys is not None
+        logs, worker = self.folder.parent, self.folder.name
+        if any((self.folder / sign).exists() for sign in _SIGNS):
+            raise CommandError(
+                f"{self.folder}: a log is there, or what is left of one.",
+                "Mend it, or give --set-aside and not --lost.",
+            )
+        if not logs.is_dir() or not self.keys.is_dir():
+            raise CommandError(
+                f"{logs} or {self.keys}: no such folder.", "Give the place of the log, and what [audit] keys names."
+            )
+        if yes:
+            require_owner(logs)
+        listed = listed_log(logs, self.keys, worker)
+        if listed is None:
+            raise CommandError(
+                f"No signed index says which log was in {self.folder}.", "Look whether --begin-anew is [audit] keys."
+            )
+        if yes and finish(logs, self.keys, worker, listed):
+            self.invocation.note(f"What was begun before is finished: {listed.origin} is the log of {worker} now.")
+            return
+        place = place_of(logs, listed.origin)
+        place = "" if place == worker else place
+        before = Predecessor(listed.keys, place, self._known(logs / (place or worker), listed.keys[0]))
+        self._show(before.known)
+        if place:
+            self.invocation.note(f"{listed.origin} is not lost: it is in {logs / place}.")
+        else:
+            size = before.known[0].checkpoint.size if before.known else 0
+            self.invocation.note(f"{listed.origin} is lost, with {size} entries at least, as far as anybody knows.")
+        if not yes:
+            self.invocation.note(f"A new log with a new origin would begin. {_DRY}")
+            return
+        self._succeed(before, earlier=words_on(logs, place) if place else "")
+
+    def _succeed(self, before: Predecessor, *, earlier: str) -> None:
+        assert self.keys is not None
+        verifier = succeed(
+            self.folder.parent,
+            self.keys,
+            self.folder.name,
+            before,
+            reason=self.reason,
+            who=self.who,
+            now=SYSTEM_CLOCK.now(),
+            earlier=earlier,
+        )
+        self.invocation.note(
+            f"A new log begins, with a key of its own: {verifier.name}\n"
+            "Its first entry says why. Give your auditors its verifier key, and tell your security officer."
+        )
+
+    def _keys_of(self, keys: Path, given: Sequence[VerifierKey]) -> Sequence[VerifierKey]:
+        """Return the keys of the log that is there: as the index lists them, else as given, else as they lie beside."""
+        listed = listed_log(self.folder.parent, keys, self.folder.name)
+        if listed is not None:
+            return listed.keys
+        if given:
+            return given
+        try:
+            return [VerifierKey.parse((self.folder / VERIFIER_KEY_PATH).read_text(encoding="utf-8"))]
+        except (OSError, UnicodeDecodeError):
+            raise CommandError(
+                f"{self.folder}: no verifier key lies beside the log.",
+                "Give it with --verifier-key.",
+                ExitCode.UNVERIFIED,
+            ) from None
+
+    def _known(self, folder: Path, verifier: VerifierKey) -> Sequence[KeptCheckpoint]:
+        """Return what is known of a log, the largest first: its own checkpoint, if one is left, and those kept."""
+        found = list(kept_checkpoints(folder, verifier, self.witness, self.mirror))
+        with suppress(OSError, AuditDamaged):
+            raw = (folder / CHECKPOINT_PATH).read_bytes()
+            found.append(KeptCheckpoint("the log itself", Checkpoint.open(raw, verifier), raw))
+        return sorted(found, key=lambda each: -each.checkpoint.size)
+
+    def _show(self, known: Sequence[KeptCheckpoint]) -> None:
+        records: list[Record] = [{"memory": each.memory, "size": each.checkpoint.size} for each in known]
+        self.invocation.records(records, _COLUMNS, "Nobody keeps a checkpoint of this log.")
