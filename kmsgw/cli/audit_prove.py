@@ -1,11 +1,13 @@
 """`kmsgw audit prove`: what shows one entry, or the growth of a log, to somebody who has nothing but a verifier key."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import click
 
+from kmsgw.cli.audit_cosigned import CosignatureDemands, cosigned_at, time_text
 from kmsgw.cli.command import verb
 from kmsgw.cli.entry_line import entry_line, entry_record
 from kmsgw.cli.failure import CommandError, ExitCode, printable
@@ -154,11 +156,12 @@ def verify_proof(
     keys: dict[str, VerifierKey],
     entry: Path | None,
     kept: Path | None,
-    witnesses: Sequence[VerifierKey],
+    witnesses: CosignatureDemands,
 ) -> None:
     """Verify a proof file, of an entry or of the growth since a kept checkpoint, and show what it proves.
 
-    All `witnesses` must have cosigned the checkpoint in it. Raises `AuditDamaged` where it proves nothing, and
+    All `witnesses` must have cosigned the checkpoint in it, as lately as is demanded. Raises `AuditDamaged` where it
+    proves nothing, and
     `CommandError` where a cosignature, or something that is wanted to know, is missing.
     """
     raw = _read(path)
@@ -182,9 +185,9 @@ def verify_proof(
             raise
         content = content[:-1]  # an entry has no final newline, and an editor may have added one
         checkpoint = proof.verify(content, verifier)
-    _require_cosignatures(proof.checkpoint, witnesses)
+    cosigned = _require_cosignatures(proof.checkpoint, witnesses)
     shown = LoggedEntry.parse(checkpoint.origin, proof.index, content)
-    record = {"result": "ok", **entry_record(shown), "size": checkpoint.size}
+    record = {"result": "ok", **entry_record(shown), "size": checkpoint.size, **cosigned}
     invocation.output.item(record, entry_line(shown, checkpoint.origin))
     invocation.note(
         f"Verified: this is entry {proof.index} of {checkpoint.origin}, which had {checkpoint.size} entries."
@@ -196,7 +199,7 @@ def _verify_growth(
     proof: ConsistencyFile,
     keys: dict[str, VerifierKey],
     kept: Path | None,
-    witnesses: Sequence[VerifierKey],
+    witnesses: CosignatureDemands,
 ) -> None:
     if kept is None:
         raise CommandError(
@@ -206,25 +209,33 @@ def _verify_growth(
     verifier = _verifier_of(proof.checkpoint, keys)
     old = Checkpoint.open(_read(kept), verifier, str(kept))
     new = proof.verify(old, verifier)
-    _require_cosignatures(proof.checkpoint, witnesses)
+    cosigned = _require_cosignatures(proof.checkpoint, witnesses)
     invocation.output.item(
-        {"result": "ok", "log": new.origin, "old_size": old.size, "size": new.size},
+        {"result": "ok", "log": new.origin, "old_size": old.size, "size": new.size, **cosigned},
         f"{printable(new.origin)}  from {old.size} to {new.size} entries",
     )
     invocation.note(f"Verified: {new.origin} still begins with the {old.size} entries of {kept}.")
 
 
-def _require_cosignatures(checkpoint: bytes, witnesses: Sequence[VerifierKey]) -> None:
+def _require_cosignatures(checkpoint: bytes, witnesses: CosignatureDemands) -> Mapping[str, str | None]:
+    """Return what to show of the cosignatures: the time of the oldest; nothing where none is demanded."""
     note = Note.parse(checkpoint, _PROVEN)
-    for witness in witnesses:
+    times: list[datetime] = []
+    for witness in witnesses.keys:
         try:
             note.require_signature(witness, _PROVEN)
+            time = cosigned_at(note, witness)
+            witnesses.require_age(witness, time)
+            times += [] if time is None else [time]
         except AuditDamaged as error:
             raise CommandError(
                 error.message,
                 "Have the proof made again: a witness signs within a second or so after the checkpoint.",
                 ExitCode.UNVERIFIED,
             ) from None
+    if not witnesses.keys:
+        return {}
+    return {"cosigned_at": time_text(min(times)) if len(times) == len(witnesses.keys) else None}
 
 
 def _verifier_of(checkpoint: bytes, keys: dict[str, VerifierKey]) -> VerifierKey:

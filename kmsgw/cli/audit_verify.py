@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 
+from kmsgw.cli.audit_cosigned import CosignatureDemands, age_option, lag_notes, require_cosignatures
+from kmsgw.cli.audit_index_entries import IndexesTold, known_index
 from kmsgw.cli.audit_progress import EntriesProgress, entries_progress
 from kmsgw.cli.audit_prove import verify_proof
 from kmsgw.cli.audit_witnessed import (
     lost_records,
     read_index,
     require_all_signatures,
-    require_cosignatures,
     require_listed,
 )
 from kmsgw.cli.command import verb
@@ -25,8 +26,8 @@ from kmsgw.cli.output import Record, Value
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.damage import damaged
+from kmsgw.tlog.index_entry import KnownIndex
 from kmsgw.tlog.node_index import NodeIndex
-from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.proofs import verify_consistency
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.verification import VerifiedLog, verify_log
@@ -39,6 +40,7 @@ _COLUMNS = ("log", "result", "size", "root", "finding")
         "kmsgw audit verify build/demo/audit",
         "kmsgw audit verify audit/worker-0 --verifier-key kept/verifier.key --checkpoint kept/checkpoint",
         "kmsgw audit verify build/demo/audit --index-key kept/index.key --witness-key kept/witness.keys",
+        "kmsgw audit verify build/demo/audit --witness-key kept/witness.keys --witness-age 1h",
         "kmsgw audit verify --proof entry.tlog-proof --verifier-key kept/verifier.key",
     ]
 )
@@ -64,6 +66,7 @@ _COLUMNS = ("log", "result", "size", "root", "finding")
     help="Key of a witness, or a file with one a line; repeat it. All of them must have cosigned every log, or the "
     "checkpoint of the proof.",
 )
+@age_option
 @click.option(
     "--proof",
     metavar="FILE",
@@ -84,6 +87,7 @@ def verify(
     kept: Path | None,
     index_key: str | None,
     witness_keys: tuple[str, ...],
+    witness_age: str | None,
     proof: Path | None,
     entry: Path | None,
 ) -> None:
@@ -101,7 +105,7 @@ def verify(
     if proof is not None and index_key is not None:
         raise CommandError("--index-key is of a folder of logs, and --proof wants none.", "Leave --index-key out.")
     keys = read_verifier_keys(verifier_keys)
-    witnesses = verifier_keys_of(witness_keys)
+    witnesses = CosignatureDemands.of(verifier_keys_of(witness_keys), witness_age)
     if proof is not None:
         verify_proof(invocation, proof, keys, entry, kept, witnesses)
         return
@@ -114,20 +118,17 @@ def verify(
         raise CommandError("--checkpoint is of one log, and FOLDER holds several.", "Give the folder of that log.")
     if index is not None:
         require_listed(folder, logs, index)
-    demands = _Demands(kept, index, witnesses)
+    known = None if index is None else known_index(folder, index_key, index)
+    demands = _Demands(kept, index, known, witnesses)
     with entries_progress(invocation, "verify") as progress:
-        records = [_verdict(log, demands, progress) for log in logs]
+        verdicts = [_verdict(log, demands, progress) for log in logs]
+    records = [each.record for each in verdicts]
     gone = [] if index is None else lost_records(logs, index)
     invocation.output.records(
-        [*records, *gone], (*_COLUMNS[:3], "cosigned", *_COLUMNS[3:]) if witness_keys else _COLUMNS
+        [*records, *gone], (*_COLUMNS[:3], "cosigned", "cosigned_at", *_COLUMNS[3:]) if witness_keys else _COLUMNS
     )
-    if not all(log.key_given for log in logs):
-        invocation.note(
-            "Verified with the key beside the log: this shows that the log is consistent, not who wrote it.\n"
-            "Give --verifier-key from a place that the log's machine can't change to know that too."
-        )
-    for each in gone:
-        invocation.note(f"Lost, as the node's index says: {each['origin']}. {each['finding']}")
+    for text in _notes(logs, verdicts, gone):
+        invocation.note(text)
     failed = [log.name for log, record in zip(logs, records, strict=True) if record["result"] != "ok"]
     if failed:
         raise CommandError(
@@ -137,32 +138,59 @@ def verify(
         )
 
 
+def _notes(logs: Sequence[LogFolder], verdicts: Sequence["_Verdict"], gone: Sequence[Record]) -> Sequence[str]:
+    """Return what is to be said besides the table."""
+    notes = [text for each in verdicts for text in each.notes]
+    if not all(log.key_given for log in logs):
+        notes.append(
+            "Verified with the key beside the log: this shows that the log is consistent, not who wrote it.\n"
+            "Give --verifier-key from a place that the log's machine can't change to know that too."
+        )
+    return notes + [f"Lost, as the node's index says: {each['origin']}. {each['finding']}" for each in gone]
+
+
 @dataclass(frozen=True, slots=True)
 class _Demands:
-    """What is demanded of each log beyond itself."""
+    """What is demanded of each log beyond itself. ``known`` is the index as logs tell of it."""
 
     kept: Path | None
     index: NodeIndex | None
-    witness_keys: Sequence[VerifierKey]
+    known: KnownIndex | None
+    witnesses: CosignatureDemands
 
 
-def _verdict(log: LogFolder, demands: _Demands, progress: EntriesProgress | None) -> Record:
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What is shown of a log, and what is to be said besides."""
+
+    record: Record
+    notes: Sequence[str] = ()
+
+
+def _verdict(log: LogFolder, demands: _Demands, progress: EntriesProgress | None) -> _Verdict:
     """Verify one log; a damaged one is a record too, so that the others are looked at all the same."""
     place: dict[str, Value] = {"log": log.name, "origin": log.verifier.name}
-    if demands.witness_keys:
-        place["cosigned"] = None
+    if demands.witnesses.keys:
+        place |= {"cosigned": None, "cosigned_at": None}
+    told = IndexesTold(log.fetch)
+    notes: list[str] = []
     try:
-        verified = verify_log(log.fetch, log.verifier, partial(progress, log.name) if progress is not None else None)
+        verified = verify_log(told.listen, log.verifier, partial(progress, log.name) if progress is not None else None)
         if demands.kept is not None:
             _require_extension(log, verified, demands.kept)
         if demands.index is not None:
             require_all_signatures(log, demands.index)
-        if demands.witness_keys:
-            place["cosigned"] = require_cosignatures(log, verified, demands.witness_keys)
+        if demands.known is not None:
+            told.require(demands.known)
+        if demands.witnesses.keys:
+            cosigned = require_cosignatures(log, verified, demands.witnesses)
+            place |= {"cosigned": cosigned.size, "cosigned_at": cosigned.time_text}
+            notes += lag_notes(log.name, cosigned)
     except AuditDamaged as error:
-        return {**place, "result": "fail", "size": None, "root": None, "finding": error.message}
+        return _Verdict({**place, "result": "fail", "size": None, "root": None, "finding": error.message})
     root = b64encode(verified.root).decode()
-    return {**place, "result": "ok", "size": verified.size, "root": root, "finding": _pruned(verified)}
+    shown: Record = {**place, "result": "ok", "size": verified.size, "root": root, "finding": _pruned(verified)}
+    return _Verdict(shown, notes)
 
 
 def _pruned(verified: VerifiedLog) -> str | None:

@@ -1,4 +1,4 @@
-"""What `kmsgw audit verify` demands beyond a log itself: the node's signed index, and cosignatures of witnesses."""
+"""What `kmsgw audit verify` demands beyond a log itself: that it is one of the node's signed index."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -7,15 +7,9 @@ from pathlib import Path
 from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.cli.log_folder import LogFolder, verifier_keys_of
 from kmsgw.cli.output import Record
-from kmsgw.errors import AuditDamaged
-from kmsgw.tlog.checkpoint import Checkpoint
-from kmsgw.tlog.damage import damaged
 from kmsgw.tlog.node_index import INDEX_KEY_PATH, INDEX_PATH, NodeIndex
-from kmsgw.tlog.note import Note, VerifierKey
-from kmsgw.tlog.proofs import verify_consistency
-from kmsgw.tlog.reader import LogReader
-from kmsgw.tlog.tiles import CHECKPOINT_PATH, cosigned_path
-from kmsgw.tlog.verification import VerifiedLog
+from kmsgw.tlog.note import Note
+from kmsgw.tlog.tiles import CHECKPOINT_PATH
 
 
 def read_index(folder: Path, given: str | None) -> NodeIndex | None:
@@ -78,38 +72,3 @@ def require_all_signatures(log: LogFolder, index: NodeIndex) -> None:
         if listed.origin == log.verifier.name:
             for key in listed.keys:
                 note.require_signature(key, CHECKPOINT_PATH)
-
-
-def require_cosignatures(log: LogFolder, verified: VerifiedLog, keys: Sequence[VerifierKey]) -> int:
-    """Return how many entries of a verified log every witness cosigned. Raises `AuditDamaged` where one did not."""
-    return min(_cosigned_size(log, verified, key) for key in keys)
-
-
-def _cosigned_size(log: LogFolder, verified: VerifiedLog, key: VerifierKey) -> int:
-    sizes = []
-    for path in (CHECKPOINT_PATH, cosigned_path(key.key_id)):
-        try:
-            raw = log.fetch(path)
-        except FileNotFoundError:
-            continue
-        note = Note.parse(raw, path)
-        if note.is_signed_by(key):
-            note.require_signature(key, path)
-            cosigned = Checkpoint.open(raw, log.verifier, path)
-            _require_growth(log, verified, cosigned, path)
-            sizes.append(cosigned.size)
-    if not sizes:
-        raise damaged(f"No checkpoint is cosigned by {key.name} with key id {key.key_id.hex()}.")
-    return max(sizes)
-
-
-def _require_growth(log: LogFolder, verified: VerifiedLog, cosigned: Checkpoint, path: str) -> None:
-    if cosigned.size > verified.size:
-        raise damaged(f"{path}: {cosigned.size} entries were cosigned, and the log has {verified.size}: it was cut.")
-    if cosigned.size:
-        reader = LogReader(log.fetch)
-        new = reader.checkpoint(log.verifier)
-        try:
-            verify_consistency(cosigned.size, cosigned.root, new.size, new.root, reader.consistency(cosigned.size))
-        except AuditDamaged:
-            raise damaged(f"{path}: the log does not begin with the {cosigned.size} entries cosigned.") from None

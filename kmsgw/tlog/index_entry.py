@@ -12,7 +12,9 @@ from kmsgw.tlog.note import VerifierKey
 INDEX_METHOD: Final = "/kmsgw/NodeIndex"
 """The method of such an entry."""
 
-_MARK: Final = f'"{INDEX_METHOD}"'.encode()
+INDEX_MARK: Final = f'"{INDEX_METHOD}"'.encode()
+"""What the bytes of such an entry hold, and those of no other but by accident."""
+
 _DIGEST_DIGITS: Final = 64
 
 
@@ -63,7 +65,7 @@ class KnownIndex:
 
 def index_of_entry(entry: bytes) -> KnownIndex | None:
     """Return the index that an entry tells of, or None: cheap for entries that tell of something else."""
-    if _MARK not in entry:
+    if INDEX_MARK not in entry:
         return None
     try:
         record = json.loads(entry)

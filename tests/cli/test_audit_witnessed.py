@@ -1,17 +1,21 @@
 """`kmsgw audit verify` with a node's signed index and with witnesses: what is missing, unlisted or not cosigned."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from kmsgw.audit.index_memory import index_entry
+from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.hashing import root_of
+from kmsgw.tlog.index_entry import KnownIndex
 from kmsgw.tlog.node_index import IndexedLog, NodeIndex
 from kmsgw.tlog.note import SigningKey
 from kmsgw.tlog.schemes import SignatureKind
 from kmsgw.tlog.tiles import cosigned_path
 from tests.cli.command_line import kmsgw
-from tests.cli.sample_log import SampleLog, record, sample_log
+from tests.cli.sample_log import START, SampleLog, record, sample_log
 
 NODE = SigningKey.of_seed("kmsgw.example/log", bytes(32))
 WITNESS = SigningKey.of_seed("witness.example/w1", bytes([7]) * 32, SignatureKind.COSIGNATURE_ED25519)
@@ -25,7 +29,8 @@ class _Node:
         self.folder = folder
         self.logs = [sample_log(folder, 5, "worker-0"), sample_log(folder, 300, "worker-1")]
         listed = tuple(IndexedLog(log.folder.name, log.key.name, (log.key.verifier,)) for log in self.logs)
-        (folder / "index").write_bytes(NodeIndex(NODE.name, 1, listed).sign(NODE))
+        self.index = NodeIndex(NODE.name, 1, listed)
+        (folder / "index").write_bytes(self.index.sign(NODE))
         (folder / "index.key").write_text(f"{NODE.verifier}\n")
 
     def verify(self, *options: str) -> tuple[int, str]:
@@ -33,12 +38,12 @@ class _Node:
         return done.code, done.text + done.stderr
 
 
-def _cosign(log: SampleLog, *witnesses: SigningKey) -> None:
+def _cosign(log: SampleLog, *witnesses: SigningKey, time: int = 1_700_000_000) -> None:
     checkpoint = Checkpoint(log.key.name, len(log.entries), root_of(log.entries))
     for witness in witnesses:
         path = log.folder / cosigned_path(witness.verifier.key_id)
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(checkpoint.sign(log.key) + witness.signature_line(checkpoint.body, 1_700_000_000))
+        path.write_bytes(checkpoint.sign(log.key) + witness.signature_line(checkpoint.body, time))
 
 
 @pytest.fixture
@@ -106,6 +111,79 @@ def test_a_log_must_begin_with_what_was_cosigned(node: _Node) -> None:
     log.append()
     code, said = node.verify(*witness)
     assert (code, "does not begin with the 5 entries cosigned" in said) == (5, True)
+
+
+def test_the_time_of_cosignatures_is_shown_and_can_be_bounded(node: _Node) -> None:
+    now = int(SYSTEM_CLOCK.now().timestamp())
+    one, two = (("--witness-key", str(each.verifier)) for each in (WITNESS, OTHER))
+    for log in node.logs:
+        _cosign(log, WITNESS, time=now)
+        _cosign(log, OTHER, time=now - 7200)
+    assert node.verify(*one, "--witness-age", "1h")[0] == 0
+    said = kmsgw("audit", "verify", str(node.folder), *one, *two, "-o", "json").text
+    oldest = f"{datetime.fromtimestamp(now - 7200, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    assert said.count(f'"cosigned_at": "{oldest}"') == 2, "that of the witness who came longest ago"
+    code, said = node.verify(*one, *two, "--witness-age", "1h")
+    assert (
+        code,
+        f"The newest cosignature of witness.example/w2 is of {oldest}: 2 hours old, and 1 hour is" in said,
+    ) == (
+        5,
+        True,
+    )
+    assert node.verify(*one, *two, "--witness-age", "1d")[0] == 0
+    assert node.verify("--witness-age", "1d")[0] == 1
+    assert node.verify(*one, "--witness-age", "soon")[0] == 1
+
+
+def test_a_cosignature_of_the_future_or_of_no_time_has_no_age(node: _Node) -> None:
+    now = int(SYSTEM_CLOCK.now().timestamp())
+    for time, said in ((now + 86_400, "which has not come yet"), (0, "says no time")):
+        for log in node.logs:
+            _cosign(log, OTHER, time=time)
+        witness = ("--witness-key", str(OTHER.verifier))
+        assert node.verify(*witness)[0] == 0
+        code, text = node.verify(*witness, "--witness-age", "1h")
+        assert (code, said in text) == (5, True)
+
+
+def test_entries_that_came_long_after_the_newest_cosignature_are_told(node: _Node) -> None:
+    witness = ("--witness-key", str(WITNESS.verifier))
+    start = int(START.timestamp())
+    for log in node.logs:
+        _cosign(log, WITNESS, time=start)
+    assert "vouches" not in node.verify(*witness)[1], "all entries are cosigned"
+    log = node.logs[0]
+    log.append(record(600))
+    code, said = node.verify(*witness)
+    assert (code, "vouches" in said) == (0, False)
+    log.append(record(7200))
+    code, said = node.verify(*witness)
+    assert code == 0
+    assert "worker-0: its newest entry is 2 hours newer than what every witness cosigned, 5 entries" in said
+    assert "worker-1:" not in said
+
+
+def _tell(log: SampleLog, index: NodeIndex) -> None:
+    log.append(index_entry(KnownIndex.of(index, NODE.verifier), SYSTEM_CLOCK))
+
+
+def test_an_index_that_was_put_back_contradicts_what_the_logs_tell_of_it(node: _Node) -> None:
+    listed = node.index.logs
+    for number in (1, 2):
+        _tell(node.logs[1], NodeIndex(NODE.name, number, listed))
+    code, said = node.verify("-o", "json")
+    assert code == 5
+    assert "knows of the node's signed index number 2, and the index has number 1: it was rolled back" in said
+    assert '"log": "worker-0"' in said
+    newest = NodeIndex(NODE.name, 2, listed)
+    (node.folder / "index").write_bytes(newest.sign(NODE))
+    assert node.verify()[0] == 0
+    (node.folder / "index").write_bytes(NodeIndex(NODE.name, 2, listed, (WITNESS.verifier,)).sign(NODE))
+    code, said = node.verify()
+    assert (code, "another index of number 2" in said) == (5, True)
+    (node.folder / "index").write_bytes(NodeIndex(NODE.name, 3, listed, (WITNESS.verifier,)).sign(NODE))
+    assert node.verify("--index-key", str(NODE.verifier))[0] == 0
 
 
 def test_a_checkpoint_that_lacks_a_listed_signature_is_refused(node: _Node) -> None:
