@@ -70,7 +70,7 @@ class BatchDone:
 
     values: Sequence[bytes] = field(repr=False)
     failures: Mapping[int, KmsgwError]
-    keys: Sequence[tuple[str, int]]
+    keys: tuple[tuple[str, int], ...]
     key_indexes: Sequence[int]
     source_key_indexes: Sequence[int]
     references: Sequence[str]

@@ -24,6 +24,7 @@ from kmsgw.server import (
     wire_usage,
 )
 from kmsgw.server.skim import Skim
+from kmsgw.server.skim_columns import ColumnSkim
 from kmsgw.v1 import (
     approval_service_pb2,
     audit_service_pb2,
@@ -99,7 +100,7 @@ class Rpc:
     write: Callable[[Any], Message]
     conversation: wire_streams.Conversation | None = None
     feeds: bool = False
-    skim: Skim | None = None
+    skim: Skim | ColumnSkim | None = None
 
     @property
     def told_twice(self) -> bool:
@@ -112,9 +113,13 @@ class Rpc:
         return MAX_BATCH_BYTES if self.method.startswith(_BATCHES) else MAX_REQUEST_BYTES[self.plane]
 
 
-_SKIMS: Final[Mapping[Callable[[Any], Any], Skim]] = {
+_SKIMS: Final[Mapping[Callable[[Any], Any], Skim | ColumnSkim]] = {
     wire_crypto.encrypt_command: wire_crypto.SKIM_ENCRYPT,
     wire_crypto.decrypt_command: wire_crypto.SKIM_DECRYPT,
+    wire_batch.batch_encrypt_command: wire_batch.SKIM_BATCH_ENCRYPT,
+    wire_batch.batch_decrypt_command: wire_batch.SKIM_BATCH_DECRYPT,
+    wire_batch.batch_re_encrypt_command: wire_batch.SKIM_BATCH_RE_ENCRYPT,
+    wire_batch.batch_rewrap_command: wire_batch.SKIM_BATCH_REWRAP,
 }
 
 

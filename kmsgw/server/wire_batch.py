@@ -3,8 +3,10 @@
 What is wrong with one item is kept in its place, as an error; what is wrong with the batch is raised.
 """
 
-from collections.abc import Collection, Iterable
-from typing import TypedDict
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Final, TypedDict
 
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
@@ -17,8 +19,10 @@ from kmsgw.operations.data.batch_encrypt import BatchEncryptCommand
 from kmsgw.operations.data.batch_generate_data_key import BatchGenerateDataKeyCommand
 from kmsgw.operations.data.batch_re_encrypt import BatchReEncryptCommand, ReEncryptBinding
 from kmsgw.operations.data.batch_rewrap import BatchRewrapCommand
+from kmsgw.server.skim import KNOWN
+from kmsgw.server.skim_columns import ColumnSkim, ColumnSkimmer, column_bytes
 from kmsgw.server.status import status_details
-from kmsgw.server.wire_crypto import context_of, declaration_of
+from kmsgw.server.wire_crypto import REQUEST_LOOKUPS, context_of, declaration_of
 from kmsgw.v1 import common_pb2
 from kmsgw.v1 import crypto_batch_pb2 as wire
 
@@ -26,15 +30,14 @@ from kmsgw.v1 import crypto_batch_pb2 as wire
 def batch_encrypt_command(request: wire.BatchEncryptRequest) -> BatchEncryptCommand:
     """Read a BatchEncrypt request."""
     _require_bounded(request)
-    return BatchEncryptCommand(
-        list(request.plaintexts),
-        declaration_of(request.declaration),
-        request.key,
-        context_of(request.encryption_context),
-        request.key_version,
-        [_binding(each) for each in request.bindings],
-        tuple(request.references),
-    )
+    return _encrypting(request)(list(request.plaintexts))
+
+
+def _encrypting(request: wire.BatchEncryptRequest) -> Callable[[list[bytes]], BatchEncryptCommand]:
+    key, version = request.key, request.key_version
+    context, declaration = context_of(request.encryption_context), declaration_of(request.declaration)
+    bindings, references = [_binding(each) for each in request.bindings], tuple(request.references)
+    return lambda plaintexts: BatchEncryptCommand(plaintexts, declaration, key, context, version, bindings, references)
 
 
 def batch_encrypt_response(result: BatchDone) -> wire.BatchEncryptResponse:
@@ -45,14 +48,14 @@ def batch_encrypt_response(result: BatchDone) -> wire.BatchEncryptResponse:
 def batch_decrypt_command(request: wire.BatchDecryptRequest) -> BatchDecryptCommand:
     """Read a BatchDecrypt request."""
     _require_bounded(request)
-    return BatchDecryptCommand(
-        list(request.envelopes),
-        declaration_of(request.declaration),
-        context_of(request.encryption_context),
-        request.expected_key,
-        [_given(each.encryption_context) for each in request.contexts],
-        tuple(request.references),
-    )
+    return _decrypting(request)(list(request.envelopes))
+
+
+def _decrypting(request: wire.BatchDecryptRequest) -> Callable[[list[bytes]], BatchDecryptCommand]:
+    context, declaration = context_of(request.encryption_context), declaration_of(request.declaration)
+    expected_key, references = request.expected_key, tuple(request.references)
+    contexts = [_given(each.encryption_context) for each in request.contexts]
+    return lambda envelopes: BatchDecryptCommand(envelopes, declaration, context, expected_key, contexts, references)
 
 
 def batch_decrypt_response(result: BatchDone) -> wire.BatchDecryptResponse:
@@ -63,21 +66,26 @@ def batch_decrypt_response(result: BatchDone) -> wire.BatchDecryptResponse:
 def batch_re_encrypt_command(request: wire.BatchReEncryptRequest) -> BatchReEncryptCommand:
     """Read a BatchReEncrypt request."""
     _require_bounded(request)
-    return BatchReEncryptCommand(
-        list(request.envelopes),
-        declaration_of(request.declaration),
+    return _re_encrypting(request)(list(request.envelopes))
+
+
+def _re_encrypting(request: wire.BatchReEncryptRequest) -> Callable[[list[bytes]], BatchReEncryptCommand]:
+    key, declaration = request.destination_key, declaration_of(request.declaration)
+    source, destination = (
         context_of(request.source_encryption_context),
-        request.destination_key,
         context_of(request.destination_encryption_context),
-        [
-            ReEncryptBinding(
-                _given(each.source_encryption_context),
-                each.destination_key,
-                _given(each.destination_encryption_context),
-            )
-            for each in request.bindings
-        ],
-        tuple(request.references),
+    )
+    bindings = [
+        ReEncryptBinding(
+            _given(each.source_encryption_context),
+            each.destination_key,
+            _given(each.destination_encryption_context),
+        )
+        for each in request.bindings
+    ]
+    references = tuple(request.references)
+    return lambda envelopes: BatchReEncryptCommand(
+        envelopes, declaration, source, key, destination, bindings, references
     )
 
 
@@ -91,13 +99,13 @@ def batch_re_encrypt_response(result: BatchDone) -> wire.BatchReEncryptResponse:
 def batch_rewrap_command(request: wire.BatchRewrapRequest) -> BatchRewrapCommand:
     """Read a BatchRewrap request."""
     _require_bounded(request)
-    return BatchRewrapCommand(
-        list(request.envelopes),
-        declaration_of(request.declaration),
-        context_of(request.encryption_context),
-        [_given(each.encryption_context) for each in request.contexts],
-        tuple(request.references),
-    )
+    return _rewrapping(request)(list(request.envelopes))
+
+
+def _rewrapping(request: wire.BatchRewrapRequest) -> Callable[[list[bytes]], BatchRewrapCommand]:
+    context, declaration = context_of(request.encryption_context), declaration_of(request.declaration)
+    contexts, references = [_given(each.encryption_context) for each in request.contexts], tuple(request.references)
+    return lambda envelopes: BatchRewrapCommand(envelopes, declaration, context, contexts, references)
 
 
 def batch_rewrap_response(result: BatchDone) -> wire.BatchRewrapResponse:
@@ -184,3 +192,48 @@ def _given(pairs: Collection[common_pb2.ContextPair]) -> GivenContext:
         return context_of(pairs)
     except KmsgwError as error:
         return error
+
+
+def _writer(response: Callable[[BatchDone], Message]) -> Callable[[BatchDone], bytes]:
+    """Return what writes the bytes of a response whose field 1 are the values, without copying them into it."""
+
+    @lru_cache(maxsize=KNOWN)
+    def under(keys: tuple[tuple[str, int], ...]) -> bytes:
+        return response(BatchDone((), {}, keys, (), (), (), "")).SerializeToString()
+
+    def write(result: BatchDone) -> bytes:
+        if result.failures or result.references or result.key_indexes:
+            rest = response(replace(result, values=())).SerializeToString()
+        else:  # nearly always
+            rest = under(result.keys)
+        return column_bytes(_FIRST, result.values, rest)
+
+    return write
+
+
+_FIRST: Final = 0x0A
+"""The byte before each value of field 1."""
+
+SKIM_BATCH_ENCRYPT: Final = ColumnSkim(
+    ColumnSkimmer(wire.BatchEncryptRequest, 0x12, _FIRST, _encrypting, REQUEST_LOOKUPS).read,
+    _writer(batch_encrypt_response),
+)
+"""BatchEncrypt: ``plaintexts = 2`` after ``key = 1``."""
+
+SKIM_BATCH_DECRYPT: Final = ColumnSkim(
+    ColumnSkimmer(wire.BatchDecryptRequest, _FIRST, 0, _decrypting, REQUEST_LOOKUPS).read,
+    _writer(batch_decrypt_response),
+)
+"""BatchDecrypt: ``envelopes = 1``."""
+
+SKIM_BATCH_RE_ENCRYPT: Final = ColumnSkim(
+    ColumnSkimmer(wire.BatchReEncryptRequest, _FIRST, 0, _re_encrypting, REQUEST_LOOKUPS).read,
+    _writer(batch_re_encrypt_response),
+)
+"""BatchReEncrypt: ``envelopes = 1``."""
+
+SKIM_BATCH_REWRAP: Final = ColumnSkim(
+    ColumnSkimmer(wire.BatchRewrapRequest, _FIRST, 0, _rewrapping, REQUEST_LOOKUPS).read,
+    _writer(batch_rewrap_response),
+)
+"""BatchRewrap: ``envelopes = 1``."""
