@@ -11,8 +11,9 @@ from typing import Final, Protocol
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import KmsgwError
 from kmsgw.model.key import Key, KeyState
-from kmsgw.model.usage import UNUSED, Usage, with_defaults
+from kmsgw.model.usage import Usage, with_defaults
 from kmsgw.operations.officer_ports import OfficerStore
+from kmsgw.operations.ports import KeyCensus
 from kmsgw.operations.usage import NewestUsage
 from kmsgw.telemetry import metric_table as table
 from kmsgw.telemetry.exposition import exposition
@@ -41,13 +42,15 @@ class NewestUsageReader(Protocol):
 class NodeFigures:
     """The figures of a node, as one of its workers sees them. Safe for threads.
 
-    ``keys`` returns all keys and may raise; ``certificate_expires`` and ``crl_expires`` are times, the latter None
-    without CRL. ``port`` is that of the gRPC listener. ``exporter`` is None where nothing is exported.
+    ``keys`` tells a key by its id as of the last look, and ``census`` what is to be told of all of them;
+    ``certificate_expires`` and ``crl_expires`` are times, the latter None without CRL. ``port`` is that of the gRPC
+    listener. ``exporter`` is None where nothing is exported.
     """
 
     supervisor: Notice
     workers: dict[str, Notice]
-    keys: Callable[[], Sequence[Key]]
+    census: Callable[[int], KeyCensus]
+    keys: Callable[[str], Key | None]
     usage: NewestUsageReader
     officers: OfficerStore
     certificate_expires: Callable[[], datetime]
@@ -93,34 +96,41 @@ class NodeFigures:
         samples = Samples()
         now = self.clock.now()
         try:
-            keys, usage = self.keys(), {each.key_id: each for each in self.usage.newest()}
+            census, newest = self.census(MOST_KEYS), self.usage.newest()
             officers, sessions = self.officers.all(), self.officers.open_sessions(now)
         except KmsgwError:
             samples.add(table.STATE_READABLE, 0)
             return samples
         samples.add(table.STATE_READABLE, 1)
-        states = Counter(key.state for key in keys)
         for state in KeyState:
-            samples.add(table.KEYS, states[state], state.value)
-        _add_keys(samples, keys, usage, now)
+            samples.add(table.KEYS, census.states.get(state, 0), state.value)
+        _add_keys(samples, census, self._used(newest), now)
         for officer_state, count in Counter(each.state_at(now) for each in officers.values()).items():
             samples.add(table.OFFICERS, count, officer_state.value)
         samples.add(table.SESSIONS, sessions)
         return samples
 
+    def _used(self, newest: Sequence[NewestUsage]) -> Sequence[tuple[Key, Usage]]:
+        """Return the enabled keys of which the newest version was used, and what was done under it."""
+        found: list[tuple[Key, Usage]] = []
+        for each in newest:
+            key = self.keys(each.key_id)
+            if key is not None and key.state is KeyState.ENABLED and each.version == key.primary.version:
+                found.append((key, each.usage))
+        return found
 
-def _add_keys(samples: Samples, keys: Sequence[Key], used: dict[str, NewestUsage], now: datetime) -> None:
-    shown: list[tuple[float, datetime, str]] = []
-    for key in keys:
-        if key.state is KeyState.ENABLED and key.versions:
-            newest = used.get(key.key_id)
-            usage = newest.usage if newest is not None and newest.version == key.primary.version else UNUSED
-            shown.append((budget_left(key, usage), key.primary.created, key.key_id))
-    shown.sort()
-    for left, created, key_id in shown[:MOST_KEYS]:
+
+def _add_keys(samples: Samples, census: KeyCensus, used: Sequence[tuple[Key, Usage]], now: datetime) -> None:
+    """Add the keys with the least budget left; of those that have all of it, the ones whose version is oldest."""
+    shown = {key.key_id: (budget_left(key, usage), key.primary.created) for key, usage in used}
+    for key_id, made in census.oldest:
+        shown.setdefault(key_id, (1.0, made))
+    ranked = sorted((left, made, key_id) for key_id, (left, made) in shown.items())
+    for left, made, key_id in ranked[:MOST_KEYS]:
         samples.add(table.KEY_BUDGET, left, key_id)
-        samples.add(table.KEY_AGE, max(0.0, (now - created).total_seconds()), key_id)
-    samples.add(table.KEYS_NOT_SHOWN, max(0, len(shown) - MOST_KEYS))
+        samples.add(table.KEY_AGE, max(0.0, (now - made).total_seconds()), key_id)
+    enabled = census.states.get(KeyState.ENABLED, 0)
+    samples.add(table.KEYS_NOT_SHOWN, max(0, enabled - min(len(ranked), MOST_KEYS)))
 
 
 def budget_left(key: Key, newest: Usage) -> float:

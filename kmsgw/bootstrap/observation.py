@@ -116,7 +116,8 @@ def observation(
     node = NodeFigures(
         Notice(board, 0),
         workers,
-        seen.keyring.everything,
+        seen.state.keys.census,
+        seen.keyring.last_seen,
         seen.state.usage,
         seen.state.officers,
         lambda: seen.credentials.expires,

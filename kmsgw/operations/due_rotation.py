@@ -55,7 +55,7 @@ class DueRotations:
         used = {each.key_id: each for each in self._usage.newest()}
         self._keyring.refresh()
         done = 0
-        for key in self._keyring.everything():
+        for key in self._keyring.rotating(used, now):
             newest = used.get(key.key_id)
             usage = newest.usage if newest is not None and newest.version == key.primary.version else UNUSED
             reason = due_rotation(key, usage, now)

@@ -7,12 +7,14 @@ was disabled elsewhere must be refused here within a second.
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import Final, Protocol
 
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import KmsgwError, StateUnavailable
 from kmsgw.model.key import Key
+from kmsgw.operations.held_keys import HeldKeys
 from kmsgw.operations.ports import KeyStore
 from kmsgw.operations.waiting import before_waiting
 
@@ -39,9 +41,9 @@ class Keyring:
         self._store = store
         self._clock = clock
         self._poll_seconds = poll_seconds
-        self._keys: dict[str, Key] = {}
+        self._held = HeldKeys()
+        self._read = self._held.read
         self._aliases: dict[str, str] = {}
-        self._sorted_ids: list[str] | None = []
         self._epoch = -1
         self._seen = float("-inf")
         self._failed = float("-inf")
@@ -89,7 +91,7 @@ class Keyring:
 
     def last_seen(self, key_id: str) -> Key | None:
         """Return a key as of the last look, however long ago that was, or None. For `UnitOfWork.get`."""
-        return self._keys.get(key_id)
+        return self._held.find(key_id)
 
     def leads_to(self, alias: str) -> str | None:
         """Return the id of the key that an alias led to at the last look, or None."""
@@ -113,21 +115,27 @@ class Keyring:
         """Return the key, read again where it is not known to have `version`: it may have been rotated elsewhere."""
         if key.find_version(version) is None:
             self.refresh(unless_since=self._clock.monotonic())
-            return self._keys.get(key.key_id, key)
+            return self._held.find(key.key_id) or key
         return key
 
-    def page(self, after: str, tenant: str) -> Sequence[Key]:
+    def page(self, after: str, tenant: str) -> Iterator[Key]:
         """Return the keys of a tenant with an id above `after`, by id."""
         self.require_fresh()
-        ids = self._sorted_ids
-        if ids is None:
-            ids = self._sorted_ids = sorted(self._keys)
-        return [key for key_id in ids if key_id > after and (key := self._keys[key_id]).tenant == tenant]
+        return self._held.of_tenant(tenant, after)
 
-    def everything(self) -> Sequence[Key]:
-        """Return all keys of all tenants. Raises `StateUnavailable` where they aren't known."""
+    def rotating(self, used: Iterable[str], now: datetime) -> Iterator[Key]:
+        """Yield the keys whose rotation period has ended, and those of `used`. Raises `StateUnavailable`."""
         self.require_fresh()
-        return list(self._keys.values())
+        for key_id in dict.fromkeys([*self._held.rotating(now), *used]):
+            key = self._held.find(key_id)
+            if key is not None:
+                yield key
+
+    def ending(self) -> Iterator[Key]:
+        """Yield the keys that are to be destroyed, or a version of them. Raises `StateUnavailable`."""
+        self.require_fresh()
+        for key_id in self._held.ending():
+            yield self._held[key_id]
 
     def require_fresh(self) -> None:
         """Raise `StateUnavailable` where the state can't be brought to at most one second of age."""
@@ -171,31 +179,42 @@ class Keyring:
                 listener(changed)
 
     def _load(self) -> frozenset[str]:
-        if self._epoch >= 0 and self._store.epoch() == self._epoch:
+        if self._epoch < 0:
+            return self._load_all()
+        if self._store.epoch() == self._epoch:
             return frozenset()
-        changes = self._store.changes_since(self._epoch, self._keys)
+        changes = self._store.changes_since(self._epoch, self._held)
         if changes.epoch < self._epoch:
             # Restored from a backup under a running worker: what was disabled since may be enabled again (threat 11).
             raise StateUnavailable(
                 "The database is older than what this worker has seen.",
                 advice="Put the newest state back, or restart the gateway to go on from the older one.",
             )
-        for key in changes.keys if self._keys else ():
-            before = self._keys.get(key.key_id)
+        for key in changes.keys:
+            before = self._held.find(key.key_id)
             for alias in () if before is None else before.aliases:
                 if self._aliases.get(alias) == key.key_id:
                     del self._aliases[alias]
         for key in changes.keys:
-            if key.key_id not in self._keys:
-                self._sorted_ids = None
-            self._keys[key.key_id] = key
+            self._held.put(key)
             for alias in key.aliases:
                 self._aliases[alias] = key.key_id
         self._epoch = changes.epoch
         return frozenset([key.key_id for key in changes.keys])
 
+    def _load_all(self) -> frozenset[str]:
+        """Take all keys as they are stored. Each is read when it is used first."""
+        found = self._store.all_keys()
+        self._held = HeldKeys(found.unread)
+        self._read = self._held.read
+        self._aliases = {alias: key_id for key_id, aliases in found.unread.aliases.items() for alias in aliases}
+        self._epoch = found.epoch
+        return frozenset(self._held)
+
     def _find(self, name: str) -> Key | None:
-        return self._keys.get(self._aliases.get(name, name))
+        key_id = self._aliases.get(name, name)
+        key = self._read.get(key_id)
+        return key if key is not None else self._held.find(key_id)
 
     def _poll(self) -> None:
         while not self._stopped.wait(self._poll_seconds):

@@ -3,10 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from kmsgw.model.access import AccessRequest, Decision, PolicyText, PrincipalKind
-from kmsgw.model.key import Key
+from kmsgw.model.key import Key, KeyState
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,57 @@ class KeyChanges:
 
     epoch: int
     keys: Sequence[Key]
+
+
+class UnreadKeys(Protocol):
+    """All keys as they are stored, each read when it is wanted, and what has to be found among all of them.
+
+    Whoever holds it may change ``tenants``, ``rotates`` and ``ending`` as keys change.
+    """
+
+    @property
+    def tenants(self) -> dict[str, list[str]]:
+        """The ids of each tenant's keys, sorted."""
+
+    @property
+    def aliases(self) -> Mapping[str, Sequence[str]]:
+        """The aliases of each key that has some."""
+
+    @property
+    def rotates(self) -> dict[str, datetime]:
+        """When the rotation period of a key ends (`kmsgw.model.usage.next_rotation`), where it has one."""
+
+    @property
+    def ending(self) -> set[str]:
+        """The ids of the keys that are to be destroyed, or a version of them."""
+
+    def __contains__(self, key_id: object) -> bool:
+        """Tell whether a key is here."""
+
+    def read(self, key_id: str) -> Key | None:
+        """Return a key, or None. Needs no database."""
+
+    def drop(self, key_id: str) -> None:
+        """Forget a key, which is held elsewhere from now on, or has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllKeys:
+    """All keys as of one moment, and the epoch of that moment."""
+
+    epoch: int
+    unread: UnreadKeys
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCensus:
+    """How many keys there are in each state, and of those that are enabled the ones whose newest version is oldest.
+
+    ``oldest`` has their ids, and when that version was made.
+    """
+
+    states: Mapping[KeyState, int]
+    oldest: Sequence[tuple[str, datetime]]
 
 
 class UnitOfWork(Protocol):
@@ -42,6 +94,12 @@ class KeyStore(Protocol):
 
     def epoch(self) -> int:
         """Return the state epoch: a number that grows with every committed change. One cheap query."""
+
+    def all_keys(self) -> AllKeys:
+        """Return all keys, unread: what a start needs. Every row is looked at all the same."""
+
+    def census(self, oldest: int) -> KeyCensus:
+        """Count the keys, and tell the `oldest` of them."""
 
     def changes_since(self, epoch: int, known: Mapping[str, Key]) -> KeyChanges:
         """Return the keys with a revision above `epoch`; epoch -1 returns all. `known` holds them as at `epoch`."""

@@ -6,14 +6,16 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, select
 
 from kmsgw.model.key import Key
-from kmsgw.operations.ports import KeyChanges, KeyStore, UnitOfWork
+from kmsgw.operations.ports import AllKeys, KeyCensus, KeyChanges, KeyStore, UnitOfWork
 from kmsgw.storage.access import Access
 from kmsgw.storage.connections import Connections
 from kmsgw.storage.database import SERVING, Database, Timeouts
 from kmsgw.storage.faults import damaged, database_faults
+from kmsgw.storage.key_census import census
 from kmsgw.storage.key_reading import load_changed
 from kmsgw.storage.tables import state_epoch
 from kmsgw.storage.unit import SqlUnitOfWork
+from kmsgw.storage.unread_keys import StoredKeys
 
 
 class SqlKeyStore:
@@ -26,6 +28,16 @@ class SqlKeyStore:
         """Return the state epoch: a number that grows with every committed change. One cheap query."""
         with self._connections.transaction(Access.READ) as connection, database_faults():
             return _epoch(connection)
+
+    def all_keys(self) -> AllKeys:
+        """Return all keys, unread, as of one moment."""
+        with self._connections.transaction(Access.SNAPSHOT) as connection, database_faults():
+            return AllKeys(_epoch(connection), StoredKeys(connection))
+
+    def census(self, oldest: int) -> KeyCensus:
+        """Count the keys, and tell the `oldest` of those that are enabled."""
+        with self._connections.transaction(Access.SNAPSHOT) as connection, database_faults():
+            return census(connection, oldest)
 
     def changes_since(self, epoch: int, known: Mapping[str, Key]) -> KeyChanges:
         """Return the keys with a revision above `epoch`, by revision, as of one moment; epoch -1 returns all.

@@ -55,7 +55,7 @@ class Destruction:
         not known, and `AuditUnavailable` where nothing can be recorded.
         """
         done = 0
-        for key in self._keyring.everything():
+        for key in self._keyring.ending():
             due = due_destruction(key, now)
             if due is not None and now >= self._retry_at.get(key.key_id, now):
                 done += self._destroy(key, due, now)

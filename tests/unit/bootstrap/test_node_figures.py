@@ -1,5 +1,6 @@
 """The figures of a node: bounded, and honest about what can't be read."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from kmsgw.errors import StateUnavailable
 from kmsgw.model.key import DEFAULT_BUDGET, Key, KeyState, KeyVersion, RotationPolicy
 from kmsgw.model.officer import Officer, OfficerState
 from kmsgw.model.usage import Usage
+from kmsgw.operations.ports import KeyCensus
 from kmsgw.operations.usage import NewestUsage
 from kmsgw.telemetry import metric_table as table
 from kmsgw.telemetry.board import Board
@@ -35,11 +37,15 @@ class Database:
     readings: int = 0
     down: bool = False
 
-    def everything(self) -> Sequence[Key]:
+    def census(self, oldest: int) -> KeyCensus:
         self.readings += 1
         if self.down:
             raise StateUnavailable("The database does not answer.")
-        return self.keys
+        enabled = [(each.key_id, each.primary.created) for each in self.keys if each.state is KeyState.ENABLED]
+        return KeyCensus(Counter(each.state for each in self.keys), enabled[:oldest])
+
+    def find(self, key_id: str) -> Key | None:
+        return next((each for each in self.keys if each.key_id == key_id), None)
 
     def newest(self) -> Sequence[NewestUsage]:
         return self.used
@@ -58,7 +64,8 @@ class Node:
         self.figures = NodeFigures(
             Notice(self.board, 0),
             self.workers,
-            self.database.everything,
+            self.database.census,
+            self.database.find,
             self.database,
             self.database,  # type: ignore[arg-type]  # the rest of an officer store is not asked
             lambda: CREATED,

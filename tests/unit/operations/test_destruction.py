@@ -175,13 +175,13 @@ def test_one_failure_keeps_no_other_key_from_its_end(worker: Worker, provider: F
 
 def test_of_two_gateways_one_destroys(worker: Worker, provider: FragileProvider, subject: Subject) -> None:
     """The other saw the key before, and finds it done: it says so, and changes nothing."""
-    seen = worker.keyring.everything()
+    seen = list(worker.keyring.ending())
     assert worker.destruction.run_due(DUE) == 1
     tombstone = worker.stored(subject.key_id)
     other = RecordedActs()
     late = Destruction(worker.store, worker.keyring, {"tested": provider}, other)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker.keyring, "everything", lambda: seen)
+        patch.setattr(worker.keyring, "ending", lambda: seen)
         assert late.run_due(DUE) == 0
     assert worker.stored(subject.key_id) == tombstone
     assert len(provider.destroyed) == 1

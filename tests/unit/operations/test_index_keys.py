@@ -18,11 +18,12 @@ from kmsgw.operations.data_keys import CacheLimits, DataKeys
 from kmsgw.operations.index_key_ports import StoredIndexKey
 from kmsgw.operations.index_keys import IndexKeys
 from kmsgw.operations.keyring import Keyring
-from kmsgw.operations.ports import KeyChanges, UnitOfWork
+from kmsgw.operations.ports import AllKeys, KeyCensus, KeyChanges, UnitOfWork
 from kmsgw.operations.verb import Trail
 from kmsgw.providers.base import MaterialRef
 from kmsgw.providers.software import SoftwareProvider
 from tests.fakes.clock import SetClock
+from tests.fakes.unread_keys import MemoryKeys
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -70,6 +71,12 @@ class FakeKeyStore:
 
     def epoch(self) -> int:
         return self.at
+
+    def all_keys(self) -> AllKeys:
+        return AllKeys(self.at, MemoryKeys(self.keys.values()))
+
+    def census(self, oldest: int) -> KeyCensus:
+        raise AssertionError("nobody asks for figures")
 
     def changes_since(self, epoch: int, known: Mapping[str, Key]) -> KeyChanges:
         return KeyChanges(self.at, [key for key in self.keys.values() if key.revision > epoch])

@@ -1,7 +1,7 @@
 """The keyring: all keys in memory, never staler than a second, closed where that can't be known."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,8 +11,9 @@ import pytest
 from kmsgw.errors import StateUnavailable
 from kmsgw.model.key import Key, KeyState, KeyVersion
 from kmsgw.operations.keyring import Keyring
-from kmsgw.operations.ports import KeyChanges, UnitOfWork
+from kmsgw.operations.ports import AllKeys, KeyCensus, KeyChanges, UnitOfWork
 from tests.fakes.clock import SetClock
+from tests.fakes.unread_keys import MemoryKeys
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -36,6 +37,14 @@ class FakeStore:
         if self.down:
             raise StateUnavailable("down")
         return self.at
+
+    def all_keys(self) -> AllKeys:
+        if self.down:
+            raise StateUnavailable("down")
+        return AllKeys(self.at, MemoryKeys(self.keys.values()))
+
+    def census(self, oldest: int) -> KeyCensus:
+        raise AssertionError("nobody asks for figures")
 
     def changes_since(self, epoch: int, known: Mapping[str, Key]) -> KeyChanges:
         if self.down:
@@ -185,7 +194,7 @@ def test_pages_hold_the_keys_of_one_tenant_by_id() -> None:
     store.put("b")
     keyring.refresh()
 
-    def ids(keys: Sequence[Key]) -> list[str]:
+    def ids(keys: Iterable[Key]) -> list[str]:
         return [key.key_id for key in keys]
 
     assert ids(keyring.page("", "hospital")) == ["b", "ehr"]
