@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kmsgw import __version__
+from kmsgw.audit.held_folder import HeldFolder
 from kmsgw.config import Settings, load_settings
 from kmsgw.errors import ConfigurationError, KmsgwError
 from kmsgw.launch import START_SECONDS, HeldSettings, Launched, launch, read_secrets, slow_start
@@ -360,7 +361,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         secrets = read_secrets(settings)
         faults = FoundFaults()
         reservations: list[socket.socket] = []
+        folder = HeldFolder(settings.audit.folder, f"{settings.audit.origin}/{settings.node}")
         if not options.check:  # which is run beside a gateway that serves
+            faults.attempt("audit.folder", folder.hold)
             faults.attempt(
                 "server.listen", lambda: reservations.append(reserve(settings.server.listen, "server.listen"))
             )
@@ -374,6 +377,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             supervisor.prepare()
         checked: list[bytes] = []
         faults.attempt("start", lambda: checked.append(check_start(settings, secrets, *prepare)))
+        if prepare and not faults:
+            faults.attempt("audit.folder", folder.hold)  # the first start has made it only now
         faults.require_none()
     except (ConfigurationError, KeyboardInterrupt) as error:
         if supervisor is not None:

@@ -1,27 +1,34 @@
 """What makes a worker's log evidence for others: its keys, the node's index, its witnesses, the watch for rollbacks."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from kmsgw.audit.cosigning import Cosigner, Cosigning
+from kmsgw.audit.cosigning import Cosigner, Cosigning, RetiredLog
+from kmsgw.audit.folder_owner import require_own_folder
 from kmsgw.audit.generation import origin_name
+from kmsgw.audit.index_memory import INDEX_ADVICE, IndexNote, IndexWatch, require_newest
 from kmsgw.audit.log import DurableLog
-from kmsgw.audit.node_index import require_index, require_succession, write_index
+from kmsgw.audit.node_index import read_index, require_index, require_succession, write_index
 from kmsgw.audit.rollback import DatabaseNote, RollbackGuard
 from kmsgw.audit.succession import NODE_KEY, is_beginning, record_beginning
 from kmsgw.config import Settings, WitnessSettings
-from kmsgw.errors import AuditDamaged, ConfigurationError, StateUnavailable
+from kmsgw.errors import AuditDamaged, ConfigurationError, Reason, StateUnavailable
 from kmsgw.operations.log_ledger import LogLedger
 from kmsgw.refusal import FoundFaults
 from kmsgw.seed_file import load_or_create_secret, load_secret
 from kmsgw.surroundings import signing_key_file
+from kmsgw.tlog.damage import damaged
+from kmsgw.tlog.index_entry import KnownIndex
+from kmsgw.tlog.node_index import INDEX_PATH
 from kmsgw.tlog.note import SigningKey, VerifierKey
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.schemes import SignatureKind, has_ml_dsa
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
+from kmsgw.witness.answer import Answer
 from kmsgw.witness.client import HttpWitness, client_context
 from kmsgw.witness.state import WitnessState
 from kmsgw.witness.witness import Witness
@@ -59,6 +66,8 @@ def examine_evidence(settings: Settings) -> None:
     """Raise `ConfigurationError` where index, witness or the files for other witnesses can't be used. Makes nothing."""
     faults = FoundFaults()
     audit = settings.audit
+    faults.attempt("audit", lambda: require_own_folder(audit.folder, _node_name(settings), audit.keys / NODE_KEY))
+    faults.require_none()  # of another node's folder nothing else is worth telling
     if faults.attempt("audit", lambda: require_index(audit.folder, _node_name(settings), audit.keys / NODE_KEY)):
         faults.attempt("audit", lambda: _require_succession(settings))
     if audit.witness_folder == audit.folder or audit.folder in audit.witness_folder.parents:
@@ -67,6 +76,7 @@ def examine_evidence(settings: Settings) -> None:
     if (audit.keys / _WITNESS_KEY).exists():
         key = _witness_key(settings).verifier
         faults.attempt("audit.witness", lambda: WitnessState.open(audit.witness_folder, [key], fresh=False))
+    faults.attempt("audit", lambda: _require_newest_index(settings))
     for each in audit.witnesses:
         faults.attempt("audit.witnesses", lambda each=each: _asked(each))  # type: ignore[misc]
     faults.require_none()
@@ -79,6 +89,28 @@ def _require_succession(settings: Settings) -> None:
         there = signing_key_file(settings.audit, worker).exists()
         running[worker] = (log_origin(settings, worker), _verifier(settings, worker) if there else None)
     require_succession(settings.audit.folder, _node_name(settings), settings.audit.keys / NODE_KEY, running)
+
+
+def _require_newest_index(settings: Settings) -> None:
+    """Raise `ConfigurationError` where the index is older than this node knows: before it would be written anew."""
+    found = known_index(settings)
+    fault = "" if found is None else require_newest(_index_place(settings), found, settings.audit.witness_folder)
+    if fault:
+        reason = Reason.AUDIT_ROLLED_BACK
+        raise ConfigurationError([f"{reason.value}: {fault}"], reason=reason, advice=INDEX_ADVICE)
+
+
+def known_index(settings: Settings) -> KnownIndex | None:
+    """Return the node's index as it is to be remembered; None before the first start. Raises `AuditDamaged`."""
+    if not (settings.audit.keys / NODE_KEY).exists():
+        return None
+    key = index_key(settings)
+    index = read_index(settings.audit.folder, key)
+    return None if index is None else KnownIndex.of(index, key)
+
+
+def _index_place(settings: Settings) -> Path:
+    return settings.audit.folder / INDEX_PATH
 
 
 def prepare_evidence(settings: Settings) -> None:
@@ -105,6 +137,9 @@ def prepare_evidence(settings: Settings) -> None:
         if name not in running and signing_key_file(audit, name).exists()
     }
     write_index(audit.folder, _node_name(settings), audit.keys / NODE_KEY, running, left_behind, [witness])
+    known = known_index(settings)
+    assert known is not None
+    IndexNote.of_node(audit.witness_folder).write(known)
 
 
 def _verifier(settings: Settings, worker: str) -> VerifierKey:
@@ -170,18 +205,67 @@ def open_evidence(settings: Settings, worker: str, log: DurableLog, ledger: LogL
         made.checkpoint(log.verifier)
         return made
 
-    guard = RollbackGuard(folder, log.origin, reader, state, ledger)
+    index = _watch_index(settings, log, ledger)
+    guard = RollbackGuard(folder, log.origin, reader, state, ledger, index)
     try:
         guard.require()
     except StateUnavailable as error:
         # Nothing is answered without the database, and this is asked again at the next start.
         _LOG.warning("the database can't be compared with the log: %s", error.message)
-    witness = Witness([key], {log.origin: [log.verifier]}, state)
+    index.record(log)
+    retired = _retired(settings, worker)
+    known = {log.origin: [log.verifier], **{each.origin: [each.verifier] for each in retired.values()}}
+    witness = Witness([key], known, state)
     cosigners = [Cosigner(log, folder, "node", [key.verifier], witness.add_checkpoint)]
+    of_retired = [
+        Cosigner(each, path, "node", [key.verifier], witness.add_checkpoint) for path, each in retired.items()
+    ]
     for each in audit.witnesses:
         asked, keys = _asked(each)
-        cosigners.append(Cosigner(log, folder, keys[0].name, keys, asked.submit))
-    return Evidence(Cosigning(cosigners), guard)
+        introduce = partial(_introduce, asked, _index_place(settings))
+        cosigners.append(Cosigner(log, folder, keys[0].name, keys, asked.submit, introduce=introduce))
+        # A connection of its own: where a log without a worker takes long, that of this worker must not wait.
+        aside, _ = _asked(each)
+        of_retired += [
+            Cosigner(
+                gone,
+                path,
+                keys[0].name,
+                keys,
+                aside.submit,
+                introduce=partial(_introduce, aside, _index_place(settings)),
+            )
+            for path, gone in retired.items()
+        ]
+    return Evidence(Cosigning(cosigners, retired=of_retired), guard)
+
+
+def _watch_index(settings: Settings, log: DurableLog, ledger: LogLedger) -> IndexWatch:
+    """Return the watch over the index that this worker's start has found. Raises `AuditDamaged` without one."""
+    index = known_index(settings)
+    if index is None:
+        raise damaged(f"{_index_place(settings)}: the signed index of the logs is missing.")
+    state = settings.audit.witness_folder
+    notes = IndexNote.of_node(state), IndexNote.of_log(state, log.origin)
+    return IndexWatch(_index_place(settings), index, *notes, ledger)
+
+
+def _retired(settings: Settings, worker: str) -> Mapping[Path, RetiredLog]:
+    """Return the logs of the index that no worker writes, by their folders: for the first worker, and for it alone."""
+    workers = [f"worker-{index}" for index in range(settings.server.workers)]
+    if worker != workers[0]:
+        return {}
+    index = read_index(settings.audit.folder, index_key(settings))
+    assert index is not None
+    return {
+        settings.audit.folder / log.folder: RetiredLog(log.origin, log.keys[0])
+        for log in index.logs
+        if log.folder not in workers
+    }
+
+
+def _introduce(witness: HttpWitness, index: Path) -> Answer:
+    return witness.introduce(index.read_bytes())
 
 
 def _asked(settings: WitnessSettings) -> tuple[HttpWitness, Sequence[VerifierKey]]:

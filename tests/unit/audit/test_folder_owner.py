@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kmsgw.audit.folder_owner import OWNER_NAME, HeldFolder, require_own_folder
+from kmsgw.audit.folder_owner import require_own_folder
+from kmsgw.audit.held_folder import OWNER_NAME, HeldFolder
 from kmsgw.audit.node_index import write_index
 from kmsgw.errors import ConfigurationError
 from kmsgw.tlog.note import SigningKey
