@@ -35,6 +35,8 @@ STREAM_HEAD_BYTES = 512
 
 _FIXED = len(MAGIC) + 3
 _WRAPPING = struct.Struct(">IH")
+WRAPPING_BYTES = _WRAPPING.size
+"""What stands in the wrapping before the wrapped data key: key version and length."""
 
 
 class Suite(IntEnum):
@@ -179,6 +181,11 @@ def parse_envelope(data: bytes, *, payload_optional: bool = False, stream: bool 
         payload,
         exponent,
     )
+
+
+def key_part(data: bytes) -> bytes:
+    """Return the first bytes of an envelope, which say suite and key id. Of other bytes it says nothing."""
+    return data[: _FIXED + data[6]] if len(data) > _FIXED else b""
 
 
 def _suite_of(data: bytes) -> Suite:

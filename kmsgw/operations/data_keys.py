@@ -34,6 +34,7 @@ from kmsgw.providers.places import GRACE_SECONDS, Places
 from kmsgw.telemetry.meters import Lookups
 
 EntryT = TypeVar("EntryT")
+_SealingPlace = tuple[str, int, int, bytes]
 _WAIT_SECONDS = 30.0
 _SHORT_CONTEXT = 64
 
@@ -136,7 +137,7 @@ class DataKeys:
         self._limits = limits
         self._clock = clock
         self._lock = threading.Lock()
-        self._sealing: OrderedDict[tuple[str, int, int, bytes], WrappedDataKey] = OrderedDict()
+        self._sealing: OrderedDict[_SealingPlace, WrappedDataKey] = OrderedDict()
         self._opening: OrderedDict[tuple[str, bytes], tuple[float, bytes]] = OrderedDict()
         self._sealing_flights: _SingleFlight[WrappedDataKey] = _SingleFlight(clock)
         self._opening_flights: _SingleFlight[bytes] = _SingleFlight(clock)
@@ -215,7 +216,21 @@ class DataKeys:
 
     def cached_for_sealing(self, key: Key, context: EncryptionContext, size: int) -> WrappedDataKey | None:
         """Return a cached data key for one message of `size` bytes and count it, or None. Never waits."""
+        return self._cached_at(_sealing_place(key, context), size)
+
+    def known_for_sealing(self, key: Key, context: EncryptionContext) -> Callable[[int], WrappedDataKey | None]:
+        """Return `cached_for_sealing` for a key as it is now and a context, counted as a look-up where it knows one."""
         place = _sealing_place(key, context)
+
+        def cached(size: int) -> WrappedDataKey | None:
+            found = self._cached_at(place, size)
+            if found is not None:
+                self.sealing_lookups.hits += 1
+            return found
+
+        return cached
+
+    def _cached_at(self, place: _SealingPlace, size: int) -> WrappedDataKey | None:
         with self._lock:
             entry = self._sealing.get(place)
             if entry is None:
@@ -244,6 +259,21 @@ class DataKeys:
             lambda: self._fill_opening(place, key, material, envelope.wrapped, aad),
             self._places.get(key.provider),
         )
+
+    def known_for_opening(
+        self, key: Key, version: KeyVersion, envelope: Envelope, context: EncryptionContext
+    ) -> Callable[[], bytes | None]:
+        """Return what looks for an envelope's data key in the cache alone, for a key as it is now."""
+        aad = wrap_aad(envelope.suite.holder, key.tenant, key.key_id, version.version, context)
+        place = _opening_place(key, envelope.wrapped, aad)
+
+        def cached() -> bytes | None:
+            found = self._cached_for_opening(place)
+            if found is not None:
+                self.opening_lookups.hits += 1
+            return found
+
+        return cached
 
     def _cached_for_opening(self, place: tuple[str, bytes]) -> bytes | None:
         with self._lock:
@@ -310,7 +340,7 @@ def _material(key: Key, version: KeyVersion) -> MaterialRef:
     return MaterialRef(key.key_id, version.version, version.material)
 
 
-def _sealing_place(key: Key, context: EncryptionContext) -> tuple[str, int, int, bytes]:
+def _sealing_place(key: Key, context: EncryptionContext) -> _SealingPlace:
     # A long context by its hash: thousands of 8 KiB each would fill the memory. The mark tells it from every short
     # one: a canonical form begins with the length of a key name, whose first byte is 0.
     canonical = context.canonical

@@ -70,6 +70,8 @@ class Passage:
     note: str = ""
     shown: dict[str, object] = field(default_factory=dict)
     answer: bytes = b""
+    standing: object = None
+    """What the policies were before they were asked (`kmsgw.server.repeated_calls`)."""
     work: Any = None
     """The `StreamWork` of a stream, or the `Feed` of a feed, once it is open."""
 

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from google.protobuf.message import DecodeError
-
 from kmsgw.audit.record import AuditRecord, ContextDigest, Phase
 from kmsgw.authn.authenticator import Authenticator
 from kmsgw.clock import SYSTEM_CLOCK, Clock
@@ -19,11 +17,8 @@ from kmsgw.errors import (
     AccessDenied,
     AuditUnavailable,
     InternalError,
-    InvalidRequest,
     KmsgwError,
-    MethodUnknown,
     Overloaded,
-    Reason,
     Unauthenticated,
 )
 from kmsgw.model.access import AccessRequest, PrincipalKind
@@ -41,14 +36,13 @@ from kmsgw.server.gates import Gate, Petition
 from kmsgw.server.open_stream import OpenFeed, OpenStream
 from kmsgw.server.passage import Call, Passage, Reply, record_of
 from kmsgw.server.quota import Ceiling, Quotas
+from kmsgw.server.repeated_calls import RepeatedCalls, Standing
+from kmsgw.server.request_bytes import LARGE_BYTES, check_request, parse_request
 from kmsgw.server.rpcs import Rpc
 
 _LOG = logging.getLogger(__name__)
 
 KnownT = TypeVar("KnownT")
-
-_LARGE_BYTES = 160 * 1024
-"""Longest request that is read where calls must not wait: 100 values of 1 KiB, and what is with them."""
 
 _QUEUED = "calls that wait for a thread"
 _MOST_QUEUED = 1024
@@ -77,7 +71,9 @@ class Pipeline:
         queue: Ceiling | None = None,
         ended: Callable[[str, KmsgwError | None, float], None] = _uncounted,
         clock: Clock = SYSTEM_CLOCK,
+        standing: Standing | None = None,
     ) -> None:
+        """With `standing`, calls like an earlier one are answered without walking the stages again."""
         self._ended = ended
         self._quotas = quotas or Quotas()
         self._refusals = refusals or CountedRefusals(audit, clock)
@@ -91,6 +87,12 @@ class Pipeline:
         self._audit = audit
         self._context_digest = context_digest
         self._clock = clock
+        self._standing = standing
+        self._repeated = (
+            RepeatedCalls(table, authenticator, keyring, standing, self._quotas, audit, context_digest, clock)
+            if standing is not None
+            else None
+        )
         self._stages: tuple[Callable[[Passage], None], ...] = (
             self._authenticate,
             self._admit,
@@ -112,6 +114,10 @@ class Pipeline:
         Raises `WouldWait` in an impatient thread (`kmsgw.operations.waiting`) where the call needs a provider or the
         database: nothing has been done or recorded then, and a patient thread must begin it anew.
         """
+        if self._repeated is not None:
+            reply = self._repeated.begin(call)
+            if reply is not None:
+                return reply
         passage = self._passage(call)
         return self._recorded(passage, self._walk(passage))
 
@@ -221,19 +227,11 @@ class Pipeline:
     def _admit(self, passage: Passage) -> None:
         rpc = passage.rpc = self._table.get(passage.call.method)
         self._quotas.take(_known(passage.principal), 1, len(passage.call.request))
-        if rpc is None:
-            raise MethodUnknown("The gateway has no such method.", advice="Check the method's name and the version.")
-        limit = rpc.max_request_bytes
-        if len(passage.call.request) > limit:
-            raise InvalidRequest(
-                f"The request has {len(passage.call.request)} bytes; this method takes {limit}.",
-                reason=Reason.PLAINTEXT_TOO_LARGE,
-                advice="Seal large values in the client with a data key.",
-            )
+        check_request(rpc, passage.call.request)
 
     def _decode(self, passage: Passage) -> None:
         rpc = _known(passage.rpc)
-        if len(passage.call.request) > _LARGE_BYTES:
+        if len(passage.call.request) > LARGE_BYTES:
             before_waiting()  # reading it would hold up all that a loop answers; a thread is interrupted for those
         # An officer's message is shown to the gates.
         if rpc.skim is not None and _known(passage.principal).kind is not PrincipalKind.OFFICER:
@@ -242,15 +240,7 @@ class Pipeline:
                 passage.command = command
                 passage.accesses = tuple(rpc.operation.accesses(command))
                 return
-        try:
-            request = rpc.request.FromString(passage.call.request)
-        except DecodeError:
-            raise InvalidRequest(
-                "The request is not a message of this method.",
-                reason=Reason.REQUEST_MALFORMED,
-                advice="Use stubs generated from kmsgw's proto files.",
-            ) from None
-        passage.message = request
+        request = passage.message = parse_request(rpc, passage.call.request)
         passage.command = rpc.read(request)
         passage.accesses = tuple(rpc.operation.accesses(passage.command))
 
@@ -283,6 +273,8 @@ class Pipeline:
 
     def _authorize(self, passage: Passage) -> None:
         principal = _known(passage.principal)
+        # Before any decision: where the policies are replaced meanwhile, it is not what they stand by now.
+        passage.standing = self._standing.authorizer if self._standing is not None else None
         for place, access in enumerate(passage.accesses):
             key: Key | None = None
             asked = self._clock.monotonic()
@@ -361,6 +353,8 @@ class Pipeline:
         except (AuditUnavailable, InternalError) as unavailable:  # the latter where an entry is too long for the log
             return Reply(passage.request_id, b"", unavailable, -1, passage.call.method, passage.started)
         answer = b"" if error else passage.answer
+        if self._repeated is not None and error is None:
+            self._repeated.learn(passage, record)
         return Reply(
             passage.request_id,
             answer,

@@ -78,17 +78,24 @@ class Account:
 
         Who is refused after others is told to wait longer, as if they queued: not all come back at once.
         """
+        if self.pay(now, calls, size):
+            return 0.0
+        with self._lock:
+            turn = max(self._queued, self._calls_even, self._bytes_even) + calls * self._per_call
+            self._queued = min(turn, now + LONGEST_WAIT)
+            return max(SHORTEST_WAIT, self._queued - now)
+
+    def pay(self, now: float, calls: int, size: int) -> bool:
+        """Charge the account and tell that it was; where it is overdrawn, do nothing."""
         full = now - self._burst
         with self._lock:
             calls_even, bytes_even = self._calls_even, self._bytes_even
-            if calls_even <= now and bytes_even <= now:
-                # Not `max`: in every call, and that takes three times as long.
-                self._calls_even = (calls_even if calls_even > full else full) + calls * self._per_call  # noqa: FURB136
-                self._bytes_even = (bytes_even if bytes_even > full else full) + size * self._per_byte  # noqa: FURB136
-                return 0.0
-            turn = max(self._queued, calls_even, bytes_even) + calls * self._per_call
-            self._queued = min(turn, now + LONGEST_WAIT)
-            return max(SHORTEST_WAIT, self._queued - now)
+            if calls_even > now or bytes_even > now:
+                return False
+            # Not `max`: in every call, and that takes three times as long.
+            self._calls_even = (calls_even if calls_even > full else full) + calls * self._per_call  # noqa: FURB136
+            self._bytes_even = (bytes_even if bytes_even > full else full) + size * self._per_byte  # noqa: FURB136
+        return True
 
     def charge(self, now: float, calls: int, size: int) -> float:
         """Charge the account whatever it holds, and return the seconds until it is even again, 0.0 where it is.
@@ -123,6 +130,11 @@ class Quotas:
             raise Overloaded(
                 "This principal has asked for more than its quota.", reason=Reason.QUOTA_EXCEEDED, retry_after=wait
             )
+
+    def pay(self, principal: Principal, calls: int, size: int) -> bool:
+        """Charge a principal, and tell that it was; where it has used up what it may, nothing happens."""
+        account = self._accounts.get(principal.principal_id) or self._open(principal)
+        return account.pay(self._now(), calls, size)
 
     def charge(self, principal: Principal, calls: int, size: int) -> float:
         """Charge for what a call turned out to cost besides: the items of a batch, the messages of a stream.

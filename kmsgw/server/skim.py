@@ -33,10 +33,17 @@ _FEWEST: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Skim:
-    """The quick way to a command, which returns None where the request must be parsed, and from a result."""
+    """The quick way to a command, which returns None where the request must be parsed, and from a result.
+
+    ``split`` takes a request apart into what stands around its payload, and the payload. ``mark`` is what of a payload
+    tells the key, or nothing. ``lookups`` counts how often what stands around was known.
+    """
 
     read: Callable[[bytes], Any]
     write: Callable[[Any], bytes]
+    split: Callable[[bytes], tuple[bytes, bytes] | None]
+    mark: Callable[[bytes], bytes]
+    lookups: Lookups
 
 
 class Skimmer(Generic[MessageT, CommandT]):
@@ -67,36 +74,20 @@ class Skimmer(Generic[MessageT, CommandT]):
 
     def read(self, request: bytes) -> CommandT | None:
         """Return the command of a request, or None where it must be parsed. Raises what the command refuses."""
-        size = len(request)
-        if size < _FEWEST:
+        parts = _parts(request, self._head_tag, self._payload_tag)
+        if parts is None:
             return None
-        start = 0
-        if self._head_tag:
-            start = 2 + request[1]
-            if request[0] != self._head_tag or start >= _MORE or start + 1 >= size:
-                return None
-        length, at = request[start + 1], start + 2
-        if length >= _MORE:
-            digits = request[at : at + 2]
-            if len(digits) != 2:
-                return None
-            length = length & _DIGIT | (digits[0] & _DIGIT) << 7
-            at += 1
-            if digits[0] >= _MORE:
-                if digits[1] >= _MORE:
-                    return None  # over 2 MiB, more than a request may have
-                length |= digits[1] << 14
-                at += 1
-        end = at + length
-        if request[start] != self._payload_tag or end > size:
-            return None
-        around = request[:start] + request[end:]
+        around, payload = parts
         make = self._known.get(around)
         if make is not None:
             self._lookups.hits += 1
         else:
             make = self._learn(around)
-        return None if make is None else make(request[at:end])
+        return None if make is None else make(payload)
+
+    def split(self, request: bytes) -> tuple[bytes, bytes] | None:
+        """Return what stands around a request's payload, known or not, and the payload; None where it is parsed."""
+        return _parts(request, self._head_tag, self._payload_tag)
 
     def _learn(self, around: bytes) -> Callable[[bytes], CommandT] | None:
         self._lookups.misses += 1
@@ -112,6 +103,34 @@ class Skimmer(Generic[MessageT, CommandT]):
             return None  # why, is told where the whole request is read
         self._known.put(around, make)
         return make
+
+
+def _parts(request: bytes, head_tag: int, payload_tag: int) -> tuple[bytes, bytes] | None:
+    """Return what stands around the payload, and the payload, or None where the request is not written so."""
+    size = len(request)
+    if size < _FEWEST:
+        return None
+    start = 0
+    if head_tag:
+        start = 2 + request[1]
+        if request[0] != head_tag or start >= _MORE or start + 1 >= size:
+            return None
+    length, at = request[start + 1], start + 2
+    if length >= _MORE:
+        digits = request[at : at + 2]
+        if len(digits) != 2:
+            return None
+        length = length & _DIGIT | (digits[0] & _DIGIT) << 7
+        at += 1
+        if digits[0] >= _MORE:
+            if digits[1] >= _MORE:
+                return None  # over 2 MiB, more than a request may have
+            length |= digits[1] << 14
+            at += 1
+    end = at + length
+    if request[start] != payload_tag or end > size:
+        return None
+    return request[:start] + request[end:], request[at:end]
 
 
 def field_head(tag: int, length: int) -> bytes:

@@ -26,6 +26,7 @@ class TracedPipeline(Pipeline):
 
     def __init__(self, *arguments: Any, tracing: Tracing, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._repeated = None  # each stage has its span
         self._tracing = tracing
         self._passing: dict[int, CallSpan] = {}
         self._replied: dict[int, CallSpan] = {}

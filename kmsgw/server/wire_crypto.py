@@ -5,7 +5,7 @@ from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 
-from kmsgw.envelope.format import parse_envelope
+from kmsgw.envelope.format import key_part, parse_envelope
 from kmsgw.model.context import EMPTY_CONTEXT, MAX_PAIRS, AccessDeclaration, EncryptionContext
 from kmsgw.model.data_key_limits import DataKeyLimits
 from kmsgw.model.generation_cache import GenerationCache
@@ -114,10 +114,9 @@ def _encrypt_answer(result: Encrypted) -> bytes:
     return b"".join((field_head(0x0A, len(envelope)), envelope, _encrypted_under(result.key_id, result.key_version)))
 
 
-SKIM_ENCRYPT: Final = Skim(
-    Skimmer(crypto_service_pb2.EncryptRequest, 0x12, 0x0A, _encrypting, REQUEST_LOOKUPS).read,
-    _encrypt_answer,
-)
+_encrypts = Skimmer(crypto_service_pb2.EncryptRequest, 0x12, 0x0A, _encrypting, REQUEST_LOOKUPS)
+
+SKIM_ENCRYPT: Final = Skim(_encrypts.read, _encrypt_answer, _encrypts.split, lambda _plaintext: b"", REQUEST_LOOKUPS)
 """Encrypt: ``plaintext = 2`` after ``key = 1``; the answer has ``envelope = 1``."""
 
 
@@ -157,10 +156,9 @@ def _decrypt_answer(result: Decrypted) -> bytes:
     return b"".join((field_head(0x0A, len(plaintext)), plaintext, _decrypted_under(result.key_id, result.key_version)))
 
 
-SKIM_DECRYPT: Final = Skim(
-    Skimmer(crypto_service_pb2.DecryptRequest, 0x0A, 0, _decrypting, REQUEST_LOOKUPS).read,
-    _decrypt_answer,
-)
+_decrypts = Skimmer(crypto_service_pb2.DecryptRequest, 0x0A, 0, _decrypting, REQUEST_LOOKUPS)
+
+SKIM_DECRYPT: Final = Skim(_decrypts.read, _decrypt_answer, _decrypts.split, key_part, REQUEST_LOOKUPS)
 """Decrypt: ``envelope = 1``; the answer has ``plaintext = 1``."""
 
 

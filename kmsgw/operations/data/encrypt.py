@@ -9,10 +9,12 @@ from kmsgw.envelope.format import Suite
 from kmsgw.errors import InvalidRequest, Reason
 from kmsgw.model.access import Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
+from kmsgw.model.key import Key
 from kmsgw.model.lifecycle import Act
 from kmsgw.model.quick import quick
 from kmsgw.operations.data_keys import DataKeys, sealing_key
 from kmsgw.operations.keyring import Keyring
+from kmsgw.operations.repeat import Repeat
 from kmsgw.operations.verb import Access, Grant
 
 MAX_PLAINTEXT_BYTES = 65_536
@@ -49,6 +51,35 @@ def check_size(plaintext: bytes) -> None:
         )
 
 
+class _SealAgain:
+    """Seals under one key as it is now and one context, with cached data keys. See `Repeat`."""
+
+    __slots__ = ("_context", "_data_key", "_key_id", "names")
+    seals = True
+
+    def __init__(self, name: str, key: Key, context: EncryptionContext, data_keys: DataKeys) -> None:
+        self.names = (name,)
+        self._key_id = key.key_id
+        self._context = context
+        self._data_key = data_keys.known_for_sealing(key, context)
+
+    def run(self, payload: bytes) -> Encrypted | None:
+        size = len(payload)
+        data_key = self._data_key(size) if size <= MAX_PLAINTEXT_BYTES else None
+        if data_key is None:
+            return None
+        envelope = seal_value(
+            data_key.plaintext,
+            payload,
+            self._context,
+            key_id=self._key_id,
+            key_version=data_key.key_version,
+            wrapped=data_key.wrapped,
+            suite=Suite.GATEWAY_SEALED,
+        )
+        return Encrypted(envelope, self._key_id, data_key.key_version)
+
+
 class Encrypt:
     """The verb."""
 
@@ -78,3 +109,8 @@ class Encrypt:
             suite=Suite.GATEWAY_SEALED,
         )
         return Encrypted(envelope, key.key_id, data_key.key_version)
+
+    def again(self, command: EncryptCommand, key: Key) -> Repeat:
+        """Return the command without its plaintext, for a key that it was just done with. Raises what `run` raises."""
+        sealing = sealing_key(self._keyring, key, command.key_version, Act.ENCRYPT)
+        return _SealAgain(command.key, sealing, command.context, self._data_keys)
