@@ -6,6 +6,7 @@ that could hide an entry: the log itself shows every intent without an outcome.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ LOOK_BACK: Final = 200_000
 """Entries that a start looks through where there is no file: about two seconds."""
 
 _PHASE: Final = b'"phase":"'
+_REQUEST_ID: Final = re.compile(r"[\x21-\x7e]{1,64}\Z")
 _MODE: Final = 0o640
 
 
@@ -51,12 +53,13 @@ class OpenIntents:
     def _see(self, index: int, raw: bytes) -> None:
         try:
             record: object = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(record, dict):
             return
         request_id = record.get("request_id")
-        if not isinstance(request_id, str) or not request_id:
+        # No other is ever made; an outcome must be able to say the very same one.
+        if not isinstance(request_id, str) or not _REQUEST_ID.match(request_id):
             return
         if record.get("phase") == Phase.INTENT:
             self._open[request_id] = index
@@ -87,7 +90,7 @@ class OpenIntents:
 def _load(path: Path) -> tuple[int, dict[str, int]]:
     try:
         document: object = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return -1, {}
     if not isinstance(document, dict):
         return -1, {}

@@ -26,6 +26,7 @@ BATCH_RECORD_LIMIT = RECORD_LIMIT + 29_696
 
 _TEXT_LIMIT = 128
 _LIST_LIMIT = 16
+_DEPTH_LIMIT = 8
 _INTEGER_LIMIT = (1 << 53) - 1
 _KNOWN_CONTEXTS = 4096
 _KNOWN_BYTES = 256
@@ -105,15 +106,7 @@ class AuditRecord(NamedTuple):
         Empty optional fields are left out. Where a text is so long that the record passes `RECORD_LIMIT`, or is not
         Unicode, texts and lists are cut and ``"truncated": true`` says so.
         """
-        record = self._document()
-        try:
-            raw = orjson.dumps(record, option=_OPTIONS)
-        except orjson.JSONEncodeError:
-            raw = b""
-        if not raw or len(raw) > (RECORD_LIMIT if self.batch is None else BATCH_RECORD_LIMIT):
-            batch = {"batch": record.pop("batch")} if self.batch else {}
-            raw = orjson.dumps({**_cut_fields(record), **batch, "truncated": True}, option=_OPTIONS)
-        return raw
+        return encode_fields(self._document())
 
     def _document(self) -> dict[str, object]:  # noqa: C901  a line a field
         # Written out, for it runs in every request: a loop over the names takes twice as long (2.3 against 1.2 µs).
@@ -173,6 +166,23 @@ RECORD_FIELDS = frozenset(AuditRecord._fields) | {"truncated"}
 """Every name that an entry can have at its top level."""
 
 
+def encode_fields(record: Mapping[str, object]) -> bytes:
+    """Return the entry of a record's fields, as `AuditRecord.encode` does.
+
+    Never fails, whatever they are; but ``batch`` is the gateway's own, and is not cut.
+    """
+    try:
+        raw = orjson.dumps(record, option=_OPTIONS)
+    except orjson.JSONEncodeError:
+        raw = b""
+    batch = record.get("batch")
+    if not raw or len(raw) > (BATCH_RECORD_LIMIT if batch else RECORD_LIMIT):
+        kept = {"batch": batch} if batch else {}
+        cut = _cut_fields({name: value for name, value in record.items() if name != "batch"}, 0)
+        raw = orjson.dumps({**cut, **kept, "truncated": True}, option=_OPTIONS)
+    return raw
+
+
 def _principal(who: Principal) -> dict[str, object]:
     return {
         "id": who.principal_id,
@@ -183,22 +193,26 @@ def _principal(who: Principal) -> dict[str, object]:
     }
 
 
-def _cut_fields(record: dict[str, object]) -> dict[str, object]:
-    return {name: _cut(value) for name, value in record.items()}
+def _cut_fields(record: Mapping[str, object], depth: int) -> dict[str, object]:
+    return {_cut_text(name): _cut(value, depth + 1) for name, value in record.items()}
 
 
-def _cut(value: object) -> object:
+def _cut_text(text: str) -> str:
+    return text[:_TEXT_LIMIT].encode("utf-8", "backslashreplace").decode()
+
+
+def _cut(value: object, depth: int) -> object:
     """Return a value of bounded size that always encodes: lone surrogates become escapes."""
     if isinstance(value, str):
-        return value[:_TEXT_LIMIT].encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, int):
+        return _cut_text(value)
+    if isinstance(value, int) and not isinstance(value, bool):
         return max(-_INTEGER_LIMIT, min(value, _INTEGER_LIMIT))
+    if isinstance(value, (list, tuple, dict)) and depth > _DEPTH_LIMIT:
+        return "…"
     if isinstance(value, (list, tuple)):
-        return [_cut(each) for each in value[:_LIST_LIMIT]]
+        return [_cut(each, depth + 1) for each in value[:_LIST_LIMIT]]
     if isinstance(value, dict):
-        return _cut_fields(value)
+        return _cut_fields(value, depth)
     return value
 
 

@@ -4,7 +4,6 @@ A worker that dies between the two entries of a change leaves an intent that not
 cases what became of it, for a change writes the time of its request beside what it changed, to the microsecond.
 """
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from kmsgw.audit.log import DurableLog
-from kmsgw.audit.record import Outcome, Phase
+from kmsgw.audit.record import RECORD_FIELDS, RECORD_LIMIT, Outcome, Phase, encode_fields
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.model.access import Action
 from kmsgw.model.key import Key, KeyState
@@ -29,7 +28,8 @@ _LOG = logging.getLogger(__name__)
 
 _MAKING: Final = frozenset({Action.CREATE_KEY.value, Action.IMPORT_KEY.value})
 _STREAMED: Final = frozenset({Action.ENCRYPT.value, Action.DECRYPT.value})
-_DROPPED: Final = ("duration_us", "bytes_out", "sealed_bytes", "wraps", "reason")
+_KEPT: Final = sorted(RECORD_FIELDS - {"batch", "duration_us", "bytes_out", "sealed_bytes", "wraps", "reason"})
+_LONGEST_ID: Final = 256
 
 
 class Fate(StrEnum):
@@ -64,9 +64,10 @@ class Settling:
     officers: OfficerStore
     clock: Clock = SYSTEM_CLOCK
 
-    def settle(self, log: DurableLog) -> int:
+    def settle(self, log: DurableLog, by: str = "") -> int:
         """Record an outcome for each open intent of a log, durably; return how many there were.
 
+        `by` is the origin of another log, whose worker does it for one that is no more; the notes say so.
         One read of the database each. Prunings are left: whoever prunes finishes them. Raises `StateUnavailable`,
         `AuditUnavailable` and `AuditDamaged`.
         """
@@ -82,7 +83,7 @@ class Settling:
                 "request %s (%s) had no outcome: %s, %s",
                 intent.text("request_id"), intent.text("method"), verdict.fate, verdict.basis,
             )  # fmt: skip
-            log.append(_outcome(intent, verdict, self.clock.now()))
+            log.append(_outcome(intent, verdict, self.clock.now(), by))
         if found:
             log.flush()
         return len(found)
@@ -106,14 +107,14 @@ class Settling:
         if action == Action.ENROL_OFFICER:
             return self._enrolment(intent.principal("id"), time)
         name = change.get("key_id") or intent.text("key_id")
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not _is_id(name):
             return Verdict(Fate.UNKNOWN, "nothing that is stored tells")
         with self.keys.unit_of_work() as unit:
             key = unit.get(name)
         return _of_key(intent, key, time)
 
     def _decision(self, approval_id: str, officer_id: str, time: datetime) -> Verdict:
-        approval = self.approvals.find(approval_id)
+        approval = self.approvals.find(approval_id) if _is_id(approval_id) else None
         if approval is None:
             return Verdict(Fate.NOT_DONE, "there is no such approval")
         votes = [vote for vote in approval.votes if vote.officer_id == officer_id]
@@ -124,7 +125,7 @@ class Settling:
         return Verdict(Fate.NOT_DONE, "the officer has no vote")
 
     def _reset(self, officer_id: str, time: datetime) -> Verdict:
-        officer = self.officers.find(officer_id)
+        officer = self.officers.find(officer_id) if _is_id(officer_id) else None
         if officer is not None and officer.state is OfficerState.ACTIVE and officer.confirmed is not None:
             if officer.confirmed < time:
                 return Verdict(
@@ -134,7 +135,7 @@ class Settling:
         return Verdict(Fate.UNKNOWN, f"the officer is {officer.state if officer is not None else 'not known'}")
 
     def _enrolment(self, officer_id: str, time: datetime) -> Verdict:
-        officer = self.officers.find(officer_id)
+        officer = self.officers.find(officer_id) if _is_id(officer_id) else None
         if officer is not None and officer.confirmed == time:
             return Verdict(Fate.DONE, "the second factor is in force since then")
         return Verdict(Fate.UNKNOWN, f"the officer is {officer.state if officer is not None else 'not known'}")
@@ -165,20 +166,27 @@ def _of_destruction(change: Mapping[str, object], key: Key) -> Verdict:
     return Verdict(Fate.NOT_DONE, "the material is not destroyed; what is due is tried again")
 
 
-def _outcome(intent: LoggedEntry, verdict: Verdict, now: datetime) -> bytes:
+def _is_id(text: str) -> bool:
+    """Tell whether a text can be an id. What never was one is not handed to the database, which may choke on it."""
+    return 0 < len(text) <= _LONGEST_ID and text.isprintable()
+
+
+def _outcome(intent: LoggedEntry, verdict: Verdict, now: datetime, by: str) -> bytes:
     """Return the outcome entry: what the intent says of the request, and what became of it.
 
     Its time is that of the settling: logs are searched by times that hardly go back.
     """
     outcome, status = _RECORDED_AS[verdict.fate]
-    record = {name: value for name, value in intent.record.items() if name not in _DROPPED}
-    record |= {
+    added = {
         "time": f"{now:%Y-%m-%dT%H:%M:%S.%f}Z",
         "phase": Phase.OUTCOME,
         "outcome": outcome,
         "status": status,
         "bytes_out": 0,
         "duration_us": 0,
-        "note": f"settled at the next start: {verdict.fate}; {verdict.basis}",
+        "note": f"settled at the next start: {verdict.fate}; {verdict.basis}" + (f"; by {by}" if by else ""),
     }
-    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    raw = encode_fields({**{name: intent.record[name] for name in _KEPT if name in intent.record}, **added})
+    if len(raw) > 2 * RECORD_LIMIT:  # no gateway wrote such an intent
+        raw = encode_fields({"request_id": intent.text("request_id"), "method": intent.text("method"), **added})
+    return raw

@@ -1,14 +1,12 @@
 """Usage as the audit log tells it: the same count from a record that was just made and from an entry read again."""
 
-import logging
-from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Final
 
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.record import AuditRecord, Outcome
-from kmsgw.errors import KmsgwError
 from kmsgw.model.access import Action, Principal, PrincipalKind
+from kmsgw.model.names import is_name
 from kmsgw.model.usage import (
     DATA_KEYS,
     DECRYPTS,
@@ -19,10 +17,8 @@ from kmsgw.model.usage import (
     WRAPS,
     UsageTally,
 )
-from kmsgw.operations.usage import TakenUsage, UsageAccount, UsageStore
+from kmsgw.operations.usage import TakenUsage
 from kmsgw.tlog.entry import LoggedEntry
-from kmsgw.tlog.note import VerifierKey
-from kmsgw.tlog.tiles import VERIFIER_KEY_PATH
 
 _USES: Final = frozenset(
     {
@@ -43,8 +39,9 @@ _COUNTED_FIELD: Final = b'"key_version"'
 """What an entry without it tells of usage: nothing. So most of a log of refusals is not parsed."""
 
 _ORIGIN_CHARS: Final = 200
-
-_LOG = logging.getLogger(__name__)
+_VERSIONS: Final = ("key_version", "source_key_version")
+_NEWEST: Final = (1 << 31) - 1
+_MOST: Final = 1 << 50
 
 
 def tally_record(tally: UsageTally, record: AuditRecord) -> None:
@@ -77,7 +74,7 @@ def tally_record(tally: UsageTally, record: AuditRecord) -> None:
 def tally_entry(tally: UsageTally, entry: LoggedEntry) -> None:
     """Add what an entry says was done: exactly what `tally_record` adds of the record that it was made of."""
     version = entry.number("key_version")
-    if not version or entry.time is None:
+    if not version or entry.time is None or not _is_of_a_gateway(entry):
         return
     action, outcome = entry.text("action"), entry.text("outcome")
     tally_record(
@@ -98,6 +95,18 @@ def tally_entry(tally: UsageTally, entry: LoggedEntry) -> None:
             wraps=entry.number("wraps"),
             batch=entry.fields("batch") or None,
         ),
+    )
+
+
+def _is_of_a_gateway(entry: LoggedEntry) -> bool:
+    """Tell whether names and numbers are such as a gateway writes: others the database may choke on, at every start."""
+    names = entry.text("key_id"), entry.text("source_key_id"), entry.principal("tenant")
+    versions = [entry.number(name) for name in _VERSIONS]
+    numbers = entry.number("sealed_bytes"), entry.number("wraps"), entry.calls
+    return (
+        all(not name or is_name(name) for name in names)
+        and all(0 <= each <= _NEWEST for each in versions)
+        and all(0 <= each <= _MOST for each in numbers)
     )
 
 
@@ -126,25 +135,6 @@ class LogUsage:
             if _COUNTED_FIELD in raw:
                 tally_entry(tally, LoggedEntry.parse(self._log.origin, index, raw))
         return tally
-
-
-def count_retired(folder: Path, running: Collection[str], key_file: Callable[[str], Path], store: UsageStore) -> None:
-    """Count what the logs of workers hold that this node has no more; `running` names those that it has.
-
-    One that can't be opened is told in the log of the process, and left: its worker's last second is not counted.
-    """
-    for path in sorted(each.parent for each in folder.glob(f"*/{VERIFIER_KEY_PATH}")):
-        if path.name in running:
-            continue
-        try:
-            origin = VerifierKey.parse((path / VERIFIER_KEY_PATH).read_text()).name
-            log = DurableLog.open(path, origin=origin, key_file=key_file(path.name), interval=None)
-            try:
-                UsageAccount(LogUsage(log), store).catch_up()
-            finally:
-                log.close()
-        except (KmsgwError, OSError) as error:
-            _LOG.warning("usage in the log %s is not counted: %s", path, error)
 
 
 def _tally_of(uses: Sequence[object]) -> UsageTally:

@@ -9,12 +9,11 @@ import pytest
 
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.record import AuditRecord, Outcome
-from kmsgw.audit.usage import LogUsage, count_retired, tally_entry, tally_record
+from kmsgw.audit.usage import LogUsage, tally_entry, tally_record
 from kmsgw.errors import AuditUnavailable
 from kmsgw.model.access import Action, Principal, PrincipalKind
 from kmsgw.model.usage import Place, Usage, UsageTally
 from kmsgw.tlog.entry import LoggedEntry
-from tests.fakes.usage import MemoryUsage
 from tests.unit.audit.logs import ORIGIN, open_log
 
 TIME = datetime(2026, 11, 22, 1, 2, 3, 450, tzinfo=UTC)
@@ -151,15 +150,3 @@ def test_of_entries_that_a_full_disk_refused_the_wraps_count_alone(
     assert (taken.size, bool(taken.tally)) == (0, False)
     assert dict(taken.refused.items()) == {("ehr", 2, "hospital"): Usage(wraps=1, last_used=TIME)}
     log.close()
-
-
-def test_a_log_of_a_worker_that_is_no_more_is_counted_once(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
-    encrypted(log, 4)
-    log.flush()
-    log.close()
-    store = MemoryUsage()
-    for _ in range(2):
-        count_retired(tmp_path, ["worker-0"], lambda name: tmp_path / "keys" / "w0.seed", store)
-    assert store.sums[("ehr", 2, "hospital")].envelopes == 4
-    count_retired(tmp_path, ["log"], lambda name: tmp_path / "nowhere", store)
