@@ -18,7 +18,7 @@ from kmsgw.audit.node_logs import NodeLogs
 from kmsgw.audit.record import ContextDigest
 from kmsgw.audit.requests import NodeRequests
 from kmsgw.audit.settling import Settling
-from kmsgw.audit.usage import LogUsage, count_retired
+from kmsgw.audit.usage import LogUsage
 from kmsgw.authn.authenticator import Authenticator
 from kmsgw.authn.files import RevocationFiles
 from kmsgw.authn.rules import PrincipalRules
@@ -32,6 +32,7 @@ from kmsgw.bootstrap.observation import MetricsPlace, Observed, call_meter, coun
 from kmsgw.bootstrap.principals import Principals
 from kmsgw.bootstrap.protection import guarded, limits_of, places_of, queue_of
 from kmsgw.bootstrap.retention import RetentionRounds, persons_of
+from kmsgw.bootstrap.retired import finish_logs_left_behind
 from kmsgw.bootstrap.worker_log import open_worker_log, probe_log
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.config import (
@@ -59,7 +60,7 @@ from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.officer_secrets import OfficerSecrets
 from kmsgw.operations.steady_clock import SteadyClock
 from kmsgw.operations.upkeep import Upkeep
-from kmsgw.operations.usage import UsageAccount, UsageStore
+from kmsgw.operations.usage import UsageAccount
 from kmsgw.operations.wrap_allowance import StoredWraps
 from kmsgw.providers.base import KeyProvider
 from kmsgw.server.attendance import CodeGate, SessionGate
@@ -76,7 +77,6 @@ from kmsgw.server.traced_pipeline import TracedPipeline
 from kmsgw.storage import Database, State, open_state
 from kmsgw.surroundings import (
     context_key,
-    signing_key_file,
 )
 from kmsgw.telemetry.meters import Meters
 from kmsgw.telemetry.tracing import Tracing
@@ -348,7 +348,7 @@ def _upkeep(settings: Settings, worker: str, keys: _Keys, audit: DurableLog) -> 
     }
     keeper = Keeper(keys.state.duties, f"{settings.node}/{worker}/{os.getpid()}", chores)
     account = UsageAccount(LogUsage(audit), usage, keys.allowance)
-    return Upkeep(account, keeper, lambda: _count_retired(settings, worker, usage))
+    return Upkeep(account, keeper, lambda: finish_logs_left_behind(settings, worker, keys.state, audit.origin))
 
 
 def _retention(settings: Settings, worker: str, keys: _Keys, audit: DurableLog) -> RetentionRounds:
@@ -361,13 +361,6 @@ def _retention(settings: Settings, worker: str, keys: _Keys, audit: DurableLog) 
 
 def _wants_second_factor(settings: Settings) -> bool:
     return settings.officers.second_factor == "required"
-
-
-def _count_retired(settings: Settings, worker: str, usage: UsageStore) -> None:
-    """Count what workers left that this node has no more; the first worker does it."""
-    running = [f"worker-{index}" for index in range(settings.server.workers)]
-    if worker == running[0]:
-        count_retired(settings.audit.folder, running, partial(signing_key_file, settings.audit), usage)
 
 
 def _officer_rules(settings: Settings) -> Rules:
