@@ -151,7 +151,7 @@ def test_a_second_gateway_in_the_same_folder_refuses(running: Gateway) -> None:
 
     assert done.returncode == 1
     refusals = [line for line in done.stderr.splitlines() if line.startswith("kmsgwd: ")]
-    assert refusals[0].endswith("another process writes this audit log.")
+    assert "another kmsgwd writes logs there: kmsgw.local/log/node1 on " in refusals[0]
     with Caller.of(running, "ehr-writer") as caller:
         assert caller.encrypt("ehr").ok
     assert eventually(lambda: recorded(running.folder / "audit") > running_audit)
