@@ -1,12 +1,10 @@
 """A data key on loan: it seals or opens values for as long as the gateway lets it, then overwrites itself.
 
-Sealing is `kmsgw.envelope.aead.seal_value`, written for speed: what stays the same for a data key is kept, and HKDF
-(RFC 5869) is written out as hashes, which takes a sixth less time than any HMAC or HKDF of a library.
+Sealing is `kmsgw.envelope.aead.seal_value`, written for speed: what stays the same for a data key is kept.
 """
 
 import struct
 from collections.abc import Callable
-from hashlib import sha256
 from hmac import compare_digest
 from os import urandom
 from threading import Lock
@@ -15,21 +13,16 @@ from typing import Final, NoReturn
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from kmsgw.envelope.aead import MESSAGE_HKDF
 from kmsgw.envelope.format import Suite, bound_header
+from kmsgw.envelope.hkdf import KEY_PAD, begin
 from kmsgw.errors import DecryptionFailed
 from kmsgw.model.data_key_limits import DataKeyLimits
 
 _WRAPPING: Final = struct.Struct(">IH")
 _NONCE: Final = bytes(12)
 _TAG: Final = 16
-
-# HMAC-SHA-256 (RFC 2104): keys of 32 bytes fill half a block, so that the other half of each pad is always the same.
-_INNER: Final = bytes(each ^ 0x36 for each in range(256))
-_OUTER: Final = bytes(each ^ 0x5C for each in range(256))
-_INNER_REST: Final = b"\x36" * 32
-_OUTER_REST: Final = b"\x5c" * 32
-_FIRST: Final = _INNER_REST + b"kmsgw/message/v1\x01"
-_SECOND: Final = b"kmsgw/message/v1\x02"
+_finish = MESSAGE_HKDF.finish
 
 
 def _nothing() -> None:
@@ -87,7 +80,7 @@ class HeldDataKey:
         self.max_bytes = limits.max_bytes
         self.may_keep = limits.may_keep
         self.dies_at = asked + life if limits.may_keep else float("inf")
-        self._material = bytearray(_INNER_REST + plaintext)
+        self._material = bytearray(KEY_PAD + plaintext)
         self._prefix = bound_header(Suite.CLIENT_SEALED, key_id)
         self._wrapping = _WRAPPING.pack(key_version, len(wrapped)) + wrapped
         self._canonical = canonical_context
@@ -119,16 +112,12 @@ class HeldDataKey:
                 return None
             self._messages_left = left - 1
             self._bytes_left = room
-            inner = sha256(salt.translate(_INNER) + self._material).digest()
+            begun = begin(salt, self._material)
         finally:
             self._lock.release()
         if left <= self._few_messages or room < self._few_bytes:
             self._tell_low()
-        extracted = sha256(salt.translate(_OUTER) + _OUTER_REST + inner).digest()
-        inner = extracted.translate(_INNER)
-        outer = extracted.translate(_OUTER) + _OUTER_REST
-        message_key = sha256(outer + sha256(inner + _FIRST).digest()).digest()
-        commitment = sha256(outer + sha256(inner + _INNER_REST + message_key + _SECOND).digest()).digest()
+        message_key, commitment = _finish(salt, begun)
         bound = self._prefix + salt + commitment
         return bound + self._wrapping + AESGCM(message_key).encrypt(_NONCE, data, bound + self._canonical)
 
@@ -150,16 +139,12 @@ class HeldDataKey:
                 return None
             self._messages_left = left - 1
             self._bytes_left = room
-            inner = sha256(salt.translate(_INNER) + self._material).digest()
+            begun = begin(salt, self._material)
         finally:
             self._lock.release()
         if left <= self._few_messages or room < self._few_bytes:
             self._tell_low()
-        extracted = sha256(salt.translate(_OUTER) + _OUTER_REST + inner).digest()
-        inner = extracted.translate(_INNER)
-        outer = extracted.translate(_OUTER) + _OUTER_REST
-        message_key = sha256(outer + sha256(inner + _FIRST).digest()).digest()
-        commitment = sha256(outer + sha256(inner + _INNER_REST + message_key + _SECOND).digest()).digest()
+        message_key, commitment = _finish(salt, begun)
         if not compare_digest(commitment, envelope[bound_end - 32 : bound_end]):
             raise DecryptionFailed
         try:
