@@ -15,7 +15,7 @@ from kmsgw.audit.in_place import WatchedFiles
 from kmsgw.audit.intents import OpenIntents
 from kmsgw.audit.opening import OpenedLog, open_log_files, take_lock
 from kmsgw.audit.record import AuditRecord, Outcome
-from kmsgw.audit.wal import LogLostError, Sync
+from kmsgw.audit.wal import WAL_NAME, LogLostError, Sync
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.durable_files import may_pass
 from kmsgw.errors import AuditUnavailable
@@ -100,8 +100,7 @@ class DurableLog:
             log = cls(folder, lock, opened, origin, clock, on_fatal, meter)
             log._wal_limit = wal_limit
             log._read_intents()
-            if opened.torn:
-                log.wait(log.append(log._note(f"{folder / 'wal'}: {opened.torn}.")))
+            log._record_opening(opened)
             log.integrate()
             log._commit.require_alive()
         except BaseException:
@@ -283,6 +282,19 @@ class DurableLog:
                     advice="Let the gateway read the folder, and look after its disk.",
                 ) from None
 
+    def _record_opening(self, opened: OpenedLog) -> None:
+        """Record what was cut off the write-ahead file, and what of it is signed for only now.
+
+        Before these are: so that no tree holds them without saying where they came from. Raises `AuditUnavailable`.
+        """
+        if opened.torn:
+            self.append(self._note(f"{self._folder / WAL_NAME}: {opened.torn}."))
+        if opened.waiting:
+            count, first = len(opened.waiting), opened.integrator.size
+            text = f"entries {first} to {first + count - 1} ({count}) were not signed for when the worker ended."
+            self.append(self._note(f"{self._folder / WAL_NAME}: taken over at the start: {text}", Outcome.OK))
+        self.flush()
+
     def _end(self, reason: str) -> None:
         # Nothing more is written: the next start finds what is durable, and decides.
         self._ended = True
@@ -304,8 +316,8 @@ class DurableLog:
             raise
         self._reported += lost
 
-    def _note(self, text: str) -> bytes:
-        return AuditRecord(self._clock.now(), "", None, "", Outcome.FAILED, "", note=text).encode()
+    def _note(self, text: str, outcome: Outcome = Outcome.FAILED) -> bytes:
+        return AuditRecord(self._clock.now(), "", None, "", outcome, "", note=text).encode()
 
     def _start(self, interval: float) -> None:
         self._thread = threading.Thread(target=self._run, args=(interval,), name="audit-integration", daemon=True)

@@ -2,14 +2,18 @@
 
 import shutil
 from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from kmsgw.audit.record import AuditRecord, Outcome
 from kmsgw.audit.repair_plan import RepairPlan
-from kmsgw.audit.wal import WAL_NAME, encode_wal
+from kmsgw.audit.wal import WAL_NAME
+from kmsgw.audit.wal_format import encode_wal
 from kmsgw.durable_files import FILE_MODE, make_folder, sync_folder, write_file
 from kmsgw.errors import AuditDamaged
+from kmsgw.tlog.pruned import runs_of
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
 
 REPAIR_METHOD: Final = "/kmsgw/RepairAudit"
@@ -21,15 +25,32 @@ REPAIRS_FOLDER: Final = "repairs"
 _PRIVATE: Final = 0o600
 
 
-def do_repair(folder: Path, plan: RepairPlan, *, reason: str, who: str, now: datetime) -> Path:
+class Unproven(StrEnum):
+    """What becomes of entries that are not signed for and that the log's own seal does not stand for."""
+
+    KEEP = "keep"
+    LEAVE_OUT = "leave-out"
+
+
+def do_repair(
+    folder: Path, plan: RepairPlan, *, reason: str, who: str, now: datetime, unproven: Unproven | None = None
+) -> Path:
     """Do a plan for a log that is locked, and return the folder with the files as they were before.
 
     The entry that records it goes into the write-ahead file, after all that is there. The checkpoint is written last:
-    stopped before, the repair can be done again. Raises `AuditDamaged` where the plan does not make the log start, and
-    OSError.
+    stopped before, the repair can be done again. Raises `AuditDamaged` where the plan does not make the log start, or
+    has unproven entries and nobody said what becomes of them, and OSError.
     """
     if not plan.starts:
         raise AuditDamaged(f"{folder}: this can't be mended.", advice="Set the log aside whole, or find a copy of it.")
+    if plan.key is None or (plan.unproven and unproven is None):
+        raise AuditDamaged(
+            f"{folder}: nobody can say who wrote what is not signed for.",
+            advice="Plan with the log's key, and say whether unproven entries are kept.",
+        )
+    waiting = plan.waiting
+    if unproven is Unproven.LEAVE_OUT:
+        waiting = [raw for place, raw in enumerate(waiting) if place not in set(plan.unproven)]
     record = AuditRecord(
         now,
         "",
@@ -43,9 +64,10 @@ def do_repair(folder: Path, plan: RepairPlan, *, reason: str, who: str, now: dat
             "by": who,
             "findings": [f"{each.path}: {each.text}: {each.remedy or 'left'}" for each in plan.findings],
             "accepted": plan.loss,
+            **_said_of_unproven(folder, plan, unproven),
         },
     ).encode()
-    files = {**plan.files, WAL_NAME: encode_wal(plan.size, [*plan.waiting, record])}
+    files = {**plan.files, WAL_NAME: encode_wal(plan.size, [*waiting, record], plan.key)}
     aside = folder.parent / REPAIRS_FOLDER / f"{folder.name}-{_stamp(now)}"
     make_folder(aside)
     for path in files:
@@ -65,6 +87,19 @@ def do_repair(folder: Path, plan: RepairPlan, *, reason: str, who: str, now: dat
     for path in plan.superseded:
         shutil.rmtree(folder / path)
     return aside
+
+
+def _said_of_unproven(folder: Path, plan: RepairPlan, unproven: Unproven | None) -> dict[str, object]:
+    """Return what the record says of entries that the log's own seal does not stand for, and where they are now."""
+    if not plan.unproven or unproven is None:
+        return {}
+    told: dict[str, object] = {"unproven": len(plan.unproven), "unproven_were": "left out"}
+    if unproven is Unproven.KEEP:
+        runs = runs_of(plan.size + place for place in plan.unproven)
+        told["unproven_were"] = "kept"
+        told["unproven_at"] = ", ".join(f"{run.start}-{run.stop - 1}" for run in runs)
+    # What it was can be looked at in the copy, and that the copy is the one.
+    return told | {"write_ahead_sha256": sha256((folder / WAL_NAME).read_bytes()).hexdigest()}
 
 
 def set_aside(folder: Path, now: datetime) -> Path:

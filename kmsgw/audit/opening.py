@@ -1,4 +1,4 @@
-"""Opening a log: what is on disk is believed only as far as the signed checkpoint and the checksums carry it."""
+"""Opening a log: what is on disk is believed only as far as the signed checkpoint and the log's own seals carry it."""
 
 import fcntl
 import os
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kmsgw.audit.integration import Integrator
-from kmsgw.audit.wal import WAL_NAME, ScannedWal, Sync, WriteAheadFile, scan_wal
+from kmsgw.audit.wal import WAL_NAME, Sync, WriteAheadFile
+from kmsgw.audit.wal_format import HEADER_BYTES, ScannedWal, first_of, scan_wal
+from kmsgw.audit.wal_key import WalKey
 from kmsgw.durable_files import make_folder, sync_folder, write_file
 from kmsgw.errors import AuditDamaged, AuditUnavailable
 from kmsgw.seed_file import load_or_create_secret, load_secret
@@ -68,13 +70,15 @@ def open_log_files(
     key can't be used, and `AuditUnavailable` where files can't be read or written.
     """
     try:
-        if _is_new(folder):
-            return _create(folder, SigningKey.of_seed(origin, load_or_create_secret(key_file)), sync, further_keys)
-        return _recover(folder, SigningKey.of_seed(origin, load_secret(key_file)), sync, further_keys)
+        is_new = _is_new(folder)
+        seed = load_or_create_secret(key_file) if is_new else load_secret(key_file)
+        key, wal_key = SigningKey.of_seed(origin, seed), WalKey(seed, origin)
+        return (_create if is_new else _recover)(folder, key, wal_key, sync, further_keys)
     except AuditDamaged as error:
         where = "" if str(folder) in error.message else f"{folder}: "  # a node has several logs
         raise AuditDamaged(
-            f"{where}{error.message}", advice=f"{error.advice} What can be mended says `kmsgw audit repair {folder}`."
+            f"{where}{error.message}",
+            advice=f"{error.advice} What can be mended says `kmsgw audit repair {folder} --keys {key_file.parent}`.",
         ) from None
     except OSError as error:
         raise _unwritable(folder, error) from None
@@ -88,8 +92,8 @@ def _is_new(folder: Path) -> bool:
         return True
     if parts[wal] and sum(parts.values()) == 1:
         # Making a log writes the write-ahead file first and the checkpoint last: it may have been stopped between.
-        scanned = scan_wal(wal.read_bytes(), wal)
-        if scanned.first == 0 and not scanned.entries and not scanned.torn:
+        data = wal.read_bytes()
+        if len(data) == HEADER_BYTES and first_of(data) == 0:
             return True
     for path in (folder / CHECKPOINT_PATH, wal):
         if not parts[path]:
@@ -97,15 +101,19 @@ def _is_new(folder: Path) -> bool:
     return False
 
 
-def _create(folder: Path, key: SigningKey, sync: Sync, further_keys: Sequence[SigningKey]) -> OpenedLog:
+def _create(
+    folder: Path, key: SigningKey, wal_key: WalKey, sync: Sync, further_keys: Sequence[SigningKey]
+) -> OpenedLog:
     _write_verifier_key(folder, key)
-    wal = WriteAheadFile.create(folder / WAL_NAME, sync)
+    wal = WriteAheadFile.create(folder / WAL_NAME, wal_key, sync)
     integrator = Integrator(folder, key, GrowingTree(), (), further_keys)
     integrator.sign()
     return OpenedLog(wal, integrator, (), "")
 
 
-def _recover(folder: Path, key: SigningKey, sync: Sync, further_keys: Sequence[SigningKey]) -> OpenedLog:
+def _recover(
+    folder: Path, key: SigningKey, wal_key: WalKey, sync: Sync, further_keys: Sequence[SigningKey]
+) -> OpenedLog:
     _write_verifier_key(folder, key)
     try:
         reader = LogReader(lambda path: (folder / path).read_bytes())
@@ -113,11 +121,11 @@ def _recover(folder: Path, key: SigningKey, sync: Sync, further_keys: Sequence[S
         whole, rest = divmod(checkpoint.size, TILE_HASHES)
         bundle = reader.bundle(whole) if rest else []
         path = folder / WAL_NAME
-        scanned = scan_wal(path.read_bytes(), path)
+        scanned = scan_wal(path.read_bytes(), path, wal_key)
         _compare(scanned, reader, path)
     except OSError as error:
         raise damaged(f"{error.filename or folder}: the file can't be read: {error.strerror}.") from None
-    wal = WriteAheadFile(path, scanned.end, sync)
+    wal = WriteAheadFile(path, wal_key, scanned, sync)
     if scanned.torn:
         wal.cut()
     waiting = scanned.entries[checkpoint.size - scanned.first :]

@@ -2,8 +2,8 @@
 
 What is mended is met by the signed checkpoint: a tile, a bundle and each entry of them is written only where the root
 comes out that the log signed. Entries that are durable and not signed for yet are in the write-ahead file alone. All of
-its good frames stay, in their order. Where it can't be known whether others were lost, whoever repairs must say that
-this is accepted, and the log says so in an entry.
+its good frames stay, in their order. Where it can't be known whether others were lost, or whether the log itself wrote
+what is there, whoever repairs must say what is to be done, and the log says so in an entry.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ from typing import Final
 from kmsgw.audit.repair_plan import Finding, RepairPlan
 from kmsgw.audit.repair_sources import Sources
 from kmsgw.audit.repair_wal import mend_wal
+from kmsgw.audit.wal_key import WalKey
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.hashing import HASH_BYTES, TILE_HASHES, GrowingTree, joined_root, leaf_hash
@@ -33,18 +34,23 @@ from kmsgw.tlog.tiles import (
 _TRIED: Final = 256
 
 
-def plan_repair(folder: Path, verifier: VerifierKey, mirror: Fetch | None = None) -> RepairPlan:
-    """Return what is wrong with a log and what mends it. Changes nothing; the log must not be written meanwhile."""
-    return _Planner(folder, verifier, mirror).plan()
+def plan_repair(
+    folder: Path, verifier: VerifierKey, mirror: Fetch | None = None, key: WalKey | None = None
+) -> RepairPlan:
+    """Return what is wrong with a log and what mends it. Changes nothing; the log must not be written meanwhile.
+
+    Without the key of its write-ahead file the plan can be looked at, not done: nobody knows who wrote that file.
+    """
+    return _Planner(folder, verifier, mirror, key).plan()
 
 
 class _Planner:
     """The making of one plan."""
 
-    def __init__(self, folder: Path, verifier: VerifierKey, mirror: Fetch | None) -> None:
-        self._sources = Sources(folder, mirror)
+    def __init__(self, folder: Path, verifier: VerifierKey, mirror: Fetch | None, key: WalKey | None) -> None:
+        self._sources = Sources(folder, mirror, key)
         self._verifier = verifier
-        self._plan = RepairPlan()
+        self._plan = RepairPlan(key=key)
         self._tiles: list[bytes] = []
         self._borrowed = False
 

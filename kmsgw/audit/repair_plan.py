@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from kmsgw.audit.wal_key import WalKey
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -16,9 +18,10 @@ class Finding:
 class RepairPlan:
     """What is wrong with a log, and the files that mend it: new bytes, or None for what is to be removed.
 
-    ``waiting`` are the entries that are not signed for. ``loss`` says why entries may be missing that nobody can name;
-    such a plan wants explicit consent. ``starts`` tells whether the log opens once the plan is done. ``superseded``
-    are partial tiles, and nothing is wrong with these.
+    ``waiting`` are the entries that are not signed for, and ``unproven`` the places of those among them that the log's
+    own seal does not stand for: damage, or other people, put them there. ``key`` is what seals were checked with.
+    ``loss`` says why entries may be missing that nobody can name; such a plan wants explicit consent. ``starts`` tells
+    whether the log opens once the plan is done. ``superseded`` are partial tiles, and nothing is wrong with these.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -26,6 +29,8 @@ class RepairPlan:
     superseded: list[str] = field(default_factory=list)
     loss: list[str] = field(default_factory=list)
     waiting: list[bytes] = field(default_factory=list, repr=False)
+    unproven: list[int] = field(default_factory=list)
+    key: WalKey | None = field(default=None, repr=False)
     size: int = 0
     starts: bool = True
 

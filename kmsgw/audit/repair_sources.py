@@ -8,7 +8,9 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
-from kmsgw.audit.wal import WAL_NAME, first_of, good_frames
+from kmsgw.audit.wal import WAL_NAME
+from kmsgw.audit.wal_format import HEADER_BYTES, SEAL_BYTES, Frame, first_of, read_frames
+from kmsgw.audit.wal_key import WalKey
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.hashing import HASH_BYTES, TILE_HASHES, leaf_hash
 from kmsgw.tlog.pruned import decode_kept, kept_path
@@ -32,9 +34,15 @@ def _decoded(data: bytes) -> list[bytes]:
 class Sources:
     """The files of one log and of its mirror, if there is one."""
 
-    def __init__(self, folder: Path, mirror: Fetch | None = None) -> None:
+    def __init__(self, folder: Path, mirror: Fetch | None = None, key: WalKey | None = None) -> None:
         self._folder = folder
         self._mirror = mirror
+        self.key = key
+
+    @property
+    def wal_path(self) -> Path:
+        """Where the write-ahead file is."""
+        return self._folder / WAL_NAME
 
     def read(self, path: str) -> bytes | None:
         """Return a file of the log, or None where it can't be read."""
@@ -99,14 +107,14 @@ class Sources:
         return self.read(WAL_NAME)
 
     @cached_property
-    def frames(self) -> Sequence[tuple[int, bytes]]:
-        """Offset and entry of the good frames of the write-ahead file."""
-        return good_frames(self.wal, self._folder / WAL_NAME) if self.wal is not None else ()
+    def frames(self) -> Sequence[Frame]:
+        """The good frames of the write-ahead file. Without a key, seals are believed by their checksums alone."""
+        return read_frames(self.wal, self.wal_path, self.key) if self.wal is not None else ()
 
     @cached_property
     def by_leaf(self) -> Mapping[bytes, bytes]:
         """Entries of good frames of the write-ahead file by their leaf hash."""
-        return {leaf_hash(raw): raw for _, raw in self.frames}
+        return {leaf_hash(each.entry): each.entry for each in self.frames}
 
     @cached_property
     def waiting(self) -> Mapping[int, bytes]:
@@ -114,12 +122,12 @@ class Sources:
         if self.wal is None or (first := first_of(self.wal)) is None:
             return {}
         found: dict[int, bytes] = {}
-        at = 20
-        for offset, raw in self.frames:
-            if offset != at:
+        at = HEADER_BYTES
+        for each in self.frames:
+            if each.at not in (at, at + SEAL_BYTES):
                 break
-            found[first + len(found)] = raw
-            at = offset + 8 + len(raw)
+            found[first + len(found)] = each.entry
+            at = each.end
         return found
 
     def entries(self, index: int, leaves: Sequence[bytes]) -> dict[int, bytes]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from kmsgw.audit.kept_checkpoints import witness_folder_of
-from kmsgw.audit.mending import do_repair
+from kmsgw.audit.mending import Unproven, do_repair
 from kmsgw.audit.opening import take_lock
 from kmsgw.audit.repair import plan_repair
 from kmsgw.audit.repair_plan import RepairPlan
@@ -19,6 +19,7 @@ from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.cli.log_folder import folder_argument, key_option, read_verifier_keys
 from kmsgw.cli.log_owner import require_owner
+from kmsgw.cli.log_seal import load_wal_key
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.tiles import VERIFIER_KEY_PATH
@@ -30,13 +31,25 @@ _PATH = click.Path(path_type=Path)
 @verb(
     examples=[
         "kmsgw audit repair kms/audit/worker-0",
-        'kmsgw audit repair kms/audit/worker-0 --from mirror/worker-0 --yes --reason "Disk replaced"',
+        'kmsgw audit repair kms/audit/worker-0 --keys kms/audit-keys --yes --reason "Disk replaced"',
         'kmsgw audit repair kms/audit/worker-0 --set-aside --begin-anew kms/audit-keys --yes --reason "Disk broke"',
         'kmsgw audit repair kms/audit/worker-0 --lost --begin-anew kms/audit-keys --yes --reason "Disk lost"',
     ]
 )
 @folder_argument
 @click.option("--from", "mirror", type=_PATH, metavar="FOLDER", help="A mirror or copy of the same log to take from.")
+@click.option(
+    "--keys",
+    "seals",
+    type=_PATH,
+    metavar="FOLDER",
+    help="[audit] keys: tells what the log itself wrote; --yes wants it.",
+)
+@click.option(
+    "--unproven",
+    type=click.Choice([each.value for each in Unproven]),
+    help="What becomes of entries without the log's own seal.",
+)
 @click.option("--accept-loss", is_flag=True, help="Mend although entries may be lost that were not signed for.")
 @click.option("--set-aside", "aside", is_flag=True, help="Mend nothing: rename the folder, whole as it is.")
 @click.option("--lost", is_flag=True, help="Mend nothing: FOLDER is gone, and no copy is left. Wants --begin-anew.")
@@ -61,6 +74,8 @@ def repair(
     invocation: Invocation,
     folder: Path,
     mirror: Path | None,
+    seals: Path | None,
+    unproven: str | None,
     accept_loss: bool,
     aside: bool,
     lost: bool,
@@ -75,6 +90,9 @@ def repair(
     No worker may write the log meanwhile. Tiles and bundles are made anew where the signed root comes out; good frames
     of the write-ahead file all stay. What changes is copied aside before, into `repairs` beside the log, and an entry
     records the repair. Without --yes the plan is shown and nothing is changed.
+
+    Entries that are not signed for, and that the log's own seal does not stand for, may have been put there by others.
+    With --unproven leave-out they stay in the copy alone; with --unproven keep the log will sign for them, and says so.
 
     What can't be mended can be set aside whole, and what is gone can be said to be --lost. With --begin-anew a new log
     begins, with a new key and a new origin, so that nobody takes it for the old one; its first entry says why. The
@@ -99,15 +117,17 @@ def repair(
             succession.put_aside(list(read_verifier_keys(verifier_keys).values()), yes=yes)
             return
         verifier = _verifier(folder, verifier_keys)
-        plan = plan_repair(folder, verifier, fetch)
+        key = None if seals is None else load_wal_key(seals, folder, verifier)
+        plan = plan_repair(folder, verifier, fetch, key)
         _show(invocation, plan)
         if not plan.findings and not plan.superseded:
             return
-        _require_doable(folder, plan, accept_loss=accept_loss, yes=yes)
+        chosen = None if unproven is None else Unproven(unproven)
+        _require_doable(folder, plan, accept_loss=accept_loss, unproven=chosen, yes=yes)
         if not yes:
             invocation.note("Dry run: nothing was changed. Give --yes and --reason to do it.")
             return
-        copies = do_repair(folder, plan, reason=reason, who=_who(), now=SYSTEM_CLOCK.now())
+        copies = do_repair(folder, plan, reason=reason, who=_who(), now=SYSTEM_CLOCK.now(), unproven=chosen)
         invocation.note(f"Done. The files as they were are in {copies}.")
     if plan.open:
         raise CommandError(
@@ -159,9 +179,14 @@ def _show(invocation: Invocation, plan: RepairPlan) -> None:
     invocation.records(records, _COLUMNS, "Nothing is wrong with this log.")
     for each in plan.loss:
         invocation.note(f"Loss: {each}.")
+    if plan.key is None:
+        invocation.note("Not checked: whether the log itself wrote its write-ahead file. Give --keys.")
+    if plan.unproven:
+        count = len(plan.unproven)
+        invocation.note(f"Unproven: {count} entries that are not signed for lack the log's own seal.")
 
 
-def _require_doable(folder: Path, plan: RepairPlan, *, accept_loss: bool, yes: bool) -> None:
+def _require_doable(folder: Path, plan: RepairPlan, *, accept_loss: bool, unproven: Unproven | None, yes: bool) -> None:
     if not plan.starts:
         raise CommandError(
             f"{folder} can't be mended with what is here.",
@@ -172,6 +197,14 @@ def _require_doable(folder: Path, plan: RepairPlan, *, accept_loss: bool, yes: b
         raise CommandError(
             "Entries may be lost that were not signed for yet.",
             "Look for them in a mirror or an export first; then give --accept-loss.",
+            ExitCode.UNVERIFIED,
+        )
+    if yes and plan.key is None:
+        raise CommandError("To mend wants the key that signs the log.", "Give --keys, the folder of [audit] keys.")
+    if yes and plan.unproven and unproven is None:
+        raise CommandError(
+            f"{len(plan.unproven)} entries lack the log's own seal: damage, or somebody else, may have put them there.",
+            "Compare them with an export first; then give --unproven leave-out or --unproven keep.",
             ExitCode.UNVERIFIED,
         )
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from kmsgw.audit.generation import origin_name
+from kmsgw.audit.wal_format import encode_group
+from kmsgw.audit.wal_key import WalKey
 from kmsgw.tlog.tiles import bundle_path, tile_path
 from tests.cli.command_line import kmsgw
-from tests.unit.audit.logs import append_all, numbered, open_log, verified_entries
+from tests.unit.audit.logs import append_all, numbered, open_log, verified_entries, without_notes
 
 DO = ("--yes", "--reason", "Disk replaced")
 
@@ -19,7 +21,13 @@ def folder(tmp_path: Path) -> Path:
     log = open_log(tmp_path)
     append_all(log, numbered(0, 300))
     log.close()
+    shutil.copy(tmp_path / "keys" / "w0.seed", tmp_path / "keys" / "log.key")
     return tmp_path / "log"
+
+
+@pytest.fixture
+def do(tmp_path: Path) -> tuple[str, ...]:
+    return ("--keys", str(tmp_path / "keys"), *DO)
 
 
 def test_a_sound_log_is_left_as_it_is(folder: Path) -> None:
@@ -39,35 +47,64 @@ def test_without_yes_the_plan_is_shown_and_nothing_is_changed(folder: Path) -> N
     assert not (folder / tile_path(0, 0)).exists()
 
 
-def test_with_yes_and_a_reason_it_is_done(folder: Path, tmp_path: Path) -> None:
+def test_with_yes_a_reason_and_the_key_it_is_done(folder: Path, tmp_path: Path, do: tuple[str, ...]) -> None:
     (folder / tile_path(0, 0)).unlink()
     assert kmsgw("audit", "repair", str(folder), "--yes").code == 1
-    assert kmsgw("audit", "repair", str(folder), *DO).code == 0
+    keyless = kmsgw("audit", "repair", str(folder), *DO)
+    assert keyless.code == 1
+    assert "--keys" in keyless.stderr
+    assert kmsgw("audit", "repair", str(folder), *do).code == 0
     open_log(tmp_path).close()
-    assert verified_entries(tmp_path)[:-1] == numbered(0, 300)
-    assert b"Disk replaced" in verified_entries(tmp_path)[-1]
+    assert without_notes(verified_entries(tmp_path))[:-1] == numbered(0, 300)
+    assert b"Disk replaced" in without_notes(verified_entries(tmp_path))[-1]
 
 
-def test_what_may_be_lost_wants_consent(folder: Path, tmp_path: Path) -> None:
+def test_the_key_of_another_log_is_refused(folder: Path, tmp_path: Path, do: tuple[str, ...]) -> None:
+    (tmp_path / "keys" / "log.key").write_bytes(bytes(32))
+    refused = kmsgw("audit", "repair", str(folder), *do)
+    assert refused.code == 5
+    assert "is not the key that signs" in refused.stderr
+
+
+def test_what_others_put_there_wants_a_decision(folder: Path, tmp_path: Path, do: tuple[str, ...]) -> None:
+    path = folder / "wal"
+    data = path.read_bytes()
+    path.write_bytes(data + encode_group([b'{"forged":1}'], 300, WalKey(bytes(32), "x").file_seal(data[:32])))
+    looked = kmsgw("audit", "repair", str(folder))
+    assert "Not checked: whether the log itself wrote" in looked.stderr
+    shown = kmsgw("audit", "repair", str(folder), "--keys", str(tmp_path / "keys"))
+    assert "others put them there" in shown.text
+    assert "Unproven: 1 entries" in shown.stderr
+    refused = kmsgw("audit", "repair", str(folder), *do)
+    assert refused.code == 5
+    assert "--unproven leave-out" in refused.stderr
+    assert path.read_bytes() != data
+    assert kmsgw("audit", "repair", str(folder), *do, "--unproven", "leave-out").code == 0
+    open_log(tmp_path).close()
+    assert verified_entries(tmp_path)[:300] == numbered(0, 300)
+    assert not any(b"forged" in raw for raw in verified_entries(tmp_path))
+
+
+def test_what_may_be_lost_wants_consent(folder: Path, tmp_path: Path, do: tuple[str, ...]) -> None:
     (folder / "wal").unlink()
-    refused = kmsgw("audit", "repair", str(folder), *DO)
+    refused = kmsgw("audit", "repair", str(folder), *do)
     assert refused.code == 5
     assert "--accept-loss" in refused.stderr
     assert not (folder / "wal").exists()
-    assert kmsgw("audit", "repair", str(folder), *DO, "--accept-loss").code == 0
+    assert kmsgw("audit", "repair", str(folder), *do, "--accept-loss").code == 0
     open_log(tmp_path).close()
-    assert verified_entries(tmp_path)[:-1] == numbered(0, 300)
+    assert without_notes(verified_entries(tmp_path))[:-1] == numbered(0, 300)
 
 
-def test_a_mirror_gives_what_is_nowhere_else(folder: Path, tmp_path: Path) -> None:
+def test_a_mirror_gives_what_is_nowhere_else(folder: Path, tmp_path: Path, do: tuple[str, ...]) -> None:
     shutil.copytree(folder, tmp_path / "mirror")
     for path in (bundle_path(0), tile_path(0, 0), "wal"):
         (folder / path).unlink()
     assert kmsgw("audit", "repair", str(folder)).code == 5
-    done = kmsgw("audit", "repair", str(folder), "--from", str(tmp_path / "mirror"), *DO, "--accept-loss")
+    done = kmsgw("audit", "repair", str(folder), "--from", str(tmp_path / "mirror"), *do, "--accept-loss")
     assert done.code == 0, done.stderr
     open_log(tmp_path).close()
-    assert verified_entries(tmp_path)[:-1] == numbered(0, 300)
+    assert without_notes(verified_entries(tmp_path))[:-1] == numbered(0, 300)
 
 
 def test_a_log_that_a_worker_writes_is_not_touched(folder: Path, tmp_path: Path) -> None:

@@ -1,10 +1,14 @@
 """Opening and reading logs in tests."""
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kmsgw.audit.log import WAL_LIMIT, DurableLog
+from kmsgw.audit.wal import WriteAheadFile
+from kmsgw.audit.wal_format import scan_wal
+from kmsgw.audit.wal_key import WalKey
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.verification import verify_log
@@ -43,6 +47,30 @@ def verifier(base: Path) -> VerifierKey:
 
 def fetch(base: Path) -> Callable[[str], bytes]:
     return lambda path: (base / "log" / path).read_bytes()
+
+
+def wal_key(base: Path) -> WalKey:
+    """Return the key of the log's write-ahead files, as its own worker has it."""
+    return WalKey((base / "keys" / "w0.seed").read_bytes(), ORIGIN)
+
+
+def append_waiting(base: Path, entries: Sequence[bytes]) -> None:
+    """Add entries to the write-ahead file in one group, as a worker does that dies before they are in tiles."""
+    path = base / "log" / "wal"
+    wal = WriteAheadFile(path, wal_key(base), scan_wal(path.read_bytes(), path, wal_key(base)))
+    if entries:
+        wal.append(entries)
+    wal.close()
+
+
+def without_notes(entries: Sequence[bytes]) -> list[bytes]:
+    """Return entries but for those that tell what happened to the log itself at a start."""
+    return [raw for raw in entries if "note" not in (told := json.loads(raw)) or told["method"]]
+
+
+def notes(entries: Sequence[bytes]) -> list[str]:
+    """Return what the log says of itself."""
+    return [told["note"] for raw in entries if "note" in (told := json.loads(raw)) and not told["method"]]
 
 
 def verified_entries(base: Path) -> list[bytes]:

@@ -8,11 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from kmsgw.audit.wal import encode_frames, scan_wal
+from kmsgw.audit.wal_format import HEADER_BYTES, encode_wal, read_frames, scan_wal
 from kmsgw.errors import AuditDamaged, AuditUnavailable, ConfigurationError
-from tests.unit.audit.logs import append_all, numbered, open_log, verified_entries
-
-WAL_HEADER = 20
+from tests.unit.audit.logs import (
+    append_all,
+    append_waiting,
+    notes,
+    numbered,
+    open_log,
+    verified_entries,
+    wal_key,
+    without_notes,
+)
 
 
 def _make(base: Path, size: int, waiting: int = 0, *, wal_limit: int = 1 << 30) -> bytes:
@@ -20,10 +27,8 @@ def _make(base: Path, size: int, waiting: int = 0, *, wal_limit: int = 1 << 30) 
     log = open_log(base, wal_limit=wal_limit)
     append_all(log, numbered(0, size))
     log.close()
-    wal = base / "log" / "wal"
-    with wal.open("ab") as file:
-        file.write(encode_frames(numbered(size, size + waiting)))
-    return wal.read_bytes()
+    append_waiting(base, numbered(size, size + waiting))
+    return (base / "log" / "wal").read_bytes()
 
 
 def _texts(base: Path) -> list[str]:
@@ -42,32 +47,46 @@ def test_a_new_log_is_signed_at_once(tmp_path: Path) -> None:
 def test_durable_entries_without_tiles_are_kept(tmp_path: Path, size: int, waiting: int) -> None:
     _make(tmp_path, size, waiting)
     log = open_log(tmp_path)
-    assert log.size == log.checkpoint_size == size + waiting
-    assert log.append(b"{}") == size + waiting
+    noted = 1 if waiting else 0
+    assert log.size == log.checkpoint_size == size + waiting + noted
+    assert log.append(b"{}") == size + waiting + noted
     log.close()
-    assert verified_entries(tmp_path) == [*numbered(0, size + waiting), b"{}"]
+    assert without_notes(verified_entries(tmp_path)) == [*numbered(0, size + waiting), b"{}"]
 
 
-@pytest.mark.parametrize("cut", [1, 7, 8, 9])
-def test_a_torn_end_is_cut_and_that_is_recorded(tmp_path: Path, cut: int) -> None:
-    data = _make(tmp_path, 5, 3)
+def test_what_is_signed_for_only_now_is_recorded_once(tmp_path: Path) -> None:
+    _make(tmp_path, 5, 3)
+    open_log(tmp_path).close()
+    (said,) = notes(verified_entries(tmp_path))
+    assert said.endswith("wal: taken over at the start: entries 5 to 7 (3) were not signed for when the worker ended.")
+    open_log(tmp_path).close()
+    assert len(verified_entries(tmp_path)) == 9
+
+
+@pytest.mark.parametrize(("cut", "left"), [(1, 2), (7, 2), (8, 2), (9, 2), (36, 2), (37, 2)])
+def test_a_torn_group_is_cut_whole_and_that_is_recorded(tmp_path: Path, cut: int, left: int) -> None:
+    _make(tmp_path, 5, left)
+    append_waiting(tmp_path, numbered(7, 9))
+    data = (tmp_path / "log" / "wal").read_bytes()
     (tmp_path / "log" / "wal").write_bytes(data[:-cut])
     log = open_log(tmp_path)
     log.close()
     texts = _texts(tmp_path)
     assert texts[:7] == ["0", "1", "2", "3", "4", "5", "6"]
-    assert len(texts) == 8
-    assert "wal: at byte" in texts[7]
-    assert "were cut off" in texts[7]
+    torn, taken = texts[7:]
+    assert "wal: at byte" in torn
+    assert "were cut off" in torn
+    assert ("2 entries from byte" in torn) == (cut <= 36)
+    assert "entries 5 to 6 (2)" in taken
     open_log(tmp_path).close()
-    assert len(verified_entries(tmp_path)) == 8
+    assert len(verified_entries(tmp_path)) == 9
 
 
 def test_a_bad_frame_before_a_good_one_is_refused_with_file_offset_and_reason(tmp_path: Path) -> None:
     data = bytearray(_make(tmp_path, 5, 3))
-    end = WAL_HEADER + len(encode_frames(numbered(0, 6)))
-    data[end + 9] ^= 1
     wal = tmp_path / "log" / "wal"
+    end = read_frames(bytes(data), wal, wal_key(tmp_path))[6].at
+    data[end + 9] ^= 1
     wal.write_bytes(data)
     with pytest.raises(AuditDamaged, match=rf"{wal}: at byte {end}: the frame's checksum is wrong, and a good frame"):
         open_log(tmp_path)
@@ -77,14 +96,14 @@ def test_a_bad_frame_before_a_good_one_is_refused_with_file_offset_and_reason(tm
 def test_a_torn_end_below_the_checkpoint_is_refused(tmp_path: Path) -> None:
     data = _make(tmp_path, 5)
     (tmp_path / "log" / "wal").write_bytes(data[:-1])
-    with pytest.raises(AuditDamaged, match=r"it ends before entry 4, and 5 entries are signed for\. at byte"):
+    with pytest.raises(AuditDamaged, match=r"it ends before entry 0, and 5 entries are signed for\. at byte"):
         open_log(tmp_path)
 
 
 def test_an_entry_that_differs_from_the_signed_one_is_refused(tmp_path: Path) -> None:
-    data = _make(tmp_path, 300)
-    forged = data[:WAL_HEADER] + encode_frames([*numbered(0, 270), b'{"n":999}', *numbered(271, 300)])
-    (tmp_path / "log" / "wal").write_bytes(forged)
+    _make(tmp_path, 300)
+    other = encode_wal(0, [*numbered(0, 270), b'{"n":999}', *numbered(271, 300)], wal_key(tmp_path))
+    (tmp_path / "log" / "wal").write_bytes(other)
     with pytest.raises(AuditDamaged, match="wal: entry 270 is not the one that the signed tree holds"):
         open_log(tmp_path)
 
@@ -97,7 +116,7 @@ def test_a_write_ahead_file_that_begins_after_the_checkpoint_is_refused(tmp_path
     for path, data in before.items():
         if path.name != "wal":
             path.write_bytes(data)
-    with pytest.raises(AuditDamaged, match=r"begins with entry 10, and the checkpoint ends before 5"):
+    with pytest.raises(AuditDamaged, match=r"begins with entry 11, and the checkpoint ends before 5"):
         open_log(tmp_path)
 
 
@@ -212,7 +231,7 @@ def test_a_tile_written_for_a_checkpoint_that_was_not_is_written_again(tmp_path:
     shutil.rmtree(tmp_path / "log" / "tile" / "0" / "000.p", ignore_errors=True)
     (tmp_path / "log" / "checkpoint").write_bytes(old)
     open_log(tmp_path).close()
-    assert verified_entries(tmp_path) == numbered(0, 700)
+    assert without_notes(verified_entries(tmp_path)) == numbered(0, 700)
 
 
 def test_one_writer_a_folder(tmp_path: Path) -> None:
@@ -244,9 +263,9 @@ def test_the_write_ahead_file_begins_anew_after_integration(tmp_path: Path) -> N
     for start in range(0, 1000, 50):
         append_all(log, numbered(start, start + 50))
         log.integrate()
-        scanned = scan_wal(wal.read_bytes(), wal)
+        scanned = scan_wal(wal.read_bytes(), wal, wal_key(tmp_path))
         assert scanned.first + len(scanned.entries) == start + 50
-        assert wal.stat().st_size <= 1000 + 50 * 20
+        assert wal.stat().st_size <= 1000 + 50 * 20 + HEADER_BYTES
     assert scanned.first > 900
     log.close()
     log = open_log(tmp_path)

@@ -5,14 +5,16 @@ import os
 import random
 import shutil
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from kmsgw.audit.mending import REPAIR_METHOD, do_repair, set_aside
+from kmsgw.audit.mending import REPAIR_METHOD, Unproven, do_repair, set_aside
 from kmsgw.audit.repair import plan_repair
 from kmsgw.audit.repair_plan import RepairPlan
-from kmsgw.audit.wal import good_frames
+from kmsgw.audit.wal_format import HEADER_BYTES, SEAL_BYTES, encode_group, read_frames, scan_wal
+from kmsgw.audit.wal_key import WalKey
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.pruned import PRUNED_PATH, kept_path
 from kmsgw.tlog.reader import LogReader
@@ -20,7 +22,7 @@ from kmsgw.tlog.tiles import bundle_path, tile_path
 from kmsgw.tlog.verification import verify_log
 from tests.unit.audit.aged_logs import NOW as PRUNED_AT
 from tests.unit.audit.aged_logs import aged, pruner
-from tests.unit.audit.logs import append_all, fetch, numbered, open_log, verifier
+from tests.unit.audit.logs import append_all, fetch, notes, numbered, open_log, verifier, wal_key, without_notes
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 SIGNED, ALL = 700, 720
@@ -53,14 +55,18 @@ def base(made: Path, tmp_path: Path) -> Path:
 
 def _plan(base: Path, mirror: Path | None = None) -> RepairPlan:
     read = None if mirror is None else (lambda path: (mirror / path).read_bytes())
-    return plan_repair(base / "log", verifier(base), read)
+    return plan_repair(base / "log", verifier(base), read, wal_key(base))
 
 
-def _repaired(base: Path, mirror: Path | None = None) -> list[bytes]:
+def _do(base: Path, plan: RepairPlan, unproven: Unproven | None = None) -> Path:
+    return do_repair(base / "log", plan, reason="Disk replaced", who="root", now=NOW, unproven=unproven)
+
+
+def _repaired(base: Path, mirror: Path | None = None, unproven: Unproven | None = None) -> list[bytes]:
     """Repair, start, stop, verify; return the entries but for the record of the repair."""
     plan = _plan(base, mirror)
     assert not plan.open, plan.open
-    do_repair(base / "log", plan, reason="Disk replaced", who="root", now=NOW)
+    _do(base, plan, unproven)
     return _restarted(base)
 
 
@@ -69,7 +75,7 @@ def _restarted(base: Path) -> list[bytes]:
     assert verify_log(fetch(base), verifier(base)).size
     reader = LogReader(fetch(base))
     reader.checkpoint(verifier(base))
-    entries = [raw for _, raw in reader.entries()]
+    entries = without_notes([raw for _, raw in reader.entries()])
     assert json.loads(entries[-1])["method"] == REPAIR_METHOD
     return entries[:-1]
 
@@ -94,10 +100,10 @@ def test_a_file_that_others_bear_out_is_made_anew(made: Path, base: Path, path: 
     whole = (base / "log" / path).read_bytes()
     key = verifier(base)
     (base / "log" / path).unlink()
-    plan = plan_repair(base / "log", key)
+    plan = plan_repair(base / "log", key, None, wal_key(base))
     assert plan.files == {path: whole}
     assert not plan.loss
-    do_repair(base / "log", plan, reason="Disk replaced", who="root", now=NOW)
+    _do(base, plan)
     assert _restarted(base) == ENTRIES
 
 
@@ -105,13 +111,13 @@ def test_the_log_records_the_repair_and_what_was_changed_is_copied_aside(base: P
     path = base / "log" / tile_path(0, 1)
     path.write_bytes(b"\x00" + path.read_bytes()[1:])
     damaged = path.read_bytes()
-    aside = do_repair(base / "log", _plan(base), reason="Disk replaced", who="root", now=NOW)
+    aside = _do(base, _plan(base))
     assert (aside / "tile.0.001.before").read_bytes() == damaged
     assert aside == base / "repairs" / "log-20261122T090000Z"
     open_log(base).close()
     reader = LogReader(fetch(base))
     reader.checkpoint(verifier(base))
-    ((_, raw),) = reader.entries(reader.size - 1)
+    raw = without_notes([raw for _, raw in reader.entries()])[-1]
     told = json.loads(raw)
     assert told["change"]["reason"] == "Disk replaced"
     assert told["change"]["by"] == "root"
@@ -129,9 +135,9 @@ def test_a_torn_end_is_cut_and_is_no_loss(base: Path) -> None:
 
 def test_damage_within_what_is_signed_for_is_no_loss(base: Path) -> None:
     raw = bytearray((base / "log" / "wal").read_bytes())
-    raw[20 + 10] ^= 1
+    raw[HEADER_BYTES + 10] ^= 1
     (base / "log" / "wal").write_bytes(raw)
-    with pytest.raises(AuditDamaged, match="at byte 20"):
+    with pytest.raises(AuditDamaged, match=f"at byte {HEADER_BYTES}"):
         open_log(base)
     assert not _plan(base).loss
     assert _repaired(base) == ENTRIES
@@ -139,13 +145,97 @@ def test_damage_within_what_is_signed_for_is_no_loss(base: Path) -> None:
 
 def test_damage_among_what_is_not_signed_for_wants_consent_and_keeps_the_others(base: Path) -> None:
     data = bytearray((base / "log" / "wal").read_bytes())
-    frames = good_frames(bytes(data), Path("wal"))
-    at, lost = frames[-5]
-    data[at + 9] ^= 1
+    lost = read_frames(bytes(data), Path("wal"), wal_key(base))[-5]
+    data[lost.at + 9] ^= 1
     (base / "log" / "wal").write_bytes(data)
     plan = _plan(base)
     assert len(plan.loss) == 1
-    assert _repaired(base) == [raw for raw in ENTRIES if raw != lost]
+    assert len(plan.unproven) == ALL - SIGNED - 1, "the seal is of the whole group"
+    assert _repaired(base, unproven=Unproven.KEEP) == [raw for raw in ENTRIES if raw != lost.entry]
+
+
+def _forged(base: Path, entries: list[bytes]) -> None:
+    """Add entries to the write-ahead file as somebody does who has no key of the log."""
+    path = base / "log" / "wal"
+    data = path.read_bytes()
+    path.write_bytes(data + encode_group(entries, ALL, WalKey(bytes(32), "other").file_seal(data[:32])))
+
+
+@pytest.mark.parametrize("unproven", list(Unproven))
+def test_what_others_put_there_is_signed_for_only_when_told_to_and_the_log_says_so(
+    base: Path, unproven: Unproven
+) -> None:
+    _forged(base, [b'{"forged":1}', b'{"forged":2}'])
+    before = (base / "log" / "wal").read_bytes()
+    with pytest.raises(AuditDamaged, match="others put them there"):
+        open_log(base)
+    plan = _plan(base)
+    assert plan.unproven == [ALL - SIGNED, ALL - SIGNED + 1]
+    assert not plan.loss
+    with pytest.raises(AuditDamaged, match="nobody can say who wrote"):
+        _do(base, plan)
+    aside = _do(base, plan, unproven)
+    assert (aside / "wal.before").read_bytes() == before
+    open_log(base).close()
+    reader = LogReader(fetch(base))
+    reader.checkpoint(verifier(base))
+    entries = [raw for _, raw in reader.entries()]
+    kept = [b'{"forged":1}', b'{"forged":2}'] if unproven is Unproven.KEEP else []
+    assert entries[: ALL + len(kept)] == [*ENTRIES, *kept]
+    told = json.loads(entries[ALL + len(kept)])["change"]
+    assert told["unproven"] == 2
+    assert told["unproven_were"] == ("kept" if kept else "left out")
+    assert told.get("unproven_at") == ("720-721" if kept else None)
+    assert told["write_ahead_sha256"] == sha256(before).hexdigest()
+    (said,) = notes(entries)
+    assert f"entries 700 to {ALL + len(kept)}" in said
+
+
+def test_nothing_is_done_without_the_key_that_tells_who_wrote_the_file(base: Path) -> None:
+    _forged(base, [b'{"forged":1}'])
+    plan = plan_repair(base / "log", verifier(base))
+    with pytest.raises(AuditDamaged, match="nobody can say who wrote"):
+        _do(base, plan, Unproven.KEEP)
+
+
+@pytest.mark.parametrize("unproven", list(Unproven))
+def test_a_group_whose_seal_is_damaged_is_unproven_and_no_loss(base: Path, unproven: Unproven) -> None:
+    data = bytearray((base / "log" / "wal").read_bytes())
+    data[-1] ^= 1
+    (base / "log" / "wal").write_bytes(data)
+    plan = _plan(base)
+    assert (len(plan.unproven), plan.loss) == (ALL - SIGNED, [])
+    assert _repaired(base, unproven=unproven) == (ENTRIES if unproven is Unproven.KEEP else ENTRIES[:SIGNED])
+
+
+def test_a_damaged_header_leaves_nothing_proven(base: Path) -> None:
+    data = bytearray((base / "log" / "wal").read_bytes())
+    data[20] ^= 1
+    (base / "log" / "wal").write_bytes(data)
+    plan = _plan(base)
+    assert (len(plan.unproven), plan.loss) == (ALL - SIGNED, [])
+    assert _repaired(base, unproven=Unproven.KEEP) == ENTRIES
+
+
+def test_a_group_that_was_put_in_twice_stays_once(base: Path) -> None:
+    path = base / "log" / "wal"
+    data = path.read_bytes()
+    frames = read_frames(data, path, wal_key(base))
+    start = frames[-(ALL - SIGNED)].at
+    path.write_bytes(data + data[start:])
+    plan = _plan(base)
+    assert plan.unproven == list(range(ALL - SIGNED, 2 * (ALL - SIGNED)))
+    assert _repaired(base, unproven=Unproven.LEAVE_OUT) == ENTRIES
+
+
+def test_what_a_repair_wrote_bears_the_logs_seal(base: Path) -> None:
+    (base / "log" / tile_path(0, 0)).unlink()
+    _do(base, _plan(base))
+    data = (base / "log" / "wal").read_bytes()
+    assert len(scan_wal(data, Path("wal"), wal_key(base)).entries) == ALL - SIGNED + 1
+    assert data[-SEAL_BYTES:][-16:] != bytes(16)
+    with pytest.raises(AuditDamaged):
+        scan_wal(data, Path("wal"), WalKey(bytes(32), "other"))
 
 
 def test_a_bundle_that_is_nowhere_else_comes_from_the_mirror(made: Path, base: Path) -> None:
@@ -170,7 +260,7 @@ def test_a_log_without_any_signed_checkpoint_is_not_mended(base: Path) -> None:
     plan = _plan(base)
     assert not plan.starts
     with pytest.raises(AuditDamaged, match="can't be mended"):
-        do_repair(base / "log", plan, reason="x", who="root", now=NOW)
+        _do(base, plan)
 
 
 def test_a_mirror_of_a_longer_log_says_that_this_one_was_rolled_back(made: Path, base: Path) -> None:
@@ -237,14 +327,14 @@ def test_no_random_damage_makes_a_repair_lose_a_good_entry(made: Path, tmp_path:
         shutil.copytree(made, base)
         _damage(base / "log", chance)
         wal = base / "log" / "wal"
-        frames = [raw for _, raw in good_frames(wal.read_bytes(), wal)] if wal.exists() else []
+        frames = [each.entry for each in read_frames(wal.read_bytes(), wal, wal_key(base))] if wal.exists() else []
         plan = _plan(base, made / "log" if mirrored else None)
         if not plan.starts:
             refused += 1
             shutil.rmtree(base)
             continue
         mended += 1
-        do_repair(base / "log", plan, reason="test", who="root", now=NOW)
+        _do(base, plan, Unproven.KEEP if plan.unproven else None)
         if plan.open:
             with pytest.raises(AuditDamaged):
                 verify_log(fetch(base), verifier(base))
