@@ -324,6 +324,13 @@ class Cosigning:
         if self._cosigners and not self._threads[0].is_alive():
             self._cosigners[0].ask()
 
+    def ask_retired(self) -> None:
+        """Have each log without a worker cosigned where it is due."""
+        for each in self._retired:
+            if self._stopped.is_set():
+                return
+            _asked_well(each)
+
     def _run(self, cosigner: Cosigner) -> None:
         pause = self._interval
         while not self._stopped.wait(pause):
@@ -332,10 +339,7 @@ class Cosigning:
     def _run_retired(self) -> None:
         pause = self._interval
         while not self._stopped.wait(pause):
-            for each in self._retired:
-                if self._stopped.is_set():
-                    return
-                _asked_well(each)
+            self.ask_retired()
             pause = RETIRED_SECONDS
 
 

@@ -96,8 +96,7 @@ def _require_newest_index(settings: Settings) -> None:
     found = known_index(settings)
     fault = "" if found is None else require_newest(_index_place(settings), found, settings.audit.witness_folder)
     if fault:
-        reason = Reason.AUDIT_ROLLED_BACK
-        raise ConfigurationError([f"{reason.value}: {fault}"], reason=reason, advice=INDEX_ADVICE)
+        raise ConfigurationError([f"{Reason.AUDIT_ROLLED_BACK.value}: {fault}"], advice=INDEX_ADVICE)
 
 
 def known_index(settings: Settings) -> KnownIndex | None:
