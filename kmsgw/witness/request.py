@@ -17,6 +17,7 @@ REQUEST_LIMIT: Final = NOTE_LIMIT + 4096
 PROOF_LIMIT: Final = 63
 """Most lines of a proof."""
 
+_ANY_ORIGIN: Final = b"origin"
 _OLD = re.compile(r"old (0|[1-9][0-9]{0,18})\Z")
 
 
@@ -69,8 +70,10 @@ class Submitted:
         lines = note.body.split(b"\n")
         if len(lines) < 4 or not all(lines[:-1]):
             raise damaged("checkpoint: the body must be at least three lines, none of them empty.")
-        if lines[1] == b"0":
-            # A wrong root of an empty tree has a status of its own, so it is no fault of the form here.
-            read = Checkpoint.parse_body(b"\n".join((lines[0], b"1", lines[2], b"")), "checkpoint")
-            return cls(Checkpoint(read.origin, 0, read.root), note, read.root == EMPTY_ROOT)
-        return cls(Checkpoint.parse_body(b"\n".join((*lines[:3], b"")), "checkpoint"), note, root_fits=True)
+        # An origin may be any text (C2SP tlog-checkpoint): one that no log here can have is unknown, and not malformed. A
+        # wrong root of an empty tree has a status of its own, so it is no fault of the form either.
+        size = b"1" if lines[1] == b"0" else lines[1]
+        read = Checkpoint.parse_body(b"\n".join((_ANY_ORIGIN, size, lines[2], b"")), "checkpoint")
+        empty = size != lines[1]
+        checkpoint = Checkpoint(lines[0].decode(), 0 if empty else read.size, read.root)
+        return cls(checkpoint, note, not empty or read.root == EMPTY_ROOT)

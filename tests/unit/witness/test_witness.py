@@ -116,6 +116,8 @@ def test_an_old_size_that_is_not_the_newest_is_answered_with_the_newest(bench: B
 def test_an_unknown_log_is_404_and_another_key_403(bench: Bench) -> None:
     stranger = SigningKey.of_seed("example.com/stranger", bytes(32))
     assert bench.ask(0, Checkpoint(stranger.name, 0, EMPTY_ROOT).sign(stranger)).status == 404
+    odd = "go.sum database tree\n0\n" + b64encode(EMPTY_ROOT).decode() + "\n"
+    assert bench.ask(0, odd.encode() + b"\n" + stranger.signature_line(odd.encode())).status == 404
     impostor = SigningKey.of_seed(LOG.name, bytes([9]) * 32)
     body = Checkpoint(LOG.name, 0, EMPTY_ROOT)
     assert bench.ask(0, body.sign(impostor)).status == 403
