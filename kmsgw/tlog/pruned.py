@@ -11,8 +11,8 @@ them that must be kept longer lie in kept bundles. The file ``pruned`` says so::
 
 The file proves nothing. Proof is the entry of that index in the log itself, which was signed for before anything was
 removed, and holds the SHA-256 of all lines but the last, with a signature over it. So "pruned" can be told from
-"missing", and nobody can remove a kept entry unnoticed. The tree's own signature would not do: who can write to the
-folder can put an entry into the write-ahead file of a worker that is down, and its next start signs for that.
+"missing", and nobody can remove a kept entry unnoticed. The tree's own signature would not do: a repair may
+have to keep entries of which nobody knows who wrote them, and the log signs for these too.
 """
 
 import re
