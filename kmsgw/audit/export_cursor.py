@@ -1,12 +1,18 @@
 """How far each log has been exported to each target: a small file for each pair, replaced as a whole.
 
 The files are beside the logs, in ``audit.folder``/``export``/TARGET/LOG.cursor, and not in a log's own folder: what is
-served as a transparency log has nothing in it that changes with its readers. A cursor holds the root of the tree that
-was exported, so that a log that was rolled back or rewritten since is noticed, and the verifier key that it was first
-read with.
+served as a transparency log has nothing in it that changes with its readers. LOG is the last part of the log's origin,
+and not the name of its folder: a folder can hold another log one day, and a log can lie in another folder. A cursor
+holds the root of the tree that was exported, so that a log that was rolled back or rewritten since is noticed, and the
+verifier key that it was first read with.
+
+A cursor is sealed with a key of the node (``audit.keys``/export.key): who writes the folder, and has not the key, can
+have entries come again, and never have any skipped.
 """
 
+import hmac
 import json
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -25,6 +31,11 @@ EXPORT_FOLDER = "export"
 CURSOR_LIMIT = 4096
 """Longest cursor file, in bytes."""
 
+EXPORT_KEY = "export.key"
+"""File in ``audit.keys`` with the key that cursors are sealed with."""
+
+_SEAL = b"kmsgw export cursor v1\n"
+_LAST_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _SUFFIX = ".cursor"
 _DAMAGED_SUFFIX = ".damaged"
 
@@ -37,18 +48,21 @@ class ExportCursor:
     size: int = 0
     root: bytes = EMPTY_ROOT
 
-    def encode(self) -> bytes:
-        """Return the bytes of the file: a line of JSON, and a line with its SHA-256."""
+    def encode(self, target: str, key: bytes) -> bytes:
+        """Return the bytes of the file: a line of JSON, and a line with the seal of it and the target's name.
+
+        Without a key the seal finds rot, and not people.
+        """
         fields = {"root": b64encode(self.root).decode(), "size": self.size, "verifier": str(self.verifier)}
         line = json.dumps(fields, sort_keys=True).encode() + b"\n"
-        return line + sha256(line).hexdigest().encode() + b"\n"
+        return line + _seal(target, line, key) + b"\n"
 
     @classmethod
-    def decode(cls, raw: bytes, where: str) -> "ExportCursor":
-        """Return the cursor of a file. Raises `AuditDamaged` naming `where`: the checksum finds rot, and not people."""
+    def decode(cls, raw: bytes, where: str, target: str, key: bytes) -> "ExportCursor":
+        """Return the cursor of a target's file. Raises `AuditDamaged` naming `where`, also where others wrote it."""
         line, _, rest = raw.partition(b"\n")
-        if rest.strip() != sha256(line + b"\n").hexdigest().encode():
-            raise damaged(f"{where}: the cursor is damaged: its checksum does not fit.")
+        if not hmac.compare_digest(rest.strip(), _seal(target, line + b"\n", key)):
+            raise damaged(f"{where}: the cursor is damaged, or others wrote it: its checksum does not fit.")
         try:
             fields = json.loads(line)
             verifier = VerifierKey.parse(fields["verifier"])
@@ -60,25 +74,41 @@ class ExportCursor:
         return cls(verifier, size, root)
 
 
+def _seal(target: str, line: bytes, key: bytes) -> bytes:
+    # With the target's name: the cursor of one that has much must not be given to one that has little.
+    return hmac.digest(key, _SEAL + target.encode() + b"\n" + line, "sha256").hex().encode()
+
+
+def log_name(origin: str) -> str | None:
+    """Return what the log of an origin is called by exports: its last part, None where that can't name a file."""
+    last = origin.rpartition("/")[2]
+    return last if _LAST_PART.match(last) else None
+
+
+def name_apart(name: str, origin: str) -> str:
+    """Return what the log of an origin is called where its name stands for another log already."""
+    return f"{name}@{sha256(origin.encode()).hexdigest()[:16]}"
+
+
 def cursor_path(folder: Path, target: str, log: str) -> Path:
-    """Return where the cursor of a target in a log is; `folder` is ``audit.folder``, `log` the name of its folder."""
+    """Return where the cursor of a target in a log is; `folder` is ``audit.folder``, `log` as `log_name` has it."""
     return folder / EXPORT_FOLDER / target / f"{log}{_SUFFIX}"
 
 
-def load_cursor(path: Path) -> ExportCursor | None:
+def load_cursor(path: Path, key: bytes = b"") -> ExportCursor | None:
     """Return a cursor, or None where there is none yet. Raises `AuditDamaged`, and OSError where it can't be read."""
     try:
         with path.open("rb") as file:
             raw = file.read(CURSOR_LIMIT)
     except FileNotFoundError:
         return None
-    return ExportCursor.decode(raw, str(path))
+    return ExportCursor.decode(raw, str(path), path.parent.name, key)
 
 
-def save_cursor(path: Path, cursor: ExportCursor) -> None:
+def save_cursor(path: Path, cursor: ExportCursor, key: bytes = b"") -> None:
     """Put a cursor in place of the one before, durably. Raises OSError; then the old one is there."""
     make_folder(path.parent)
-    write_file(path, cursor.encode())
+    write_file(path, cursor.encode(path.parent.name, key))
     sync_folder(path.parent)
 
 
@@ -89,10 +119,11 @@ def put_aside(path: Path) -> Path:
     return aside
 
 
-def exported_through(folder: Path, origin: str, targets: Iterable[str] = ()) -> Mapping[str, int]:
+def exported_through(folder: Path, origin: str, targets: Iterable[str] = (), key: bytes = b"") -> Mapping[str, int]:
     """Return for each target how many entries of the log of `origin` have arrived there for certain, from entry 0 on.
 
-    `folder` is ``audit.folder``; `targets` names those configured; what has a cursor is answered besides.
+    `folder` is ``audit.folder``; `targets` names those configured; what has a cursor is answered besides. `key` is the
+    one that they are sealed with.
     A target without a readable cursor has 0: so whoever asks whether an entry may go keeps what may still be wanted.
     Reads files alone, and works while the exporter runs or not.
     """
@@ -101,8 +132,8 @@ def exported_through(folder: Path, origin: str, targets: Iterable[str] = ()) -> 
         target = path.parent.name
         found.setdefault(target, 0)
         try:
-            cursor = load_cursor(path)
-        except (KmsgwError, OSError):  # nothing may be pruned on the word of a cursor that is damaged
+            cursor = load_cursor(path, key)
+        except (KmsgwError, OSError):  # nothing may be pruned on the word of a cursor that is damaged, or forged
             continue
         if cursor is not None and cursor.verifier.name == origin:
             found[target] = cursor.size

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from kmsgw.audit.export_cursor import EXPORT_KEY
 from kmsgw.authn.invitations import Invitations
 from kmsgw.authn.rules import PrincipalRules
 from kmsgw.authz import CurrentPolicies
@@ -19,6 +20,7 @@ from kmsgw.config import (
 from kmsgw.errors import ConfigurationError
 from kmsgw.model.access import PrincipalKind
 from kmsgw.refusal import FoundFaults
+from kmsgw.seed_file import load_or_create_secret
 from kmsgw.server.tls_files import check_tls_files
 from kmsgw.storage import Database, examine, migrate, open_officers
 from kmsgw.surroundings import (
@@ -110,4 +112,6 @@ def _prepare_audit(settings: Settings) -> None:
                 [f"audit.{place}: {folder}: {error.strerror}"], advice="Name a folder that can be made."
             ) from None
     context_key(settings.audit)
+    if settings.audit.export:
+        load_or_create_secret(settings.audit.keys / EXPORT_KEY)  # here, before there are workers and an exporter
     prepare_evidence(settings)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from kmsgw import __version__
+from kmsgw.audit.export_cursor import EXPORT_KEY
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.config import (
     ExportSettings,
@@ -24,6 +25,7 @@ from kmsgw.export.syslog import SyslogSink
 from kmsgw.export.syslog_message import SyslogForm
 from kmsgw.export.target import EntryTarget, Target
 from kmsgw.refusal import FoundFaults
+from kmsgw.seed_file import load_secret
 from kmsgw.telemetry.board import Board
 from kmsgw.telemetry.publishing import Publisher, add_process
 from kmsgw.telemetry.samples import Notice, Samples
@@ -72,10 +74,10 @@ class Exporter:
             self._publisher.stop()
 
     def _target(self, settings: Settings, wanted: ExportSettings) -> Target:
-        folder = settings.audit.folder
+        folder, key = settings.audit.folder, export_key(settings)
         match wanted:
             case MirrorExportSettings():
-                return MirrorTarget(wanted.name, folder, wanted.folder)
+                return MirrorTarget(wanted.name, folder, wanted.folder, key=key)
             case SyslogExportSettings():
                 form = SyslogForm(settings.node, wanted.facility, wanted.enterprise, wanted.max_message_bytes)
                 sink = SyslogSink(
@@ -86,7 +88,7 @@ class Exporter:
                     wanted.timeout_seconds,
                     wanted.confirm_seconds,
                 )
-                return EntryTarget(wanted.name, folder, sink)
+                return EntryTarget(wanted.name, folder, sink, key=key)
             case OtlpExportSettings():
                 resource = {
                     "service.name": "kmsgw",
@@ -101,7 +103,12 @@ class Exporter:
                     skip_rejected=wanted.skip_rejected,
                 )
                 self._otlp[wanted.name] = otlp
-                return EntryTarget(wanted.name, folder, otlp)
+                return EntryTarget(wanted.name, folder, otlp, key=key)
+
+
+def export_key(settings: Settings) -> bytes:
+    """Return the key that cursors are sealed with. Raises `ConfigurationError` where there is none yet."""
+    return load_secret(settings.audit.keys / EXPORT_KEY)
 
 
 def files_of(wanted: SyslogExportSettings | OtlpExportSettings, place: str) -> TargetFiles:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from kmsgw.audit.acts import AuditedActs
-from kmsgw.audit.export_cursor import exported_through
+from kmsgw.audit.export_cursor import EXPORT_KEY, exported_through
 from kmsgw.audit.forgetting import Forgetting
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.pruning import LogPruner
@@ -18,6 +18,7 @@ from kmsgw.config import Settings
 from kmsgw.errors import AuditUnavailable, ConfigurationError
 from kmsgw.operations.keeper import Rounds
 from kmsgw.operations.steady_clock import SteadyClock
+from kmsgw.seed_file import load_secret
 
 _ROUND_SECONDS: Final = 60.0
 _PRUNING_SECONDS: Final = 3600.0
@@ -54,7 +55,9 @@ def _exported(settings: Settings, log: DurableLog) -> list[Callable[[], int]]:
 
     def through() -> int:
         # Of those configured alone: what a target that is no more has not got would stay for ever.
-        found = exported_through(settings.audit.folder, log.origin, names)
+        found = exported_through(
+            settings.audit.folder, log.origin, names, load_secret(settings.audit.keys / EXPORT_KEY)
+        )
         return min(found[name] for name in names)
 
     return [through]

@@ -21,11 +21,15 @@ _LOG = logging.getLogger(__name__)
 class LogFeed:
     """Reads one log for one target. Not safe for threads; `delivered` and `waiting_since` may be read by others."""
 
-    def __init__(self, folder: Path, log: str, target: str) -> None:
-        """Read the log `log` of ``audit.folder``; nothing is opened yet."""
+    def __init__(self, folder: Path, log: str, target: str, key: bytes = b"") -> None:
+        """Read the log `log` of ``audit.folder``; nothing is opened yet. `key` seals its cursor.
+
+        ``folder`` is where the log lies: by its name at first, and anywhere once that is set.
+        """
         self.log = log
         self.folder = folder / log
         self.path = cursor_path(folder, target, log)
+        self._key = key
         self.waiting_since: datetime | None = None
         self.taken = 0
         self._target = target
@@ -109,7 +113,7 @@ class LogFeed:
         if size == self.delivered:
             return
         cursor = ExportCursor(self.verifier, size, root_at(self.reader, size))
-        save_cursor(self.path, cursor)
+        save_cursor(self.path, cursor, self._key)
         self._cursor = cursor
         self.waiting_since = None
 
@@ -141,7 +145,7 @@ class LogFeed:
 
     def _open(self) -> None:
         try:
-            cursor = load_cursor(self.path)
+            cursor = load_cursor(self.path, self._key)
         except AuditDamaged as error:
             _LOG.error(
                 "%s: %s It is put aside as %s, and export begins again: entries arrive twice",
@@ -154,7 +158,7 @@ class LogFeed:
             beside = self._fetch(VERIFIER_KEY_PATH).decode("utf-8", "replace")
             cursor = ExportCursor(VerifierKey.parse(beside))
             # Also a cursor at 0 is on disk: the key that the log is read with from now on is in it.
-            save_cursor(self.path, cursor)
+            save_cursor(self.path, cursor, self._key)
         self._cursor = cursor
         self.taken = cursor.size
 

@@ -1,5 +1,6 @@
 """What of an entry is put beside its JSON, so that a receiver can sort and alarm without reading into it."""
 
+import re
 from collections.abc import Sequence
 from enum import Enum
 from typing import Final
@@ -10,6 +11,7 @@ from kmsgw.tlog.hashing import leaf_hash
 SCOPE: Final = "kmsgw.audit"
 """Name of the kind of records, in protocols that want one."""
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _TEXTS: Final = ("request_id", "method", "action", "outcome", "phase", "status", "reason", "key_id")
 
 
@@ -36,8 +38,11 @@ def weight_of(entry: LoggedEntry) -> Weight:
 
 
 def fields_of(entry: LoggedEntry) -> Sequence[tuple[str, str]]:
-    """Return names and texts, none empty. ``log``, ``index`` and ``leaf`` say where the entry can be proved."""
-    found = [("log", entry.origin), ("index", str(entry.index)), ("leaf", leaf_hash(entry.raw).hex())]
+    """Return names and texts, none empty. ``log``, ``index`` and ``leaf`` say where the entry can be proved.
+
+    Texts are Unicode: half of a surrogate pair, which JSON can hold and UTF-8 can't, becomes U+FFFD.
+    """
+    found = list(place_of(entry))
     found += [(name, entry.text(name)) for name in _TEXTS]
     found.append(("key_version", str(entry.number("key_version") or "")))
     found += [
@@ -45,4 +50,9 @@ def fields_of(entry: LoggedEntry) -> Sequence[tuple[str, str]]:
         ("kind", entry.principal("kind")),
         ("tenant", entry.principal("tenant")),
     ]
-    return [(name, text) for name, text in found if text]
+    return [(name, _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)) for name, text in found if text]
+
+
+def place_of(entry: LoggedEntry) -> Sequence[tuple[str, str]]:
+    """Return the fields that every entry has, whatever is in it."""
+    return ("log", entry.origin), ("index", str(entry.index)), ("leaf", leaf_hash(entry.raw).hex())

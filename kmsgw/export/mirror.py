@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from kmsgw.audit.export_cursor import name_apart
 from kmsgw.durable_files import make_folder, sync_folder, write_file
 from kmsgw.export.failure import DeliveryFailed, FailureKind
 from kmsgw.export.feed import LogFeed, root_at
-from kmsgw.export.target import Shelf
+from kmsgw.export.shelf import Shelf, claimed_origin
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.damage import BundleMissing, damaged
 from kmsgw.tlog.hashing import TILE_HASHES
@@ -43,16 +44,16 @@ COSIGNED_FOLDER: Final = "cosigned"
 INDEX_FILES: Final = ("index.key", "index")
 """The signed index of the node's logs, beside them, and before it its verifier key."""
 
-_LISTED: Final = re.compile(r"^log (\S+) ", re.MULTILINE)
+_LISTED: Final = re.compile(r"^log \S+ (\S+)$", re.MULTILINE)
 
 
 class MirrorTarget:
     """See `kmsgw.export.target.Target`."""
 
-    def __init__(self, name: str, folder: Path, mirror: Path) -> None:
-        """Mirror the logs of ``audit.folder`` into a folder that is there."""
+    def __init__(self, name: str, folder: Path, mirror: Path, *, key: bytes = b"") -> None:
+        """Mirror the logs of ``audit.folder`` into a folder that is there; `key` seals the cursors."""
         self.name = name
-        self.shelf = Shelf(folder, name, {}, {})
+        self.shelf = Shelf(folder, name, key)
         self._mirror = mirror
         self._states: dict[str, _MirroredLog] = {}
         self._index = b""
@@ -104,8 +105,11 @@ class MirrorTarget:
         if not key.exists() or not index.exists():
             return
         raw = index.read_bytes()
-        listed = _LISTED.findall(raw.decode("utf-8", "replace"))
-        if raw == self._index or not all((self._mirror / log / CHECKPOINT_PATH).exists() for log in listed):
+        if raw == self._index:
+            return
+        # By origins: here a log has a folder by its own name, wherever it lies on the node.
+        there = {claimed_origin(path.parent) for path in self._mirror.glob(f"*/{CHECKPOINT_PATH}")}
+        if not there.issuperset(_LISTED.findall(raw.decode("utf-8", "replace"))):
             return
         for path, data in ((key, key.read_bytes()), (index, raw)):
             write_file(self._mirror / path.name, data)
@@ -118,7 +122,7 @@ class MirrorTarget:
             raise DeliveryFailed(
                 FailureKind.FILES, f"{self._mirror}: the folder of the mirror is not there.", advice="Is it mounted?"
             )
-        folder = self._mirror / feed.log
+        folder = self._folder_of(feed)
         path = folder / CHECKPOINT_PATH
         if not path.exists():
             if feed.delivered:
@@ -145,6 +149,16 @@ class MirrorTarget:
                 feed.delivered,
             )
         return _MirroredLog(folder, checkpoint.size, raw)
+
+    def _folder_of(self, feed: LogFeed) -> Path:
+        """Return where a log is mirrored: where another one has its place, from before, in a folder of its own."""
+        folder = self._mirror / feed.log
+        origin = claimed_origin(folder)
+        if origin is None or origin == feed.verifier.name:
+            return folder
+        apart = self._mirror / name_apart(feed.log, feed.verifier.name)
+        _LOG.warning("%s: %s holds %s; the log %s is mirrored in %s", self.name, folder, origin, feed.log, apart.name)
+        return apart
 
 
 class _MirroredLog:

@@ -14,7 +14,7 @@ from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import ConfigurationError
 from kmsgw.export.credentials import TargetFiles
 from kmsgw.export.failure import DeliveryFailed, FailureKind
-from kmsgw.export.fields import SCOPE, fields_of, weight_of
+from kmsgw.export.fields import SCOPE, fields_of, place_of, weight_of
 from kmsgw.export.tls_line import TlsLine
 from kmsgw.tlog.entry import LoggedEntry
 
@@ -152,7 +152,7 @@ class OtlpSink:
         of_scope = of_resource.scope_logs.add()
         of_scope.scope.name = SCOPE
         observed = _nanoseconds(self._clock.now())
-        of_scope.log_records.extend([_record(entry, observed) for entry in entries])
+        of_scope.log_records.extend([_record_of(entry, observed) for entry in entries])
         return request
 
     def _failed(self, error: grpc.RpcError) -> DeliveryFailed:
@@ -179,7 +179,16 @@ class OtlpSink:
             line.abandon()
 
 
-def _record(entry: LoggedEntry, observed: int) -> "LogRecord":
+def _record_of(entry: LoggedEntry, observed: int) -> "LogRecord":
+    try:
+        return _record(entry, observed, fields_of(entry))
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        # Whatever somebody brought into an entry: it must neither hold up those after it nor be left out.
+        _LOG.exception("entry %d of %s is exported with its place alone", entry.index, entry.origin)
+        return _record(LoggedEntry(entry.origin, entry.index, entry.raw, {}), observed, place_of(entry))
+
+
+def _record(entry: LoggedEntry, observed: int, fields: Sequence[tuple[str, str]]) -> "LogRecord":
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue  # noqa: PLC0415
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord  # noqa: PLC0415
 
@@ -191,7 +200,7 @@ def _record(entry: LoggedEntry, observed: int) -> "LogRecord":
         severity_text=weight.text,
         event_name=SCOPE,
         body=AnyValue(string_value=entry.raw.decode("utf-8", "replace")),
-        attributes=_attributes({f"kmsgw.{name}": text for name, text in fields_of(entry)}),
+        attributes=_attributes({f"kmsgw.{name}": text for name, text in fields}),
     )
 
 
@@ -202,8 +211,10 @@ def _attributes(texts: Mapping[str, str]) -> "list[KeyValue]":
 
 
 def _nanoseconds(time: datetime) -> int:
+    """Return nanoseconds since 1970; 0, which OTLP reads as "not known", of a time that has no place in 64 bits."""
     since = time - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000
+    found = (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000
+    return found if 0 <= found < 1 << 64 else 0
 
 
 def _named_wait(error: grpc.RpcError) -> float | None:

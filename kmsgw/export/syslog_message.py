@@ -4,6 +4,8 @@ The message text is the entry, byte by byte, so that its leaf hash can be found 
 receiver, the longest fields are left out, and ``exported_without`` in the JSON says which: the whole stays in the log.
 """
 
+import json
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +13,10 @@ from typing import Final
 
 import orjson
 
-from kmsgw.export.fields import fields_of, weight_of
+from kmsgw.export.fields import fields_of, place_of, weight_of
 from kmsgw.tlog.entry import LoggedEntry
+
+_LOG = logging.getLogger(__name__)
 
 APP_NAME: Final = "kmsgw"
 """APP-NAME of every message."""
@@ -42,11 +46,19 @@ class SyslogForm:
 
     def message(self, entry: LoggedEntry, log: str) -> bytes:
         """Return a message: header, structured data, and as much of the entry as there is room for."""
-        time = _NIL if entry.time is None else entry.time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        try:
+            return self._message(entry, log, fields_of(entry))
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            # Whatever somebody brought into an entry: it must neither hold up those after it nor be left out.
+            _LOG.exception("entry %d of %s is exported with its place alone", entry.index, entry.origin)
+            return self._message(LoggedEntry(entry.origin, entry.index, entry.raw, {}), log, place_of(entry))
+
+    def _message(self, entry: LoggedEntry, log: str, fields: Sequence[tuple[str, str]]) -> bytes:
+        # Not strftime, which writes the year 26 with two digits.
+        time = _NIL if entry.time is None else f"{entry.time.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
         method = entry.text("method").rpartition("/")[2]
         names = [_word(self.host, 255), APP_NAME, _word(log, 128), _word(method, _NAME_LIMIT)]
         head = f"<{self.facility * 8 + weight_of(entry).syslog}>1 {time} {' '.join(names)} ".encode()
-        fields = fields_of(entry)
         data = self._data(fields, _LONG_VALUE)
         if len(head) + len(data) > self.limit // 2:
             data = self._data(fields, _SHORT_VALUE)
@@ -64,13 +76,25 @@ def fitting(entry: LoggedEntry, room: int) -> bytes:
         return entry.raw
     kept = dict(entry.record)
     left_out: list[str] = []
-    for name in sorted(kept, key=lambda each: len(orjson.dumps(kept[each])), reverse=True):
-        del kept[name]
-        left_out.append(name)
-        shorter = orjson.dumps({**kept, _LEFT_OUT: sorted(left_out)}, option=orjson.OPT_SORT_KEYS)
-        if len(shorter) <= room:
-            return shorter
+    try:
+        for name in sorted(kept, key=lambda each: len(_json(kept[each])), reverse=True):
+            del kept[name]
+            left_out.append(name)
+            shorter = _json({**kept, _LEFT_OUT: sorted(left_out)})
+            if len(shorter) <= room:
+                return shorter
+    except (ValueError, RecursionError):
+        pass  # nothing that can be written again as JSON, such as a list in a list in a list, a thousand times
     return entry.raw[: max(0, room)].decode("utf-8", "ignore").encode()
+
+
+def _json(value: object) -> bytes:
+    """Return JSON with sorted keys, whatever was read as JSON. Raises `ValueError` and `RecursionError`."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        # Half of a surrogate pair, or an integer of more than 64 bits: escapes and digits are ASCII.
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _word(text: str, longest: int) -> str:

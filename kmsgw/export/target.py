@@ -1,20 +1,15 @@
 """A target that takes entries: what is sent, when it counts as arrived, and what is sent again."""
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from kmsgw.audit.export_cursor import EXPORT_FOLDER
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import KmsgwError
 from kmsgw.export.failure import DeliveryFailed, FailureKind
 from kmsgw.export.feed import LogFeed
+from kmsgw.export.shelf import Shelf
 from kmsgw.tlog.entry import LoggedEntry
-from kmsgw.tlog.tiles import CHECKPOINT_PATH
-
-_LOG = logging.getLogger(__name__)
 
 CONFIRM_ENTRIES: Final = 10_000
 """Entries that are sent at most before they must be confirmed: as many may arrive twice after a fault."""
@@ -63,57 +58,13 @@ class Sink(Protocol):
         """Begin anew: what was sent and not confirmed is unknown."""
 
 
-def log_names(folder: Path) -> Sequence[str]:
-    """Return the names of the logs in ``audit.folder``: also of workers that there are no more."""
-    try:
-        return sorted(path.parent.name for path in folder.glob(f"*/{CHECKPOINT_PATH}"))
-    except OSError:
-        return ()
-
-
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """The logs of a node, for one target. ``faults`` holds what is wrong with those that can't be read now."""
-
-    folder: Path
-    target: str
-    feeds: dict[str, LogFeed]
-    faults: dict[str, str]
-
-    def refreshed(self) -> Sequence[LogFeed]:
-        """Return the feeds of all logs that can be read, as of now. One that can't stops no other."""
-        found: list[LogFeed] = []
-        for name in log_names(self.folder):
-            if name == EXPORT_FOLDER:
-                continue
-            feed = self.feeds.setdefault(name, LogFeed(self.folder, name, self.target))
-            if self.attempt(feed, feed.refresh):
-                found.append(feed)
-        return found
-
-    def attempt(self, feed: LogFeed, work: Callable[[], object]) -> bool:
-        """Do something with a log; tell whether it went well, and tell the log of this process what did not, once."""
-        try:
-            work()
-        except DeliveryFailed:
-            raise
-        except (KmsgwError, OSError) as error:
-            text = error.message if isinstance(error, KmsgwError) else f"{error.filename}: {error.strerror}"
-            if self.faults.get(feed.log) != text:
-                _LOG.error("%s: the log %s is not exported: %s", self.target, feed.log, text)
-            self.faults[feed.log] = text
-            return False
-        if self.faults.pop(feed.log, None) is not None:
-            _LOG.info("%s: the log %s is exported again", self.target, feed.log)
-        return True
-
-
 class EntryTarget:
     """A target that takes entries one by one, in the order of each log."""
 
-    def __init__(self, name: str, folder: Path, sink: Sink, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, name: str, folder: Path, sink: Sink, clock: Clock = SYSTEM_CLOCK, *, key: bytes = b"") -> None:
+        """Export the logs of ``audit.folder``; `key` seals the cursors."""
         self.name = name
-        self.shelf = Shelf(folder, name, {}, {})
+        self.shelf = Shelf(folder, name, key)
         self._sink = sink
         self._clock = clock
         self._unconfirmed = 0

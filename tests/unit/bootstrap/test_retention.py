@@ -12,6 +12,7 @@ from kmsgw.audit.pseudonyms import PseudonymKeys
 from kmsgw.bootstrap import retention
 from kmsgw.bootstrap.retention import RetentionRounds, persons_of
 from kmsgw.clock import SYSTEM_CLOCK
+from kmsgw.seed_file import load_or_create_secret
 from kmsgw.tlog.pseudonym import period_of
 from tests.unit.audit.aged_logs import NOW, aged
 from tests.unit.audit.logs import append_all, open_log
@@ -62,6 +63,7 @@ def test_what_a_target_of_the_configuration_has_not_got_is_not_pruned(
     pruned: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    load_or_create_secret(tmp_path / "keys" / "export.key")
     monkeypatch.setattr(retention, "exported_through", lambda *_: got)
     _rounds(tmp_path, log, _settings(tmp_path, *targets, wait=wait))._round()
     log.close()

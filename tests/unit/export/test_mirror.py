@@ -163,22 +163,22 @@ def test_what_was_pruned_before_is_missing_in_the_mirror_too_and_recorded(tmp_pa
     target = MirrorTarget("other-disk", tmp_path, mirror)
     run(target)
     assert target.faults == {}
-    assert not (mirror / "log" / bundle_path(0)).exists()
-    assert (mirror / "log" / PRUNED_PATH).exists()
-    found = verify_log(lambda path: (mirror / "log" / path).read_bytes(), verifier(tmp_path))
-    assert found.size == target.feeds["log"].delivered > 900
+    assert not (mirror / "w0" / bundle_path(0)).exists()
+    assert (mirror / "w0" / PRUNED_PATH).exists()
+    found = verify_log(lambda path: (mirror / "w0" / path).read_bytes(), verifier(tmp_path))
+    assert found.size == target.feeds["w0"].delivered > 900
 
     (tmp_path / "log" / bundle_path(2)).unlink()
     (tmp_path / "other").mkdir()
     other = MirrorTarget("third-disk", tmp_path, tmp_path / "other")
     run(other)
-    assert "missing" in other.faults["log"]
-    assert not (tmp_path / "other" / "log" / CHECKPOINT_PATH).exists()
+    assert "missing" in other.faults["w0"]
+    assert not (tmp_path / "other" / "w0" / CHECKPOINT_PATH).exists()
 
 
 def test_the_index_comes_once_all_that_it_lists_is_there(tmp_path: Path) -> None:
     log = sample_log(tmp_path / "audit", 3)
-    index = b"kmsgw.example/log\nnumber 1\nlog worker-0 a\nkey a\nlog worker-1 b\nkey b\n\nsignatures\n"
+    index = b"kmsgw.example/log\nnumber 1\nlog worker-0 kmsgw.example/log/worker-0\nkey a\nlog worker-1 kmsgw.example/log/worker-1\nkey b\n\nsignatures\n"
     (log.folder.parent / "index").write_bytes(index)
     (log.folder.parent / "index.key").write_bytes(b"key\n")
     (log.folder / "cosigned").mkdir()
