@@ -70,8 +70,8 @@ class Submitted:
         lines = note.body.split(b"\n")
         if len(lines) < 4 or not all(lines[:-1]):
             raise damaged("checkpoint: the body must be at least three lines, none of them empty.")
-        # An origin may be any text (C2SP tlog-checkpoint): one that no log here can have is unknown, and not malformed. A
-        # wrong root of an empty tree has a status of its own, so it is no fault of the form either.
+        # An origin may be any text (C2SP tlog-checkpoint): one that no log here can have is unknown, and not malformed.
+        # A wrong root of an empty tree has a status of its own, so it is no fault of the form either.
         size = b"1" if lines[1] == b"0" else lines[1]
         read = Checkpoint.parse_body(b"\n".join((_ANY_ORIGIN, size, lines[2], b"")), "checkpoint")
         empty = size != lines[1]
