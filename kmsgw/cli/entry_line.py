@@ -2,6 +2,7 @@
 
 import json
 import re
+from math import isfinite
 
 from kmsgw.cli.failure import printable
 from kmsgw.cli.output import Record, Value
@@ -17,8 +18,20 @@ def entry_record(entry: LoggedEntry) -> Record:
     """
     content: Value = entry.raw.decode("utf-8", "backslashreplace")
     if entry.record:
-        content = json.loads(entry.raw)
+        content = _portable(entry.record)
     return {"log": entry.origin, "index": entry.index, "entry": content}
+
+
+def _portable(value: object) -> Value:
+    """Return a value as JSON has it: not a number, and infinity, are Python's alone, and become text."""
+    if isinstance(value, dict):
+        return {name: _portable(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_portable(each) for each in value]
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
+    assert value is None or isinstance(value, str | int | float | bool)
+    return value
 
 
 def entry_line(entry: LoggedEntry, log: str) -> str:
@@ -45,9 +58,14 @@ def entry_line(entry: LoggedEntry, log: str) -> str:
         entry.text("request_id"),
         place,
     )
-    line = printable("  ".join(part or "-" for part in parts))
+    line = printable("  ".join(map(_column, parts)))
     change = _change(entry)
     return f"{line}\n    {change}" if change else line
+
+
+def _column(text: str) -> str:
+    """Return a text as a column. One with gaps of its own is quoted, or a name could pass as several columns."""
+    return (_quoted(text) if "  " in text or text != text.strip() else text) or "-"
 
 
 def _times(entry: LoggedEntry) -> str:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-import orjson
-
+from kmsgw.reading.kinds import quick_record
 from kmsgw.reading.tally import OTHER_PAIRS, OTHERS, Newest, Row, Tally
-from kmsgw.tlog.entry import LoggedEntry, microseconds, microseconds_of
+from kmsgw.tlog.entry import microseconds, microseconds_of
 
 OUTCOMES: Final = ("ok", "refused", "failed")
 """How calls end; columns of most tallies."""
@@ -42,6 +41,7 @@ _EMERGENCY: Final = "emergency"
 _COLUMN: Final = {name: column for column, name in enumerate(OUTCOMES)}
 _OPEN_LIMIT: Final = 20_000
 _KNOWN_PLANS: Final = 50_000
+_MOST_CALLS: Final = 1_000_000_000
 _NONE: Final[Mapping[str, object]] = {}
 _TEXT_LIMIT: Final = 200
 _NOBODY: Final = "(nobody authenticated)"
@@ -108,12 +108,7 @@ class Figures:
 
     def add(self, origin: str, index: int, raw: bytes) -> None:
         """Count an entry, if it is of the period."""
-        try:
-            record: object = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            record = LoggedEntry.parse(origin, index, raw).record
-        if not isinstance(record, dict):
-            record = {}
+        record = quick_record(raw)
         time = microseconds_of(record.get("time"))
         if record.get("phase"):
             self._note_phase(origin, index, time, record)
@@ -243,10 +238,10 @@ def calls_of(record: Mapping[str, object]) -> int:
     """Return for how many calls an entry is to be counted. The first of counted refusals was an entry of its own."""
     refusals = record.get("refusals")
     if isinstance(refusals, int) and refusals > 0:
-        return refusals - 1
+        return min(refusals - 1, _MOST_CALLS)
     batch = record.get("batch")
     count = batch.get("count") if isinstance(batch, dict) else 1
-    return count if isinstance(count, int) and count > 0 else 1
+    return min(count, _MOST_CALLS) if isinstance(count, int) and count > 0 else 1
 
 
 def row_of(origin: str, index: int, time: int, record: Mapping[str, object]) -> Row:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import orjson
 
-from kmsgw.tlog.entry import LoggedEntry, microseconds_of
+from kmsgw.tlog.entry import is_too_deep, microseconds_of, parse_record
 
 _KEY_BITS = 63
 _KNOWN_KINDS = 200_000
@@ -39,6 +39,18 @@ class Described(NamedTuple):
     end_user: str
 
 
+def quick_record(raw: bytes) -> dict[str, object]:
+    """Return what `kmsgw.tlog.entry.parse_record` does, in a third of the time."""
+    if is_too_deep(raw):
+        return {}
+    try:
+        record: object = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        # The other parser takes some that this one doesn't, such as lone surrogates.
+        return parse_record(raw)
+    return record if isinstance(record, dict) else {}
+
+
 class Describer:
     """Says what the index keeps of entries: what `LoggedEntry` says of each, in a third of the time.
 
@@ -50,14 +62,7 @@ class Describer:
 
     def describe(self, raw: bytes) -> Described:
         """Return what the index keeps of an entry."""
-        try:
-            record: object = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            # The parser of `LoggedEntry` takes some that this one doesn't, such as lone surrogates.
-            record = LoggedEntry.parse("", 0, raw).record
-        if not isinstance(record, dict):
-            record = {}
-        read = record.get
+        read = quick_record(raw).get
         principal, change = read("principal"), read("change")
         said = (
             principal.get("id") if isinstance(principal, dict) else None,

@@ -13,7 +13,7 @@ from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.hashing import SIZE_LIMIT, TILE_HASHES
 from kmsgw.tlog.note import Note, VerifierKey
 from kmsgw.tlog.reader import Fetch, LogReader
-from kmsgw.tlog.search import ORDER_SLACK, entries_between
+from kmsgw.tlog.search import ORDER_SLACK, entries_between, shifted
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
 from kmsgw.tlog.verification import Taking, verify_log
 
@@ -108,7 +108,7 @@ def _period(logs: Sequence[ReportedLog], since: datetime | None, until: datetime
         if until is None:
             last = ends[1] if last is None else max(last, ends[1])
     end = last or made
-    begin = first or end - timedelta(days=1)
+    begin = first or shifted(end, timedelta(days=-1))
     if since is None:
         # Steps that begin where people expect them to.
         begin = begin.replace(minute=0, second=0, microsecond=0)
@@ -130,7 +130,7 @@ def _ends(log: ReportedLog) -> tuple[datetime, datetime] | None:
     times = [*_times(reader, begin, begin + TILE_HASHES), *_times(reader, tail, reader.size)]
     if not times:
         return None
-    return min(times).replace(microsecond=0), max(times) + timedelta(microseconds=1)
+    return min(times).replace(microsecond=0), shifted(max(times), timedelta(microseconds=1))
 
 
 def _times(reader: LogReader, start: int, end: int) -> list[datetime]:

@@ -1,6 +1,11 @@
-"""Entries as a reader sees them: any JSON object is taken, and what is missing or of another type reads as empty."""
+"""Entries as a reader sees them: any JSON object is taken, and what is missing or of another type reads as empty.
+
+Who could write to a log once may have left anything in it, to blind or to crash its readers. So nothing here fails,
+nothing is deeper than programs can walk, and no number is longer than they can print.
+"""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,6 +17,10 @@ BEFORE_ALL = -(1 << 58)
 """`LoggedEntry.microseconds` of an entry that says no time: before every time that there is."""
 
 _MICROSECOND = timedelta(microseconds=1)
+_DEEPEST = 64
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
+_LONGEST_NUMBER = 20
+_MOST_CALLS = 1_000_000_000
 _FIRST_DAY = (datetime.min.replace(tzinfo=UTC) - EPOCH).days
 _LAST_DAY = (datetime.max.replace(tzinfo=UTC) - EPOCH).days
 
@@ -19,6 +28,42 @@ _LAST_DAY = (datetime.max.replace(tzinfo=UTC) - EPOCH).days
 def microseconds(time: datetime) -> int:
     """Return the microseconds from `EPOCH` to a time with a time zone."""
     return (time - EPOCH) // _MICROSECOND
+
+
+def is_too_deep(raw: bytes) -> bool:
+    """Tell whether JSON is nested deeper than any entry of a gateway: then it is not read as an object."""
+    if raw.count(b"[") + raw.count(b"{") <= _DEEPEST:
+        return False
+    depth = 0
+    for mark in _BRACKETS.findall(raw):
+        if mark in b"[{":
+            depth += 1
+            if depth > _DEEPEST:
+                return True
+        elif mark in b"]}":
+            depth -= 1
+    return False
+
+
+def parse_record(raw: bytes) -> dict[str, object]:
+    """Return the object that an entry is; an empty one where it is none. Never fails.
+
+    Of a number of more than 20 digits it keeps what a float does: it is none of a gateway's, and can't be counted with.
+    """
+    if is_too_deep(raw):
+        return {}
+    try:
+        value: object = json.loads(raw)
+    except (ValueError, RecursionError):
+        try:
+            value = json.loads(raw, parse_int=_number)  # Python refuses integers of more than 4,300 digits
+        except (ValueError, RecursionError):
+            return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _number(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _LONGEST_NUMBER else float(digits)
 
 
 def microseconds_of(time: object) -> int:
@@ -47,11 +92,7 @@ class LoggedEntry:
     @classmethod
     def parse(cls, origin: str, index: int, raw: bytes) -> "LoggedEntry":
         """Read an entry. Never fails: the log must stay readable whatever was written to it."""
-        try:
-            value: object = json.loads(raw)
-        except (ValueError, RecursionError):
-            value = None
-        record = value if isinstance(value, dict) else {}
+        record = parse_record(raw)
         return cls(origin, index, raw, record, _time_of(record.get("time")))
 
     @property
@@ -83,7 +124,7 @@ class LoggedEntry:
     def calls(self) -> int:
         """How many calls it stands for: items of a batch, or counted refusals, of which its first has an entry too."""
         items = self.fields("batch").get("count")
-        return max(1, self.number("refusals"), items if isinstance(items, int) else 0)
+        return min(max(1, self.number("refusals"), items if isinstance(items, int) else 0), _MOST_CALLS)
 
     def is_dry_run(self) -> bool:
         """Tell whether the call only asked what would happen: it changed nothing, whatever its outcome."""

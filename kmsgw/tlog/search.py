@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.hashing import TILE_HASHES
@@ -17,7 +18,11 @@ from kmsgw.tlog.reader import LogReader
 ORDER_SLACK = timedelta(seconds=60)
 """How far an entry may be from its place in the order of time for a search by time to find it."""
 
+STRAYS = 256
+"""Entries in a row that must be past the end of a time range for a search to end: a few may have a wrong time."""
+
 _REORDERED = 4096
+_BEGINNING = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,24 +140,25 @@ def entries_between(
     start = 0 if since is None else first_bundle(reader, shifted(since, -slack)) * TILE_HASHES
     end = reader.size
     if until is not None:
-        end = min(end, (first_bundle(reader, shifted(until, slack)) + 1) * TILE_HASHES)
+        end = min(end, (first_bundle(reader, shifted(until, slack)) + 2) * TILE_HASHES)
     return range(start, end)
 
 
 def first_bundle(reader: LogReader, time: datetime) -> int:
     """Return the last bundle that begins before a time: the first that can hold an entry of that time.
 
-    Found by halving. Raises `AuditDamaged`.
+    The next one can begin before it too, by a few entries. Found by halving. Raises `AuditDamaged`.
     """
     low, high = 0, -(-reader.size // TILE_HASHES)
     while high - low > 1:
         middle = (low + high) // 2
         # From there on, and not of that bundle alone: it may have been pruned.
         found = reader.entries(middle * TILE_HASHES, high * TILE_HASHES)
-        entries = (LoggedEntry.parse("", 0, raw) for _, raw in found)
-        begins = next((entry.time for entry in entries if entry.time is not None), None)
+        times = (entry.time for _, raw in found if (entry := LoggedEntry.parse("", 0, raw)).time is not None)
+        begins = sorted(islice(times, _BEGINNING))
+        # The middle one of a few: a single entry with a wrong time must not lead astray.
         # Bundles without any time tell nothing: go on to the left, where nothing can be missed.
-        if begins is not None and begins < time:
+        if begins and begins[len(begins) // 2] < time:
             low = middle
         else:
             high = middle
@@ -179,9 +185,11 @@ def _found(reader: LogReader, wanted: EntryFilter, slack: timedelta | None) -> I
             start = first_bundle(reader, shifted(wanted.since, -slack)) * TILE_HASHES
         if wanted.until is not None:
             stop = shifted(wanted.until, slack)
+    beyond = 0
     for index, raw in reader.entries(start):
         entry = LoggedEntry.parse(reader.origin, index, raw)
-        if stop is not None and entry.time is not None and entry.time >= stop:
+        beyond = beyond + 1 if stop is not None and entry.time is not None and entry.time >= stop else 0
+        if beyond == STRAYS:
             return
         if wanted.matches(entry):
             yield entry
@@ -192,14 +200,16 @@ def _found_backwards(reader: LogReader, wanted: EntryFilter, slack: timedelta | 
     stop: datetime | None = None
     if slack is not None and reader.size:
         if wanted.until is not None:
-            last = first_bundle(reader, shifted(wanted.until, slack))
+            last = min(last, first_bundle(reader, shifted(wanted.until, slack)) + 1)
         if wanted.since is not None:
             stop = shifted(wanted.since, -slack)
+    beyond = 0
     for bundle in range(last, -1, -1):
         read = list(reader.entries(bundle * TILE_HASHES, (bundle + 1) * TILE_HASHES))
         for index, raw in reversed(read):
             entry = LoggedEntry.parse(reader.origin, index, raw)
-            if stop is not None and entry.time is not None and entry.time < stop:
+            beyond = beyond + 1 if stop is not None and entry.time is not None and entry.time < stop else 0
+            if beyond == STRAYS:
                 return
             if wanted.matches(entry):
                 yield entry

@@ -15,7 +15,7 @@ from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.verb import Access, Grant
 from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.reader import LogReader
-from kmsgw.tlog.search import ORDER_SLACK, EntryFilter, entries_between, find_request, shifted
+from kmsgw.tlog.search import ORDER_SLACK, STRAYS, EntryFilter, entries_between, find_request, shifted
 
 MOST_WITH_PROOFS: Final = 100
 """Entries of a page at most where each is proven."""
@@ -193,8 +193,10 @@ def _entries(reader: LogReader, wanted: EntryFilter, start: int | None) -> Itera
     if start is None:
         start = entries_between(reader, wanted.since, None).start
     stop = None if wanted.until is None else shifted(wanted.until, ORDER_SLACK)
+    beyond = 0
     for index, raw in reader.entries(start):
         entry = LoggedEntry.parse(reader.origin, index, raw)
-        if stop is not None and entry.time is not None and entry.time >= stop:
+        beyond = beyond + 1 if stop is not None and entry.time is not None and entry.time >= stop else 0
+        if beyond == STRAYS:
             return
         yield entry

@@ -24,6 +24,7 @@ from kmsgw.operations.ports import Authorizer
 from kmsgw.operations.verb import NO_SUCH_KEY, Access, Grant
 
 _MAX_ROLES = 32
+_ACTIONS = frozenset(each.value for each in Action)
 _ANYBODY = "somebody"
 """Id of an imagined principal that has none, and is of another kind than who asks."""
 
@@ -158,7 +159,7 @@ class Explain:
         if key is not None and key.tenant != tenant and found.reason == Reason.ACCESS_DENIED:
             # What the caller's tenant asked of another's key is told as of an unknown one (threat 16).
             found, key = replace(found, policies=(), note=NO_SUCH_KEY), None
-        elif key is not None and key.tenant != found.tenant and found.note == NO_SUCH_KEY:
+        elif key is not None and key.tenant != found.tenant and found.note == NO_SUCH_KEY and found.action in _ACTIONS:
             # The entry says no more than that, for those who may read it there; whose key it is may know more.
             found = replace(found, policies=self._decided_now(found, key), note="")
         texts: Mapping[str, PolicyText] = {each.policy_id: each for each in self._authorizer.policies()}
@@ -202,7 +203,7 @@ class Explain:
             return f"It was refused with {found.reason}, before any policy was asked."
         if found.note:
             return f"It was refused: {found.note}. An unknown key is refused like a forbidden one."
-        if not found.action:
+        if found.action not in _ACTIONS:
             return "No policy is asked about it: it is for officers alone."
         asked = Principal(found.principal_id, PrincipalKind.SERVICE, found.tenant, frozenset(found.roles))
         request = AccessRequest(asked, Action(found.action), key.tenant if key else found.tenant, key)
