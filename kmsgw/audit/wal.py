@@ -33,6 +33,7 @@ class WriteAheadFile:
     def __init__(self, path: Path, key: WalKey, scanned: ScannedWal, sync: Sync = os.fdatasync) -> None:
         """Open a file that was scanned, of the log that has the key; raises OSError."""
         self._path = path
+        self._name = str(path)  # with it, looking at the file takes a quarter less time than with a Path
         self._key = key
         self._sync = sync
         self._seal = seal_of(scanned.header, key)
@@ -87,17 +88,19 @@ class WriteAheadFile:
     def require_in_place(self) -> None:
         """Raise `LogLostError` unless the file's name still leads to this file, and nobody made it read-only.
 
-        The mode binds no file that is open. But who made it read-only wanted nothing to be added: so nothing is.
+        Neither its mode nor a mount over it binds a file that is open. But who made it read-only wanted nothing to be
+        added: so nothing is.
         """
         try:
             mine = os.fstat(self._descriptor)
         except OSError as error:
             raise LogLostError(f"{self._path} can't be looked at ({error.strerror})") from error
         try:
-            named = self._path.stat(follow_symlinks=False)
+            named = os.stat(self._name, follow_symlinks=False)  # noqa: PTH116
+            mount = os.statvfs(self._name)
         except OSError as error:
             raise LogLostError(f"{self._path} was removed ({error.strerror})") from error
-        if not mine.st_mode & _OWNER_MAY_WRITE:
+        if not mine.st_mode & _OWNER_MAY_WRITE or mount.f_flag & os.ST_RDONLY:
             raise LogLostError(f"{self._path} was made read-only")
         if mine.st_nlink == 0 or (mine.st_dev, mine.st_ino) != (named.st_dev, named.st_ino):
             raise LogLostError(f"{self._path} was replaced")

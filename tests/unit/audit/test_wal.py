@@ -267,6 +267,16 @@ def test_a_removed_or_replaced_file_takes_no_entries(tmp_path: Path, how: str) -
     wal.close()
 
 
+def test_a_file_on_a_mount_that_is_read_only_takes_no_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wal = WriteAheadFile.create(tmp_path / "wal", KEY)
+    real = os.statvfs(tmp_path)
+    flags = [*real[:8], real.f_flag | os.ST_RDONLY, real.f_namemax]
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(flags))
+    with pytest.raises(LogLostError, match="was made read-only"):
+        wal.append([b"a"])
+    wal.close()
+
+
 def test_short_writes_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wal = WriteAheadFile.create(tmp_path / "wal", KEY)
     write = os.pwrite
