@@ -122,9 +122,9 @@ class IndexFile:
 
     def remove(self) -> None:
         """Take it away, to be made anew. Only under the lock. Raises OSError."""
-        for side in _SIDE_FILES:
-            self.path.with_name(self.path.name + side).unlink(missing_ok=True)
+        # The journal last: without its file it is nobody's, and beside it it would be played back.
         self.path.unlink(missing_ok=True)
+        self._remove_side_files()
 
     def size(self) -> int:
         """Return its bytes on disk. Raises OSError."""
@@ -140,15 +140,29 @@ class IndexFile:
                 f"PRAGMA page_size = 4096; PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION};"
                 + _SCHEMA
             )
+        # A journal of an index that is gone would be played back into this one.
+        self._remove_side_files()
         aside.rename(self.path)
 
+    def _remove_side_files(self) -> None:
+        for side in _SIDE_FILES:
+            self.path.with_name(self.path.name + side).unlink(missing_ok=True)
+
     def _require_own(self) -> None:
-        status = os.lstat(self.path)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            raise ConfigurationError(
-                [f"{self.path}: others could have written this index, and hidden entries from you"],
-                advice="Remove it, or name another with --index: it must be your own, with mode 0600.",
-            )
+        # With its journal, which SQLite plays back: whoever could put one there could write the index too.
+        for side in ("", *_SIDE_FILES):
+            path = self.path.with_name(self.path.name + side)
+            try:
+                status = os.lstat(path)
+            except FileNotFoundError:
+                if not side:
+                    raise
+                continue
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                raise ConfigurationError(
+                    [f"{path}: others could have written this index, and hidden entries from you"],
+                    advice="Remove it, or name another with --index: it must be your own, with mode 0600.",
+                )
         with self.path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
         if head[:16] != _MAGIC or int.from_bytes(head[68:72], "big") != _APPLICATION:
