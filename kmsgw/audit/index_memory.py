@@ -28,6 +28,9 @@ from kmsgw.tlog.damage import damaged
 from kmsgw.tlog.index_entry import INDEX_METHOD, KnownIndex
 from kmsgw.witness.state import origin_name
 
+FIRST_NUMBER: Final = 1
+"""Number of a node's first index."""
+
 INDEX_ADVICE: Final = (
     "Put the newest index back, from a mirror or another copy, and see whether a log went with the one that is there "
     "(docs/audit-rollback.md)."
@@ -117,7 +120,12 @@ class IndexWatch:
             self._entered = True
 
     def record(self, log: DurableLog) -> None:
-        """Have an entry in the log that says which index the node has, where the last one said another."""
+        """Have an entry in the log that says which index the node has, where the last one said another.
+
+        Not of the first: nothing is older, and a node that never changes its logs has no need to say so.
+        """
+        if self._index.number == FIRST_NUMBER:
+            return
         try:
             if self._of_log.read() == self._index:
                 return

@@ -100,10 +100,10 @@ def test_a_newer_index_and_one_of_a_new_key_are_right(bench: _Bench) -> None:
 
 
 def test_a_log_has_an_entry_of_each_index_once(bench: _Bench) -> None:
-    for number in (1, 1, 2, 2):
+    for number in (1, 2, 2, 3):
         bench.serve(_known(number))
-    assert bench.entries() == [_known(1), _known(2)]
-    assert newest(found for found in bench.entries() if found) == _known(2)
+    assert bench.entries() == [_known(2), _known(3)], "nothing is older than the first"
+    assert newest(found for found in bench.entries() if found) == _known(3)
     assert newest([]) is None
 
 

@@ -88,8 +88,8 @@ def node(tmp_path: Path) -> _Node:
     return made
 
 
-def test_each_worker_s_log_tells_of_each_index_once(node: _Node) -> None:
-    for workers, told in ((2, [1]), (2, [1]), (3, [1, 2])):
+def test_each_worker_s_log_tells_of_each_further_index_once(node: _Node) -> None:
+    for workers, told in ((2, []), (3, [2]), (3, [2]), (4, [2, 3])):
         node.prepare(workers)
         for worker in ("worker-0", "worker-1"):
             assert node.told(node.open(worker)[0]) == told
