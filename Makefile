@@ -22,14 +22,16 @@ demo: $(VENV)/.runs ## tell the whole story on the embedded store; its state sta
 run: $(VENV)/.runs ## start a gateway for trying things, in build/run; Ctrl-C ends it
 	$(BIN)/python docs/demo/run.py
 
+# Tests wait a lot, so three processes keep two cores busy. Each takes whole files, in the order of tests/conftest.py.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder --durations 15
+
 # What depends on how calls are taken and answered. `make test` runs the shorter ones with threads too.
 WIRE_TESTS := tests/integration/test_client.py tests/integration/test_attacks.py tests/integration/test_flood.py
 
 test: services $(VENV)/.develops ## install what the tests need, and run every check and test
-	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/faults
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults
-	KMSGW_TEST_LOOP=threads $(BIN)/python -m pytest tests/integration/test_client.py tests/integration/test_attacks.py -k "not programs_of_the_guide and not restart"
+	$(MAKE) --no-print-directory -j 2 --output-sync=target check
+	$(BIN)/python -m pytest $(PARALLEL)
+	KMSGW_TEST_LOOP=threads $(BIN)/python -m pytest $(PARALLEL) tests/integration/test_client.py tests/integration/test_attacks.py -k "not programs_of_the_guide and not restart"
 
 check: $(VENV)/.develops lint types imports proto-check policies ## run every static check
 
@@ -66,12 +68,11 @@ fuzz: services $(VENV)/.develops ## send 100,000 generated inputs to every RPC
 	KMSGW_FUZZ_INPUTS=100000 $(BIN)/python -m pytest tests/faults/test_fuzz.py --timeout 7200
 
 faults: services $(VENV)/.develops ## kill workers, fill disks, stop servers: the long form
-	KMSGW_FAULTS=long $(BIN)/python -m pytest tests/faults tests/integration/test_rewrap_run.py tests/unit/rewrapping tests/contract/test_second_factor.py tests/contract/test_lifecycle_walk.py --timeout 7200
+	KMSGW_FAULTS=long KMSGW_TEST_PATIENCE=1 $(BIN)/python -m pytest tests/faults tests/integration/test_rewrap_run.py tests/unit/rewrapping tests/contract/test_second_factor.py tests/contract/test_lifecycle_walk.py --timeout 7200
 	KMSGW_TEST_LOOP=threads KMSGW_FAULTS=long $(BIN)/python -m pytest $(WIRE_TESTS) tests/faults/test_daemon.py tests/faults/test_worker_kill.py tests/faults/test_full_disk.py tests/faults/test_open_intents.py --timeout 7200
 
 loops: services $(VENV)/.develops ## run every contract, integration and fault test with threads instead of the default loop
-	KMSGW_TEST_LOOP=threads $(BIN)/python -m pytest -n 2 --dist loadfile tests/contract tests/integration
-	KMSGW_TEST_LOOP=threads $(BIN)/python -m pytest -n 2 --dist loadfile tests/faults
+	KMSGW_TEST_LOOP=threads $(BIN)/python -m pytest $(PARALLEL) tests/contract tests/integration tests/faults
 
 loadtest: $(VENV)/.develops ## put a gateway of its own under load and write build/loadtest/report.html
 	$(BIN)/python -m loadtests.run
@@ -122,7 +123,7 @@ $(VENV)/.runs: requirements-demo.lock pyproject.toml | $(VENV)/bin/python
 # What checks and tests it, besides.
 $(VENV)/.develops: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	@echo 'installing what the checks and tests need into $(VENV): some minutes'
-	@$(BIN)/pip install -q --require-hashes -r requirements-dev.lock
+	@$(BIN)/pip install -q --no-compile --require-hashes -r requirements-dev.lock
 	@PYTHONWARNINGS=ignore $(BIN)/pip install -q $(EDITABLE)
 	@touch $@ $(VENV)/.runs
 

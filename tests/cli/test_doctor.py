@@ -78,7 +78,7 @@ def _server(folder: Path, issued: IssuedCertificate | None, alpn: str = "h2") ->
     try:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        thread.join(10)
+        thread.join(60)
         listener.close()
 
 

@@ -140,8 +140,8 @@ def test_old_versions_end_one_by_one(run: Run) -> None:
     for _ in range(2):
         assert run("key", "rotate", "turned", "--reason", "Yearly").code == 0
 
-    early = run("key", "minimum-version", "turned", "2", "--yes", "--reason", "All data rewrapped")
-    assert "Version 1 was the newest until a moment ago" in early.stderr
+    early = run("key", "minimum-version", "turned", "3", "--yes", "--reason", "All data rewrapped")
+    assert "Version 2 was the newest until a moment ago" in early.stderr
     time.sleep(SETTLED.total_seconds())
 
     raised = run("key", "minimum-version", "turned", "2", "--reason", "All data rewrapped", stdin=b"turned\n")

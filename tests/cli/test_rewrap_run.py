@@ -270,7 +270,7 @@ def test_ctrl_c_stops_after_the_calls_in_flight_and_the_same_command_goes_on(
         running = state(run, journal)
         busy = run(*jsonl(path))
         started.send_signal(signal.SIGINT)
-        _, told = started.communicate(timeout=20)
+        _, told = started.communicate(timeout=120)
     after = run(*jsonl(path))
 
     assert started.returncode == 130
@@ -298,7 +298,7 @@ def test_progress_is_shown_on_a_terminal_alone(gateway: Gateway, notes: Path) ->
     reader.start()
     with process(command, stderr=follower) as started:
         os.close(follower)
-        out, _ = started.communicate(timeout=30)
+        out, _ = started.communicate(timeout=120)
     reader.join()
     os.close(leader)
 

@@ -191,9 +191,9 @@ def test_binary_data_is_not_written_to_a_terminal(config: Path) -> None:
     leader, follower = pty.openpty()
     try:
         with process(["encrypt", "--config", str(config), "--key", "ehr"], stdout=follower) as refused:
-            _, complaint = refused.communicate(b"x", timeout=20)
+            _, complaint = refused.communicate(b"x", timeout=120)
         with process(["encrypt", "--config", str(config), "--key", "ehr", "-O", "-"], stdout=follower) as meant:
-            _, unreachable = meant.communicate(b"x", timeout=20)
+            _, unreachable = meant.communicate(b"x", timeout=120)
     finally:
         os.close(leader)
         os.close(follower)
@@ -217,7 +217,7 @@ def test_completion_prints_the_script_of_the_shell(shell: str) -> None:
 def test_the_shell_is_told_the_verbs_that_begin_so() -> None:
     env = {"_KMSGW_COMPLETE": "bash_complete", "COMP_WORDS": "kmsgw key dis", "COMP_CWORD": "2", "PATH": os.defpath}
 
-    answer = subprocess.run([str(KMSGW)], env=env, capture_output=True, check=True, timeout=20)
+    answer = subprocess.run([str(KMSGW)], env=env, capture_output=True, check=True, timeout=120)
 
     assert answer.stdout.decode().split() == ["plain,disable", "plain,disable-version"]
 
@@ -230,6 +230,6 @@ def test_help_and_version_load_nothing_heavy() -> None:
         "print(sorted({'grpc', 'rich', 'cryptography', 'cedarpy', 'pydantic'} & sys.modules.keys()), file=sys.stderr)"
     )
 
-    answer = subprocess.run([KMSGW.with_name("python"), "-c", program], capture_output=True, check=True, timeout=20)
+    answer = subprocess.run([KMSGW.with_name("python"), "-c", program], capture_output=True, check=True, timeout=120)
 
     assert answer.stderr == b"[]\n"

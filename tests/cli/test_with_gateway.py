@@ -321,9 +321,9 @@ def test_the_audit_log_of_the_gateway_verifies_and_holds_no_plaintext(run: AsWho
 def test_the_real_process_encrypts_through_a_pipe(gateway: Gateway) -> None:
     config = ["--config", str(gateway.folder / "config.toml")]
     with process([*config, "--profile", "ehr-writer", "encrypt", "--key", "ehr"]) as running:
-        envelope, complaint = running.communicate(PLAINTEXT, timeout=30)
+        envelope, complaint = running.communicate(PLAINTEXT, timeout=120)
     with process([*config, "--profile", "ehr-reader", "decrypt", "--purpose", "care"]) as running:
-        plaintext, more = running.communicate(envelope, timeout=30)
+        plaintext, more = running.communicate(envelope, timeout=120)
 
     assert (complaint, more, plaintext) == (b"", b"", PLAINTEXT)
 

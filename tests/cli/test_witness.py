@@ -32,7 +32,7 @@ class _Running:
         self.keys = [VerifierKey.parse(self.process.stdout.readline().decode()) for _ in range(2)]
 
     def post(self, body: bytes) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request("POST", "/add-checkpoint", body)
         answer = connection.getresponse()
         try:
@@ -82,5 +82,9 @@ def test_a_witness_listens_beyond_loopback_with_tls_alone(tmp_path: Path) -> Non
     assert "there is no certificate" in refused.stderr
     assert kmsgw("witness", "--name", "w x", *common).code == 1
     assert kmsgw("witness", "--name", "w", *common, "--tls-key", "k.pem").code == 1
+    nobody = kmsgw("witness", "--name", "w", *common[:4])
+    assert (nobody.code, "No log is named" in nobody.stderr) == (1, True)
+    twice = kmsgw("witness", "--name", "w", *common, "--node", str(LOG.verifier), "--node", str(LOG.verifier))
+    assert (twice.code, "not the key of each node's index" in twice.stderr) == (1, True)
     assert not (tmp_path / "k").exists()
     assert not (tmp_path / "s").exists()

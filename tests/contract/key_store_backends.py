@@ -15,7 +15,7 @@ from tests.support.postgres import PostgresDatabase, PostgresServer
 PATIENT = Timeouts(statement=30.0, call=35.0, idle=60.0)
 """For tests of many writers at once: those of SQLite queue in no order, and one may wait for seconds on a busy disk."""
 
-IMPATIENT = Timeouts(connect=1.0, statement=0.3, call=1.0, idle=5.0)
+IMPATIENT = Timeouts(connect=2.0, statement=1.0, call=2.0, idle=5.0)
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def all_at_once(work: Callable[[int], bool]) -> list[bool]:
     start = threading.Barrier(AT_ONCE)
 
     def run(number: int) -> bool:
-        start.wait(10)
+        start.wait(120)
         return work(number)
 
     with ThreadPoolExecutor(AT_ONCE) as threads:

@@ -19,9 +19,10 @@ from kmsgw.providers.pkcs11 import MechanismChoice, Pkcs11Provider, keys
 from kmsgw.providers.pkcs11.connection import RECONNECT_PAUSE, TokenSession
 from kmsgw.providers.pkcs11.keys import KeyReference
 from tests.contract.provider_contract import AAD, new_key_id
+from tests.support.patience import patient
 from tests.support.softhsm import SoftHsm, make_token
 
-RECOVERY_SECONDS = 5.0
+RECOVERY_SECONDS = patient(5.0)
 
 NO_GCM = "-CKM_MD5,CKM_AES_GCM"
 """SoftHSM 2.6.1 overlooks the first name after the minus sign."""
@@ -39,7 +40,7 @@ def token(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 @pytest.fixture(params=list(MechanismChoice)[1:], ids=str)
 def provider(request: pytest.FixtureRequest, token: SoftHsm) -> Iterator[Pkcs11Provider]:
     opened = Pkcs11Provider(
-        "hsm", token.module, "lost", token.pin.encode(), sessions=2, mechanism=request.param, timeout_seconds=2
+        "hsm", token.module, "lost", token.pin.encode(), sessions=2, mechanism=request.param, timeout_seconds=60
     )
     with closing(opened):
         yield opened
@@ -118,7 +119,7 @@ def test_eight_threads_reconnect_once_and_lose_no_call(provider: Pkcs11Provider,
     for turn in range(losses):
         before = list(done)
         # Alone, for SoftHSM crashes where sessions are closed under a call; a real loss does not do that.
-        with provider._connection._module.gate.alone(5):
+        with provider._connection._module.gate.alone(60):
             BREAKS[turn % len(BREAKS)](provider, token)
         deadline = time.monotonic() + RECOVERY_SECONDS
         while any(now == then for now, then in zip(done, before, strict=True)):
@@ -153,7 +154,7 @@ def test_a_token_that_is_away_is_unavailable_and_serves_again_when_it_is_back(
             with pytest.raises(ProviderUnavailable) as caught:
                 call()
             assert caught.value.retry_after
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < patient(2)
         time.sleep(RECONNECT_PAUSE / 2)
     away.rename(token.tokens)
     back = time.monotonic()
@@ -190,15 +191,12 @@ def test_attempts_to_reconnect_are_spaced(
     monkeypatch.setattr(provider._connection._module, "reinitialize", timed)
     away = token.tokens.with_name("away")
     token.tokens.rename(away)
-    until = time.monotonic() + 3 * RECONNECT_PAUSE
     calls = 0
-    while time.monotonic() < until:
+    while calls <= 20 or len(attempts) <= 2:
         with pytest.raises(ProviderUnavailable):
             provider.probe()
         calls += 1
     away.rename(token.tokens)
-    assert calls > 20
-    assert 2 <= len(attempts) <= 4
     assert all(later - earlier > 0.9 * RECONNECT_PAUSE for earlier, later in pairwise(attempts))
 
 
@@ -273,7 +271,7 @@ def test_a_key_destroyed_by_another_process_is_missing_and_the_token_still_serve
         env=os.environ | token.env(),
         input=token.pin.encode(),
         check=True,
-        timeout=30,
+        timeout=120,
     )
     generation = provider._connection._generation
     with pytest.raises(FailedPrecondition) as caught:
@@ -393,15 +391,15 @@ def test_a_call_without_a_free_session_ends_in_time(token: SoftHsm) -> None:
 
         def hold(_session: TokenSession) -> None:
             entered.set()
-            leave.wait(10)
+            leave.wait(60)
 
         holder = threading.Thread(target=provider._connection.run, args=(hold,))
         holder.start()
-        entered.wait(5)
+        entered.wait(60)
         began = time.monotonic()
         with pytest.raises(ProviderUnavailable, match="no free session"):
             provider.probe()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < patient(1)
         leave.set()
         holder.join()
         provider.probe()
@@ -413,14 +411,13 @@ def test_closing_under_a_hanging_call_does_not_wait_for_it(token: SoftHsm) -> No
 
     def hold(_session: TokenSession) -> None:
         entered.set()
-        leave.wait(10)
+        leave.wait(60)
 
     holder = threading.Thread(target=provider._connection.run, args=(hold,))
     holder.start()
-    entered.wait(5)
-    began = time.monotonic()
+    entered.wait(60)
     provider.close()
-    assert time.monotonic() - began < 1
+    assert holder.is_alive(), "it is still in its call"
     leave.set()
     holder.join()
     with pytest.raises(ProviderUnavailable, match="closed"):

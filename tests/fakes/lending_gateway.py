@@ -122,7 +122,7 @@ class _Transport:
 
     def run(self, call: Call[T]) -> T:
         if self.gateway.gate is not None:
-            assert self.gateway.gate.wait(10)
+            assert self.gateway.gate.wait(60)
         return call.result(Answer(self.gateway.answer(call.method, call.request)))
 
 

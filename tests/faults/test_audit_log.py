@@ -55,10 +55,10 @@ def _run_and_kill(base: Path, seconds: float) -> dict[int, bytes]:
 
         thread = threading.Thread(target=read)
         thread.start()
-        assert started.wait(30), "the writer acknowledged nothing"
+        assert started.wait(120), "the writer acknowledged nothing"
         time.sleep(seconds)
         process.kill()
-        thread.join(30)
+        thread.join(120)
     # A line without its end was not received: nobody was answered.
     whole = (line.removesuffix(b"\n").split(b" ", 1) for line in lines if line.endswith(b"\n"))
     return {int(index): entry for index, entry in whole}

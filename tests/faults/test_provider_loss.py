@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.gateway import Gateway, eventually, make_folder
 from tests.support.openbao import OpenBao
+from tests.support.patience import patient
 from tests.support.softhsm import SoftHsm, make_token
 from tests.support.three_providers import PROVIDERS, configure_hsm, configure_openbao
 from tests.support.traffic import Caller, Reply, recorded, serving
@@ -108,7 +109,7 @@ def test_a_lost_provider_is_unavailable_alone_and_comes_back_by_itself(
 
     for writer in writers:
         assert eventually(lambda writer=writer: writer.encrypt(provider, _someone()).ok, RECOVERY_SECONDS)  # type: ignore[misc]
-    assert time.monotonic() - restored < RECOVERY_SECONDS
+    assert time.monotonic() - restored < patient(RECOVERY_SECONDS)
     assert eventually(lambda: whole_health() == {"SERVING"}, RECOVERY_SECONDS)
     assert place.gateway.workers() == workers
     assert {(reply.status, reply.reason) for reply in acknowledged} == {(grpc.StatusCode.OK, "")}
@@ -149,7 +150,7 @@ def test_a_provider_that_hangs_holds_up_no_other_and_is_refused_at_once(place: P
         place.openbao.thaw()
         over.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(120)
 
     for writer in writers:
         assert eventually(lambda writer=writer: writer.encrypt("openbao", _someone()).ok, RECOVERY_SECONDS)  # type: ignore[misc]

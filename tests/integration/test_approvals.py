@@ -268,7 +268,7 @@ def test_a_command_that_waits_goes_on_when_it_is_approved(gateway: Gateway, offi
     waiting = started(gateway, "key", "rotate", key, "--reason", "yearly", "--wait", "-o", "json")
     approve(gateway, pending(officer, key))
 
-    out, err = waiting.communicate(timeout=30)
+    out, err = waiting.communicate(timeout=120)
 
     assert (waiting.returncode, json.loads(out)["primary_version"]) == (0, 2)
     assert b"Approved by approver: sending the request again." in err
@@ -278,7 +278,7 @@ def test_a_command_that_waits_is_told_of_a_refusal(gateway: Gateway, officer: Cl
     waiting = started(gateway, "key", "rotate", key, "--reason", "yearly", "--wait")
     gateway.client("approver").approvals.reject(pending(officer, key), reason="not before the backup")
 
-    _, err = waiting.communicate(timeout=30)
+    _, err = waiting.communicate(timeout=120)
 
     assert waiting.returncode == 3
     assert b"The approval was refused by approver: not before the backup." in err
@@ -293,7 +293,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_approval(gateway: Gateway, officer:
     assert waiting.stderr.readline().decode().startswith(f"Waiting for approval {approval_id}.")
     waiting.send_signal(2)
 
-    _, err = waiting.communicate(timeout=30)
+    _, err = waiting.communicate(timeout=120)
 
     assert waiting.returncode == 4
     assert f"--approval {approval_id}`" in err.decode()

@@ -12,6 +12,7 @@ from kmsgw.v1 import common_pb2, crypto_service_pb2
 from tests.support.calls import METHODS, Caller, pairs
 from tests.support.gateway import Gateway, eventually
 from tests.support.half_calls import HalfCalls
+from tests.support.patience import patient
 
 _CONNECTIONS = 6
 _CALLS_EACH = 20
@@ -63,7 +64,7 @@ def _others_are_served(gateway: Gateway) -> bool:
     answers = []
     for _ in range(_CONNECTIONS):
         with Caller(gateway, "ehr-writer") as other:
-            answers.append(other.call("Encrypt", _ENCRYPT, timeout=5.0))
+            answers.append(other.call("Encrypt", _ENCRYPT, timeout=patient(5.0)))
     return all(each.ok for each in answers)
 
 

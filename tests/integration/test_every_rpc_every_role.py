@@ -283,9 +283,9 @@ def answered(walk: Walk, role: str, rpc: str) -> tuple[str, str]:
     channel = walk.channels[role]
     body = request.SerializeToString()
     if rpc.endswith("/Watch"):
-        stream = channel.unary_stream(path, bytes, bytes)(body, timeout=10)
+        stream = channel.unary_stream(path, bytes, bytes)(body, timeout=60)
     elif rpc.endswith("/ServerReflectionInfo"):
-        stream = channel.stream_stream(path, bytes, bytes)(iter([body]), timeout=10)
+        stream = channel.stream_stream(path, bytes, bytes)(iter([body]), timeout=60)
     elif path in FEEDS:
         return walk.callers[role].first(path, request).error
     elif path in STREAMS:
@@ -311,7 +311,7 @@ def served_methods(walk: Walk) -> set[str]:
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
     )
-    listed = next(iter(stream(iter([request]), timeout=10))).list_services_response.service
+    listed = next(iter(stream(iter([request]), timeout=60))).list_services_response.service
     assert {service.name for service in listed} == {
         *SERVED,
         "grpc.health.v1.Health",

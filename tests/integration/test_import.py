@@ -89,7 +89,7 @@ def imports(tmp_path_factory: pytest.TempPathFactory, softhsm: SoftHsm, openbao_
     # OpenBao makes its wrapping key when it is first read; as docs/import.md says, not in a call.
     openbao_server.call("GET", "transit/wrapping_key")
     gateway.start()
-    yield Imports(gateway, gateway.client("key-officer", timeout=30.0), gateway.client(CLERK, purpose="care"))
+    yield Imports(gateway, gateway.client("key-officer", timeout=60.0), gateway.client(CLERK, purpose="care"))
     assert gateway.stop() == 0
 
 

@@ -26,6 +26,7 @@ from loadtests.recorder import Measurements, Recorder
 from loadtests.results import Conditions, Results, StageRun, from_json, to_json
 from loadtests.run import gateway
 from tests.fakes.clock import SetClock
+from tests.support.patience import patient
 
 ROOT = Path(__file__).resolve().parents[2]
 USERS = (
@@ -358,7 +359,7 @@ def locust(folder: Path, report: Path, *more: str) -> subprocess.CompletedProces
         *("--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port),
         *("--kmsgw-folder", str(folder), "--kmsgw-report", str(report), "--kmsgw-envelopes", "20", *more),
     ]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
 
 
 def figures(report: Path) -> Mapping[str, object]:
@@ -377,7 +378,7 @@ def test_two_workers_go_through_the_steps_and_their_histograms_are_merged(folder
     results = from_json(page.with_suffix(".json").read_bytes())
     assert results.failures == {}
     assert [stage.run.level for stage in results.stages] == [2, 4, 6]
-    assert all(stage.figures.calls > 0 and 1 < stage.run.seconds < 6 for stage in results.stages)
+    assert all(stage.figures.calls > 0 and 1 < stage.run.seconds < patient(6) for stage in results.stages)
     assert results.knee is not None
     by_process = results.conditions.processes
     assert len(by_process) == 2
@@ -390,7 +391,7 @@ def test_two_workers_go_through_the_steps_and_their_histograms_are_merged(folder
 
 def test_an_impossible_threshold_fails_an_open_loop_over_every_method(folder: Path, tmp_path: Path) -> None:
     page = tmp_path / "open.html"
-    load = ("--kmsgw-loop", "open", "--kmsgw-rate", "5", "--kmsgw-levels", "60", "--run-time", "4s")
+    load = ("--kmsgw-loop", "open", "--kmsgw-rate", "5", "--kmsgw-levels", "60", "--run-time", "5s")
 
     run = locust(
         folder, page, *USERS, *load, "--kmsgw-batch", "5", "--kmsgw-settle-seconds", "1", "--kmsgw-p99-ms", "0.001"

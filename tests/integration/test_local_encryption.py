@@ -22,6 +22,7 @@ from kmsgw.client import (
 from kmsgw.envelope.format import parse_envelope
 from kmsgw.model.key import KeyState
 from tests.support.gateway import Gateway, eventually, make_folder
+from tests.support.patience import patient
 from tests.support.principals import add_principal
 
 CONTEXT = {"patient": "P-1001"}
@@ -101,7 +102,7 @@ def test_tasks_and_threads_of_a_service_cost_one_hand_out_each_way(lender: Gatew
 def seconds_in_use(use: object, ended: type[KmsgwError] | tuple[type[KmsgwError], ...]) -> float:
     """Go on using until that is refused, and return how long it took. A use counts that ended well."""
     began = last = time.monotonic()
-    while last - began < 20:
+    while last - began < patient(20):
         try:
             use()  # type: ignore[operator]
         except ended:
@@ -125,8 +126,8 @@ def test_a_disabled_key_is_out_of_use_within_the_bound_also_where_it_is_in_memor
             time.sleep(0.02)
         officer.update("disabled", state=KeyState.DISABLED)
         seconds = seconds_in_use(lambda: local.seal("disabled", b"x", CONTEXT), FailedPrecondition)
-        # The bound is a second of the gateway's and a lease. What is asserted is twice that: a busy machine counts in.
-        assert seconds < 2 * (1.0 + LEASE)
+        # The bound is a second of the gateway's and a lease.
+        assert seconds < patient(1.0 + LEASE)
         assert eventually(lambda: _refused(local, envelope))
 
     def recorded() -> bool:
@@ -204,14 +205,18 @@ def test_processes_that_share_nothing_are_handed_a_data_key_each_and_renew_its_l
     client = clerk(lender)
     # Each stands for a process: nothing but the connection is shared, which answers for all.
     processes = [LocalEncryption(client) for _ in range(30)]
-    until = time.monotonic() + 2 * LEASE
-    while time.monotonic() < until:
+    until = last = time.monotonic()
+    until += 2 * LEASE
+    late = 0
+    while last < until:
         for local in processes:
             local.seal("processes", b"x", CONTEXT)
         time.sleep(0.01)
+        now = time.monotonic()
+        late, last = late + (now - last > LEASE / 4), now
     for local in processes:
         local.close()
     handed_out = [each for each in records(lender, "GenerateDataKey") if each["key_id"] == "processes"]
-    # One each, where none comes too late to renew its lease: a busy machine may be late now and then.
-    assert 30 <= len(handed_out) < 60
+    # One each, and one more where the machine stood still for so long that a lease was over before it was renewed.
+    assert 30 <= len(handed_out) <= 30 * (1 + late)
     assert len(records(lender, "RenewDataKeyLeases")) >= 30

@@ -14,6 +14,7 @@ from kmsgw.client import Client, Health, KeyState
 from kmsgw.v1 import common_pb2, crypto_service_pb2, key_service_pb2, system_service_pb2
 from tests.support.calls import Caller, pairs
 from tests.support.gateway import Gateway, eventually, make_folder
+from tests.support.patience import patient
 from tests.support.postgres import PostgresServer
 from tests.support.principals import add_principal
 from tests.support.three_providers import CLERK
@@ -103,7 +104,7 @@ def seconds_until_everywhere(nodes: Nodes, method: str, request: Message, expect
     took: dict[tuple[str, str], float] = {}
 
     def ask(place: tuple[str, str], caller: Caller) -> None:
-        while time.monotonic() - started < 10.0:
+        while time.monotonic() - started < patient(10.0):
             if caller.call(method, request).error == expected:
                 took[place] = time.monotonic() - started
                 return
@@ -144,12 +145,12 @@ def test_a_key_disabled_at_one_node_is_refused_everywhere_within_a_second(nodes:
         assert caller.call("Encrypt", encryption("disabled")).ok
 
     officer.keys.update("disabled", state=KeyState.DISABLED)
-    assert seconds_until_everywhere(nodes, "Decrypt", decryption(envelope), KEY_DISABLED) <= EVERYWHERE_SECONDS
+    assert seconds_until_everywhere(nodes, "Decrypt", decryption(envelope), KEY_DISABLED) <= patient(EVERYWHERE_SECONDS)
     for caller in nodes.callers.values():
         assert caller.call("Encrypt", encryption("disabled")).error == KEY_DISABLED
 
     officer.keys.update("disabled", state=KeyState.ENABLED)
-    assert seconds_until_everywhere(nodes, "Decrypt", decryption(envelope), OK) <= EVERYWHERE_SECONDS
+    assert seconds_until_everywhere(nodes, "Decrypt", decryption(envelope), OK) <= patient(EVERYWHERE_SECONDS)
 
 
 def test_a_version_disabled_at_one_node_is_refused_everywhere_within_a_second(nodes: Nodes) -> None:
@@ -159,7 +160,7 @@ def test_a_version_disabled_at_one_node_is_refused_everywhere_within_a_second(no
     officer.keys.rotate("aged")
     officer.keys.disable_version("aged", 1)
     refused = ("FAILED_PRECONDITION", "KEY_VERSION_DISABLED")
-    assert seconds_until_everywhere(nodes, "Decrypt", decryption(envelope), refused) <= EVERYWHERE_SECONDS
+    assert seconds_until_everywhere(nodes, "Decrypt", decryption(envelope), refused) <= patient(EVERYWHERE_SECONDS)
 
 
 def test_rotations_are_seen_everywhere_within_a_second_and_fail_no_call(nodes: Nodes) -> None:
@@ -197,7 +198,7 @@ def test_rotations_are_seen_everywhere_within_a_second_and_fail_no_call(nodes: N
         thread.join()
     assert faults == []
     lags = [times[version] - at for version, at in rotated.items() for times in seen.values()]
-    assert max(lags) <= EVERYWHERE_SECONDS
+    assert max(lags) <= patient(EVERYWHERE_SECONDS)
 
 
 def _all_saw(seen: dict[int, dict[int, float]], version: int) -> bool:
@@ -214,7 +215,7 @@ def test_aliases_lead_to_the_same_key_everywhere(nodes: Nodes) -> None:
 
     officer.keys.delete_alias("alias/current")
     gone = seconds_until_everywhere(nodes, "Encrypt", encryption("alias/current"), DENIED)
-    assert gone <= EVERYWHERE_SECONDS
+    assert gone <= patient(EVERYWHERE_SECONDS)
     officer.keys.create_alias("alias/current", "second")
     for caller in nodes.callers.values():
         assert sealed(caller, "alias/current").key_id == "second"
@@ -254,19 +255,19 @@ def test_without_the_database_nothing_is_answered_from_stale_state_and_all_recov
     with nodes.database.stopped():
         stopped = time.monotonic()
         refused = seconds_until_everywhere(nodes, "Decrypt", decryption(envelope), STATE_AWAY)
-        assert refused <= 2.0
-        assert time.monotonic() - stopped < 3.0
+        assert refused <= patient(2.0)
+        assert time.monotonic() - stopped < patient(3.0)
         for caller in nodes.callers.values():
             answer = caller.call("Encrypt", encryption("outage"))
             assert answer.error == STATE_AWAY
             assert b"RetryInfo" in answer.details
             taken = time.monotonic()
             assert caller.call("Encrypt", encryption("never-made")).error == STATE_AWAY
-            assert time.monotonic() - taken < 1.0, "a database that is down holds nobody up"
+            assert time.monotonic() - taken < patient(1.0), "a database that is down holds nobody up"
             created = caller.call("CreateKey", key_service_pb2.CreateKeyRequest(key_id="never-made"))
             assert not created.ok
         assert eventually(lambda: officer.health() is Health.NOT_SERVING, 3.0)
     recovered = seconds_until_everywhere(nodes, "Decrypt", decryption(envelope), OK)
-    assert recovered <= 5.0
+    assert recovered <= patient(5.0)
     assert eventually(lambda: officer.health() is Health.SERVING)
     assert officer.keys.rotate("outage").primary_version == 2

@@ -11,18 +11,21 @@ from typing import cast
 import grpc
 import pytest
 
+from kmsgw.client import Client
+from kmsgw.errors import StateUnavailable
 from kmsgw.model.key import RotationPolicy
 from kmsgw.storage import Database
 from kmsgw.v1 import crypto_service_pb2 as crypto
 from tests.support.calls import METHODS, pairs
 from tests.support.gateway import Gateway, eventually, make_folder
+from tests.support.patience import patient
 from tests.support.softhsm import make_token
 from tests.support.three_providers import configure_hsm
 from tests.support.traffic import verified_entries
 from tests.support.usage import execute, logged, stored
 
 IN_FLIGHT, CONNECTIONS, ROTATIONS = 200, 8, 50
-EVERYWHERE = timedelta(seconds=1.5)
+EVERYWHERE = timedelta(seconds=patient(1.5))
 """A new version is in use everywhere within one second; the rest is for a machine that does ten things at once."""
 
 
@@ -78,6 +81,14 @@ class Flood:
             assert not thread.is_alive()
 
 
+def _rotated(officer: Client, version: int) -> bool:
+    """Rotate to a version; where the database was too slow for that, tell whether it was done."""
+    try:
+        return officer.keys.rotate("ehr", reason="under load").primary_version == version
+    except StateUnavailable:
+        return officer.keys.get("ehr").primary_version == version
+
+
 def _time(entry: Mapping[str, object]) -> datetime:
     return datetime.fromisoformat(str(entry["time"]))
 
@@ -94,7 +105,7 @@ def test_fifty_rotations_under_load_fail_no_call_and_are_in_force_within_a_secon
     try:
         assert eventually(lambda: flood.done.total() > IN_FLIGHT, 30)
         for version in range(2, ROTATIONS + 2):
-            assert officer.keys.rotate("ehr", reason="under load").primary_version == version
+            assert eventually(lambda due=version: _rotated(officer, due))  # type: ignore[misc]
         rotated = flood.done.total()
         assert eventually(lambda: flood.done.total() > rotated + 2 * IN_FLIGHT, 30)
     finally:
@@ -106,7 +117,7 @@ def test_fifty_rotations_under_load_fail_no_call_and_are_in_force_within_a_secon
 
     entries = [entry for log in verified_entries(gateway.folder / "audit").values() for entry in log]
     rotations = [each for each in entries if str(each["method"]).endswith("/RotateKey")]
-    ends = sorted((each for each in rotations if each["phase"] == "outcome"), key=_time)
+    ends = sorted((each for each in rotations if (each["phase"], each["outcome"]) == ("outcome", "ok")), key=_time)
     assert [each["key_version"] for each in ends] == list(range(2, ROTATIONS + 2))
     began = {cast("int", each["key_version"]): _time(each) for each in ends}
     in_force = {cast("int", each["key_version"]): _ended(each) for each in ends}

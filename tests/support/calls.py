@@ -96,11 +96,11 @@ class Caller:
             options=_OPTIONS,
         )
 
-    def call(self, method: str, request: Message | bytes, timeout: float = 20.0) -> Answer:
+    def call(self, method: str, request: Message | bytes, timeout: float = 60.0) -> Answer:
         """Make one call, once. `method` is a name of `METHODS`, or a path."""
         return self.calls(method, [request], timeout)[0]
 
-    def calls(self, method: str, requests: Iterable[Message | bytes], timeout: float = 20.0) -> list[Answer]:
+    def calls(self, method: str, requests: Iterable[Message | bytes], timeout: float = 60.0) -> list[Answer]:
         """Make many calls, a bounded number of them at a time, and return their answers in order."""
         send = self._channel.unary_unary(METHODS.get(method, method), None, None)
         pending: list[grpc.CallFuture[bytes]] = []
@@ -113,7 +113,7 @@ class Caller:
         return answers + [_answer(each) for each in pending]
 
     def converse(
-        self, method: str, messages: Iterable[Message | bytes], timeout: float = 20.0
+        self, method: str, messages: Iterable[Message | bytes], timeout: float = 60.0
     ) -> tuple[list[bytes], Answer]:
         """Make one call that streams, close this side behind the messages, and return what is answered."""
         bodies = (each if isinstance(each, bytes) else each.SerializeToString() for each in messages)
@@ -123,7 +123,7 @@ class Caller:
             answered += stream
         return answered, _answer(cast("grpc.CallFuture[bytes]", stream), streamed=True)
 
-    def first(self, method: str, request: Message, timeout: float = 20.0) -> Answer:
+    def first(self, method: str, request: Message, timeout: float = 60.0) -> Answer:
         """Make one call that is answered with a stream, take its first message, and end it."""
         body = request.SerializeToString()
         stream = self._channel.unary_stream(METHODS.get(method, method), None, None)(body, timeout=timeout)

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ START_SECONDS = 120.0
 LOOP = os.environ.get("KMSGW_TEST_LOOP", "direct")
 """Which loop answers calls in these gateways: the tests of the wire run with `threads` as well."""
 
+_STARTED: list["Gateway"] = []
 _SERVING = re.compile(r"kmsgwd: serving on (\S+) with \d+ workers\n")
 
 
@@ -76,9 +77,19 @@ class Gateway:
             self.process.stdout.close()
             pytest.fail(f"kmsgwd does not start:\n{self.log.read_text()[-4000:]}")
         self.address = match[1]
+        _STARTED.append(self)
         profiles = self.folder / "config.toml"
         profiles.write_text(re.sub(r'address = "[^"]*"', f'address = "{self.address}"', profiles.read_text()))
         return self
+
+    def said_since(self, moment: float, lines: int = 40) -> str:
+        """Return the last lines of the log, where something was written to it since a time (seconds since 1970)."""
+        try:
+            if self.log.stat().st_mtime < moment:
+                return ""
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
 
     def client(self, principal: str, **options: object) -> Client:
         """Return a client with the certificate of a principal; it is closed with the gateway."""
@@ -121,7 +132,7 @@ class Gateway:
             return 0
         if self.process.poll() is None:
             self.process.terminate()
-        status = self.process.wait(30)
+        status = self.process.wait(120)
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.process = None
@@ -132,7 +143,19 @@ class Gateway:
         command = [sys.executable, "-m", "kmsgw.cli.main", "--config", str(self.folder / "config.toml")]
         if profile:
             command += ["--profile", profile]
-        return subprocess.run([*command, *arguments], input=stdin, capture_output=True, timeout=60, check=False)
+        return subprocess.run([*command, *arguments], input=stdin, capture_output=True, timeout=180, check=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a test that failed what the gateways said meanwhile. No secret is in their logs: other tests search."""
+    report = yield
+    if report.failed:
+        said = ((gateway.folder, gateway.said_since(call.start - 30)) for gateway in _STARTED)
+        report.sections += [(f"log of the gateway in {folder}", text) for folder, text in said if text]
+    return report
 
 
 def make_folder(folder: Path, *, workers: int = 2, second_factor: bool = False) -> Gateway:
@@ -143,7 +166,7 @@ def make_folder(folder: Path, *, workers: int = 2, second_factor: bool = False) 
     made = subprocess.run(
         [sys.executable, "-m", "kmsgw.cli.main", "init", str(folder), "--workers", str(workers)],
         capture_output=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert made.returncode == 0, made.stderr.decode()

@@ -45,7 +45,7 @@ class GoVerifier:
         assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.stdout.close()
-        assert self._process.wait(30) == 0
+        assert self._process.wait(120) == 0
 
 
 def _build(folder: Path) -> Path:

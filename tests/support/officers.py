@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from kmsgw.authn.totp import STEP_SECONDS, code_at
 from kmsgw.client import Client
 
+_ON_ITS_WAY = 10
+"""Seconds that a code may take from the device to the gateway."""
+
 
 @dataclass
 class Device:
@@ -22,9 +25,11 @@ class Device:
 
     def code(self) -> str:
         """Return the next code that was not shown yet, waiting until the gateway's window has come to it."""
-        now = int(time.time()) // STEP_SECONDS
+        now, gone = divmod(time.time(), STEP_SECONDS)
         # From one step ago to one step ahead: three codes in a row are good at once, as the window is one either way.
-        step = max(now - 1, self.shown + 1)
+        # That of the step before is good for as long as this step lasts, which may be too short for a slow machine.
+        earliest = int(now) - (gone < STEP_SECONDS - _ON_ITS_WAY)
+        step = max(earliest, self.shown + 1)
         while step > int(time.time()) // STEP_SECONDS + 1:
             time.sleep(0.2)
         self.shown = step

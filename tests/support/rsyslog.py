@@ -68,7 +68,7 @@ class Rsyslog:
         """End it: what it has received is written."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(20)
+            self._process.wait(120)
             self._process = None
 
     def received(self) -> list[list[str]]:
@@ -79,7 +79,7 @@ class Rsyslog:
 
     def _listens(self) -> bool:
         try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            socket.create_connection(("127.0.0.1", self.port), timeout=20).close()
         except OSError:
             return False
         return True

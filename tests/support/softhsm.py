@@ -47,7 +47,7 @@ class SoftHsm:
         """Initialise one more token with the same PINs. A library that is initialised already may not see it."""
         command = ["softhsm2-util", "--init-token", "--free", "--label", label]
         command += ["--pin", self.pin, "--so-pin", self.so_pin]
-        subprocess.run(command, env=os.environ | self.env(), check=True, capture_output=True, timeout=30)
+        subprocess.run(command, env=os.environ | self.env(), check=True, capture_output=True, timeout=120)
 
     def native(self) -> ctypes.CDLL:
         """Return the library as this process has loaded it, to break its state on purpose."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-SECONDS = 30.0
+SECONDS = 120.0
 """So long a person waits for what is to come."""
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -62,7 +62,7 @@ class Terminal:
         """Press a key, such as Ctrl-C (3)."""
         os.write(self._leader, key)
 
-    def attend(self, asks: str, answer: Callable[[re.Match[str]], str], seconds: float = 4 * SECONDS) -> int:
+    def attend(self, asks: str, answer: Callable[[re.Match[str]], str], seconds: float = 2 * SECONDS) -> int:
         """Answer all that is asked until the program ends, and return its exit status."""
         deadline = time.monotonic() + seconds
         while True:
@@ -71,7 +71,7 @@ class Terminal:
                 self._seen = asked.end()
                 self.enter(answer(asked))
             elif not self._read(max(0.0, deadline - time.monotonic())):
-                return self.wait(1)
+                return self.wait(60)
 
     def wait(self, seconds: float = SECONDS) -> int:
         """Return the exit status, once all that the program showed is read."""

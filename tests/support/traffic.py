@@ -70,7 +70,7 @@ class Caller:
         """Return a caller with a principal's certificate."""
         return cls(gateway.address, gateway.credentials(principal))
 
-    def call(self, method: str, request: bytes, timeout: float = 10.0) -> Reply:
+    def call(self, method: str, request: bytes, timeout: float = 60.0) -> Reply:
         """Make one call, once."""
         try:
             message, rpc = self._channel.unary_unary(method, None, None).with_call(request, timeout=timeout)
@@ -201,7 +201,7 @@ def load(gateway: Gateway, key: str, threads: int = 4) -> Iterator[Traffic]:
     finally:
         traffic.end()
         for worker in workers:
-            worker.join(30)
+            worker.join(120)
             assert not worker.is_alive(), "a call did not end"
 
 

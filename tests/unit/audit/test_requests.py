@@ -27,7 +27,7 @@ class Gate(SetClock):
 
     def sleep(self, seconds: float) -> None:
         self.asleep.release()
-        assert self.open.wait(5)
+        assert self.open.wait(60)
         super().sleep(seconds)
 
 
@@ -39,12 +39,12 @@ def test_a_third_look_is_refused_while_two_wait_and_taken_afterwards(tmp_path: P
     looking = [threading.Thread(target=requests.find, args=(young,)) for _ in range(2)]
     for each in looking:
         each.start()
-        assert gate.asleep.acquire(timeout=5)
+        assert gate.asleep.acquire(timeout=60)
 
     with pytest.raises(ResourceExhausted):
         requests.find(young)
 
     gate.open.set()
     for each in looking:
-        each.join(5)
+        each.join(60)
     assert requests.find(new_request_id(datetime(2026, 1, 1, tzinfo=UTC))) is None

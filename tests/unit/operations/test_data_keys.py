@@ -52,7 +52,7 @@ class CountingProvider(SoftwareProvider):
 
     def _answer(self) -> None:
         self.begun += self.hold is not None
-        assert self.hold is None or self.hold.wait(20)
+        assert self.hold is None or self.hold.wait(60)
         time.sleep(self.pause)
         if self.error is not None:
             raise self.error
@@ -253,7 +253,7 @@ def test_who_waits_for_a_call_that_takes_long_wants_a_place_as_well() -> None:
         assert eventually(lambda: places.taken == 1)
         bench.provider.hold.set()
 
-        assert leader.result(10) == follower.result(10)
+        assert leader.result(60) == follower.result(60)
     assert bench.provider.unwraps == 1
 
 

@@ -39,7 +39,7 @@ class Provider(SoftwareProvider):
         if self.down:
             raise ProviderUnavailable("down")
         if self.meeting is not None:
-            self.meeting.wait(10)
+            self.meeting.wait(60)
         self.made += 1
         return super().create(key_id, version)
 

@@ -73,7 +73,7 @@ class Slow(SoftwareProvider):
         self.at_once += 1
         self.most = max(self.most, self.at_once)
         self.begun.set()
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(60)
         self.at_once -= 1
         return ImportParameters(b"", f"{key_id}/{version}".encode(), NOW, computes_check_value=False)
 
@@ -159,11 +159,11 @@ def test_one_wrapping_key_is_made_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(import_key, "TURN_SECONDS", 0.05)
     first = threading.Thread(target=lambda: made.append(bench.make("one", grant())))
     first.start()
-    assert bench.provider.begun.wait(10)
+    assert bench.provider.begun.wait(60)
     with pytest.raises(ResourceExhausted) as caught:
         bench.make("two", grant())
     assert (caught.value.retry_after, bool(caught.value.advice)) == (1.0, True)
     bench.provider.go_on.set()
-    first.join(10)
+    first.join(60)
     assert bench.make("two", grant()) == b"two/1", "the turn was given back"
     assert (made, bench.provider.most) == ([b"one/1"], 1)

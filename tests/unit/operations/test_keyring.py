@@ -209,6 +209,6 @@ def test_the_polling_thread_brings_changes_and_ends() -> None:
     seen = threading.Event()
     keyring.on_change(lambda _: seen.set())
     store.put("ehr")
-    assert seen.wait(5)
+    assert seen.wait(60)
     keyring.stop()
     assert not any(thread.name == "keyring" for thread in threading.enumerate())

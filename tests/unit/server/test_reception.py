@@ -22,11 +22,11 @@ class HalfCall:
         self.outcome: object = None
         self._thread = threading.Thread(target=self._wait, args=(reception, caller), daemon=True)
         self._thread.start()
-        assert self._entered.wait(5)
+        assert self._entered.wait(60)
 
     def _messages(self) -> Iterator[bytes]:
         self._entered.set()
-        if self._ended.wait(5):
+        if self._ended.wait(60):
             raise grpc.RpcError
         yield b"too late"
 
@@ -43,7 +43,7 @@ class HalfCall:
     def end(self) -> object:
         """End the call as its caller would, and return how it ended."""
         self._ended.set()
-        self._thread.join(5)
+        self._thread.join(60)
         return self.outcome
 
 

@@ -26,6 +26,7 @@ from kmsgw.storage.access import Access
 from kmsgw.storage.connections import Connections
 from kmsgw.storage.database import SERVING, PostgresqlServer, Timeouts
 from tests.contract.key_store_examples import plain_key, rotated
+from tests.support.patience import patient
 from tests.support.postgres import PostgresDatabase, PostgresServer
 
 
@@ -43,12 +44,12 @@ def store(database: Database) -> Iterator[KeyStore]:
 
 
 def told_by(database: Database, timeouts: Timeouts = SERVING) -> StateUnavailable:
-    """Return what the first call says, which must come within 5 s."""
+    """Return what the first call says, which must come within 5 s on a machine that does not stall."""
     store = open_store(database, timeouts)
     before = time.monotonic()
     with pytest.raises(StateUnavailable) as told:
         store.epoch()
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < patient(5)
     assert "\n" not in str(told.value)
     store.close()
     return told.value
@@ -128,14 +129,14 @@ def test_a_connection_that_hangs_is_replaced(
     with suspended(postgres_server, database):
         before = time.monotonic()
         assert store.epoch() == 0
-        assert time.monotonic() - before < 5
+        assert time.monotonic() - before < patient(5)
 
 
 def test_a_connection_that_hangs_in_a_transaction_is_an_outage_and_not_used_again(
     database: Database, postgres_server: PostgresServer
 ) -> None:
     migrate(database)
-    store = open_store(database, Timeouts(call=0.5))
+    store = open_store(database, Timeouts(call=3.0))
 
     def write_late() -> None:
         with store.unit_of_work() as work:
@@ -151,7 +152,7 @@ def test_a_connection_that_hangs_in_a_transaction_is_an_outage_and_not_used_agai
 
 
 def test_a_lock_that_another_holds_ends_the_call(database: Database, store: KeyStore) -> None:
-    impatient = open_store(database, Timeouts(statement=0.3))
+    impatient = open_store(database, Timeouts(statement=2.0))
 
     with store.unit_of_work() as work:
         work.add(plain_key("one"))
@@ -167,20 +168,20 @@ def test_a_lock_that_another_holds_ends_the_call(database: Database, store: KeyS
 
 def test_a_transaction_that_sleeps_is_ended_and_frees_its_lock(database: Database, store: KeyStore) -> None:
     sleeper = open_store(database, Timeouts(idle=1.0))
-    patient = open_store(database, Timeouts(statement=30.0, call=35.0))
+    waiting = open_store(database, Timeouts(statement=30.0, call=35.0))
 
     def sleep() -> None:
         with sleeper.unit_of_work() as work:
             work.add(plain_key("one"))
             # This waits for the lock, so it goes on when the server has ended the sleeper's transaction.
-            with patient.unit_of_work() as other:
+            with waiting.unit_of_work() as other:
                 other.add(plain_key("two"))
 
     with pytest.raises(StateUnavailable):
         sleep()
     assert [key.key_id for key in store.changes_since(-1, {}).keys] == ["two"]
     sleeper.close()
-    patient.close()
+    waiting.close()
 
 
 def test_reads_fail_while_the_server_is_down_and_work_when_it_is_back(
@@ -195,7 +196,7 @@ def test_reads_fail_while_the_server_is_down_and_work_when_it_is_back(
                 store.epoch()
             with pytest.raises(StateUnavailable):
                 store.changes_since(-1, {})
-        assert time.monotonic() - before < 5
+        assert time.monotonic() - before < patient(5)
 
     assert store.epoch() == 0
     assert store.changes_since(-1, {}).keys == ()

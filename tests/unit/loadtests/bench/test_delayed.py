@@ -35,5 +35,6 @@ def test_only_the_provider_of_that_name_waits_and_is_counted(
     opened = provider.unwrap(material, wrapped, b"aad")
 
     assert opened == data_key
-    assert (time.monotonic() - began >= 0.04) is slow
+    if slow:
+        assert time.monotonic() - began >= 0.04
     assert (calls.exists() and calls.stat().st_size == 2) is slow
