@@ -60,12 +60,21 @@ def write_all(descriptor: int, data: bytes, offset: int) -> None:
         offset += written
 
 
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
+
+
+def discard_aside(path: Path) -> None:
+    """Remove what a `write_file` of this path left that was stopped. Raises OSError."""
+    _aside(path).unlink(missing_ok=True)
+
+
 def write_file(path: Path, data: bytes, mode: int = FILE_MODE) -> None:
     """Put a whole file in place of what is there. Its name is durable only after `sync_folder` on its folder.
 
     Raises OSError; then the old file is untouched.
     """
-    aside = path.with_name(f".{path.name}.tmp")
+    aside = _aside(path)
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         write_all(descriptor, data, 0)

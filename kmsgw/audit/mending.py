@@ -67,7 +67,7 @@ def do_repair(
             **_said_of_unproven(folder, plan, unproven),
         },
     ).encode()
-    files = {**plan.files, WAL_NAME: encode_wal(plan.size, [*waiting, record], plan.key)}
+    files = {**plan.files, WAL_NAME: encode_wal(plan.size, [*waiting, record], plan.key.wal)}
     aside = folder.parent / REPAIRS_FOLDER / f"{folder.name}-{_stamp(now)}"
     make_folder(aside)
     for path in files:

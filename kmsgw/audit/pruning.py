@@ -1,8 +1,9 @@
 """Pruning a log: entry bundles past their age go, hashes and longer-kept entries stay, and the log records it first.
 
 The order makes every crash harmless. Kept bundles are written; the intent is durable and signed for; the file
-``pruned`` says what the intent says; only then anything is removed, and the outcome recorded. Stopped before the file
-is there, nothing was removed. Stopped after it, `LogPruner.finish` removes the rest. A file of its own, ``pruning``, is
+``pruned`` says what the intent says, under signatures of its own; only then anything is removed, and the outcome
+recorded. Stopped before the file is there, nothing was removed, and the intent excuses nothing: without the file it is
+an intent. Stopped after it, `LogPruner.finish` removes the rest. A file of its own, ``pruning``, is
 there meanwhile.
 """
 
@@ -19,7 +20,7 @@ from kmsgw.audit.log import DurableLog
 from kmsgw.audit.record import AuditRecord, Outcome, Phase
 from kmsgw.audit.retention import Cutoffs, Retention
 from kmsgw.clock import SYSTEM_CLOCK, Clock
-from kmsgw.durable_files import make_folder, sync_folder, write_file
+from kmsgw.durable_files import discard_aside, make_folder, sync_folder, write_file
 from kmsgw.errors import AuditUnavailable
 from kmsgw.model.request_id import new_request_id
 from kmsgw.tlog.damage import damaged
@@ -28,7 +29,6 @@ from kmsgw.tlog.hashing import TILE_HASHES
 from kmsgw.tlog.pruned import (
     PRUNE_METHOD,
     PRUNED_PATH,
-    SIGNATURES,
     Pruning,
     decode_kept,
     encode_kept,
@@ -231,6 +231,9 @@ class LogPruner:
             self._remove(pruning)
             self._conclude(pruning, request_id, None)
         elif find_request([reader], request_id):
+            # What was not put in place was not done: its signatures must not lie about.
+            discard_aside(self._folder / PRUNED_PATH)
+            sync_folder(self._folder)
             self._conclude(pruning or _NOTHING, request_id, 0, Outcome.FAILED)
         self._done()
 
@@ -270,7 +273,6 @@ class LogPruner:
             Phase.INTENT,
             {
                 **pruning.change,
-                SIGNATURES: self._log.signature_lines(pruning.signed_text),
                 "bundles": f"{plan.bundles.start}-{plan.bundles.stop - 1}" if plan.bundles else "",
                 "entries": plan.removed,
                 "first": _text(plan.first),
@@ -287,7 +289,8 @@ class LogPruner:
         # Behind the ticket where the disk was full meanwhile: entries that were dropped have no index.
         for index, entry in reader.entries(max(0, ticket - self._log.dropped), ticket + 1):
             if entry == raw:
-                return Pruning(plan.before, plan.kept, index)
+                done = Pruning(plan.before, plan.kept, index)
+                return done.signed(self._log.signature_lines(done.signed_text))
         raise AuditUnavailable("The pruning is recorded, and not signed for yet.", advice=_ROOM_ADVICE)
 
     def _conclude(self, pruning: Pruning, request_id: str, removed: int | None, outcome: Outcome = Outcome.OK) -> None:

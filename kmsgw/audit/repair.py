@@ -12,12 +12,13 @@ from math import prod
 from pathlib import Path
 from typing import Final
 
-from kmsgw.audit.repair_plan import Finding, RepairPlan
+from kmsgw.audit.kept_checkpoints import KeptCheckpoint
+from kmsgw.audit.repair_plan import Finding, RepairKey, RepairPlan
 from kmsgw.audit.repair_sources import Sources
 from kmsgw.audit.repair_wal import mend_wal
-from kmsgw.audit.wal_key import WalKey
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.checkpoint import Checkpoint
+from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.hashing import HASH_BYTES, TILE_HASHES, GrowingTree, joined_root, leaf_hash
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.pruned import PRUNE_METHOD, PRUNED_PATH, Pruning, decode_kept, encode_kept, kept_path, runs_of
@@ -35,22 +36,35 @@ _TRIED: Final = 256
 
 
 def plan_repair(
-    folder: Path, verifier: VerifierKey, mirror: Fetch | None = None, key: WalKey | None = None
+    folder: Path,
+    verifier: VerifierKey,
+    mirror: Fetch | None = None,
+    key: RepairKey | None = None,
+    kept: Sequence[KeptCheckpoint] = (),
 ) -> RepairPlan:
     """Return what is wrong with a log and what mends it. Changes nothing; the log must not be written meanwhile.
 
-    Without the key of its write-ahead file the plan can be looked at, not done: nobody knows who wrote that file.
+    `kept` are checkpoints of it that witnesses kept, the largest first: a log that has less must not go on unnoticed.
+    Without its key the plan can be looked at, not done: nobody knows who wrote the write-ahead file.
     """
-    return _Planner(folder, verifier, mirror, key).plan()
+    return _Planner(folder, verifier, mirror, key, kept).plan()
 
 
 class _Planner:
     """The making of one plan."""
 
-    def __init__(self, folder: Path, verifier: VerifierKey, mirror: Fetch | None, key: WalKey | None) -> None:
-        self._sources = Sources(folder, mirror, key)
+    def __init__(
+        self,
+        folder: Path,
+        verifier: VerifierKey,
+        mirror: Fetch | None,
+        key: RepairKey | None,
+        kept: Sequence[KeptCheckpoint],
+    ) -> None:
+        self._sources = Sources(folder, mirror, None if key is None else key.wal)
         self._verifier = verifier
         self._plan = RepairPlan(key=key)
+        self._kept = kept
         self._tiles: list[bytes] = []
         self._borrowed = False
 
@@ -76,6 +90,9 @@ class _Planner:
         """Return the signed checkpoint, by the mirror's where the log's own is lost."""
         own = self._opened(self._sources.read(CHECKPOINT_PATH))
         other = self._opened(self._sources.mirrored(CHECKPOINT_PATH))
+        largest = max((each.size for each in (own, other) if each is not None), default=-1)
+        if self._kept and self._kept[0].checkpoint.size > largest:
+            return self._remembered(own, self._kept[0])
         if own is not None:
             if other is not None and other.size > own.size:
                 text = (
@@ -89,6 +106,20 @@ class _Planner:
             self._plan.mend(CHECKPOINT_PATH, "missing or not signed by the log", "taken from the mirror", data)
             self._plan.loss.append("the newest checkpoint is lost, and may have been of more entries than the mirror's")
         return other
+
+    def _remembered(self, own: Checkpoint | None, known: KeptCheckpoint) -> Checkpoint | None:
+        """Return a checkpoint that others kept, where the log has all that is under it: more than its own one says."""
+        size = known.checkpoint.size
+        if not self._find_leaves(known.checkpoint):
+            text = f"{known.memory} knows {size} entries, and what is left does not lead to their root: rolled back"
+            self._plan.give_up(CHECKPOINT_PATH, text)
+            return own
+        self._borrowed = True
+        fault = "missing or not signed by the log" if own is None else f"of {own.size} entries alone"
+        text = f"{fault}, and {known.memory} knows {size}"
+        self._plan.mend(CHECKPOINT_PATH, text, f"taken from {known.memory}", known.raw)
+        self._plan.loss.append(f"the newest checkpoint is lost, and may have been of more than {size} entries")
+        return known.checkpoint
 
     def _opened(self, raw: bytes | None) -> Checkpoint | None:
         try:
@@ -244,16 +275,23 @@ class _Planner:
     def _pruning_of(self, gone: int) -> Pruning | None:
         """Return the newest pruning that the log records, where the kept bundles are those that it says."""
         kept = [at * TILE_HASHES + place for at in range(gone) for place in sorted(self._sources.kept(at))]
+        key = self._plan.key
+        undone: set[str] = set()
         for at in range(len(self._tiles) - 1, -1, -1):
             found = self._sources.entries(at, self._leaves(at)) if self._present(at) else {}
             for place in sorted(found, reverse=True):
                 if PRUNE_METHOD.encode() not in found[place]:
                     continue
+                told = LoggedEntry.parse("", at * TILE_HASHES + place, found[place])
+                if told.text("phase") == "outcome" and told.text("outcome") != "ok":
+                    undone.add(told.text("request_id"))
+                if told.text("request_id") in undone:
+                    continue
                 for before in {gone * TILE_HASHES, *(n * TILE_HASHES for n in range(max(1, gone - 8), gone + 8))}:
                     runs = runs_of(index for index in kept if index < before)
                     pruning = Pruning(before, runs, at * TILE_HASHES + place)
-                    if pruning.is_recorded_by(found[place], self._verifier):
-                        return pruning
+                    if pruning.is_intended_by(found[place]):
+                        return pruning if key is None else pruning.signed([_signature(key, pruning)])
         return None
 
     def _entry(self, index: int) -> bytes | None:
@@ -275,6 +313,10 @@ class _Planner:
                 partial = f"{path(index)}.p"
                 if self._sources.is_folder(partial):
                     yield partial
+
+
+def _signature(key: RepairKey, pruning: Pruning) -> str:
+    return key.signing.signature_line(pruning.signed_text).decode().removesuffix("\n")
 
 
 def bundle_path_of(path: str) -> str:

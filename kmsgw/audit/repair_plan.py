@@ -3,6 +3,20 @@
 from dataclasses import dataclass, field
 
 from kmsgw.audit.wal_key import WalKey
+from kmsgw.tlog.note import SigningKey
+
+
+@dataclass(frozen=True, slots=True)
+class RepairKey:
+    """What a log's seed is good for in a repair: to tell what the log wrote, and to say again what it said."""
+
+    wal: WalKey
+    signing: SigningKey
+
+    @classmethod
+    def of_seed(cls, origin: str, seed: bytes) -> "RepairKey":
+        """Derive it from the 32 bytes of a log's key file."""
+        return cls(WalKey(seed, origin), SigningKey.of_seed(origin, seed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +44,7 @@ class RepairPlan:
     loss: list[str] = field(default_factory=list)
     waiting: list[bytes] = field(default_factory=list, repr=False)
     unproven: list[int] = field(default_factory=list)
-    key: WalKey | None = field(default=None, repr=False)
+    key: RepairKey | None = field(default=None, repr=False)
     size: int = 0
     starts: bool = True
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from kmsgw.audit.kept_checkpoints import witness_folder_of
+from kmsgw.audit.kept_checkpoints import kept_checkpoints, witness_folder_of
 from kmsgw.audit.mending import Unproven, do_repair
 from kmsgw.audit.opening import take_lock
 from kmsgw.audit.repair import plan_repair
@@ -19,7 +19,7 @@ from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.cli.log_folder import folder_argument, key_option, read_verifier_keys
 from kmsgw.cli.log_owner import require_owner
-from kmsgw.cli.log_seal import load_wal_key
+from kmsgw.cli.log_seal import load_repair_key
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.tiles import VERIFIER_KEY_PATH
@@ -117,8 +117,8 @@ def repair(
             succession.put_aside(list(read_verifier_keys(verifier_keys).values()), yes=yes)
             return
         verifier = _verifier(folder, verifier_keys)
-        key = None if seals is None else load_wal_key(seals, folder, verifier)
-        plan = plan_repair(folder, verifier, fetch, key)
+        key = None if seals is None else load_repair_key(seals, folder, verifier)
+        plan = plan_repair(folder, verifier, fetch, key, kept_checkpoints(folder, verifier, witness))
         _show(invocation, plan)
         if not plan.findings and not plan.superseded:
             return

@@ -9,17 +9,19 @@ them that must be kept longer lie in kept bundles. The file ``pruned`` says so::
     kept 70033
     entry 734211
 
-The file proves nothing. Proof is the entry of that index in the log itself, which was signed for before anything was
-removed, and holds the SHA-256 of all lines but the last, with a signature over it. So "pruned" can be told from
-"missing", and nobody can remove a kept entry unnoticed. The tree's own signature would not do: a repair may
-have to keep entries of which nobody knows who wrote them, and the log signs for these too.
+    — example.com/log/node1/worker-0 …
+
+Proof is two things together. The entry of that index in the log itself, which was signed for before anything was
+removed, holds the SHA-256 of all lines before its own: so "pruned" can be told from "missing", and nobody can remove a
+kept entry unnoticed. And the log's keys signed the file after that: an entry alone excuses nothing, neither that of a
+pruning that was recorded and then not done, nor one of which nobody knows who wrote it.
 """
 
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
 
@@ -36,9 +38,6 @@ PRUNED_PATH = "pruned"
 
 PRUNE_METHOD = "/kmsgw/PruneAudit"
 """The method of the entries that record a pruning: an intent before anything is removed, and an outcome."""
-
-SIGNATURES = "signatures"
-"""Field in the ``change`` of that intent with the signature lines of the log's keys over `Pruning.signed_text`."""
 
 _HEADER = "kmsgw-pruned/v1"
 _LINE = re.compile(r"(before|kept|entry) (0|[1-9][0-9]{0,18})(?:-([1-9][0-9]{0,18}))?\Z")
@@ -92,12 +91,14 @@ def runs_of(indexes: Iterable[int]) -> tuple[range, ...]:
 class Pruning:
     """Entries before ``before`` are pruned, but those in ``kept``, as recorded in entry number ``entry``.
 
-    ``before`` is a multiple of 256. ``kept`` are runs of indexes, rising, with gaps between them.
+    ``before`` is a multiple of 256. ``kept`` are runs of indexes, rising, with gaps between them. ``signatures`` are
+    signature lines over `signed_text`, without newlines.
     """
 
     before: int
     kept: Sequence[range]
     entry: int
+    signatures: Sequence[str] = ()
 
     @property
     def count(self) -> int:
@@ -119,18 +120,27 @@ class Pruning:
     @property
     def signed_text(self) -> bytes:
         """What the log's keys sign: in the form of a checkpoint, as ML-DSA-44 signs nothing else, and of no log."""
-        return Checkpoint(_HEADER, self.before, sha256(self.statement).digest()).body
+        return Checkpoint(_HEADER, self.before, sha256(self._text).digest()).body
+
+    @property
+    def _text(self) -> bytes:
+        return self.statement + f"entry {self.entry}\n".encode()
+
+    def signed(self, lines: Iterable[str]) -> "Pruning":
+        """Return it with signature lines over `signed_text`."""
+        return replace(self, signatures=tuple(lines))
 
     def encode(self) -> bytes:
         """Return the file."""
-        return self.statement + f"entry {self.entry}\n".encode()
+        return b"\n".join((self._text, "".join(f"{line}\n" for line in self.signatures).encode()))
 
     @classmethod
     def parse(cls, data: bytes) -> "Pruning":
         """Return what a file says, in its one encoding. Raises `AuditDamaged`."""
         before, entry = -1, -1
         kept: list[range] = []
-        for number, line in enumerate(data.decode("ascii", "replace").splitlines()[1:], 2):
+        text, _, signatures = data.partition(b"\n\n")
+        for number, line in enumerate(text.decode("ascii", "replace").splitlines()[1:], 2):
             match = _LINE.match(line)
             if match is None:
                 raise damaged(f"{PRUNED_PATH}: line {number} is malformed.")
@@ -141,7 +151,8 @@ class Pruning:
                 before = first
             else:
                 entry = first
-        made = cls(before, tuple(kept), entry)
+        lines = signatures.decode("utf-8", "replace").split("\n")[:-1]
+        made = cls(before, tuple(kept), entry, tuple(lines))
         if made.encode() != data or before % TILE_HASHES or not 0 < before <= entry < SIZE_LIMIT:
             raise damaged(f"{PRUNED_PATH}: the file is malformed.")
         if any(run.stop >= after.start for run, after in pairwise(kept)) or any(
@@ -169,7 +180,11 @@ class Pruning:
         return self.kept[at + 1].start if at + 1 < len(self.kept) else self.before
 
     def is_recorded_by(self, raw: bytes, verifier: VerifierKey) -> bool:
-        """Tell whether an entry of the log records this pruning, written by who has its key."""
+        """Tell whether an entry of the log records this pruning, and who has the log's key says that it was done."""
+        return self.is_intended_by(raw) and self._is_signed(verifier)
+
+    def is_intended_by(self, raw: bytes) -> bool:
+        """Tell whether an entry of the log records this pruning, done or not."""
         entry = LoggedEntry.parse("", self.entry, raw)
         change = entry.fields("change")
         return (
@@ -178,11 +193,10 @@ class Pruning:
             and entry.text("outcome") == "ok"
             and entry.record.get("principal", "") is None
             and all(change.get(name) == value for name, value in self.change.items())
-            and self._is_signed(change.get(SIGNATURES), verifier)
         )
 
-    def _is_signed(self, lines: object, verifier: VerifierKey) -> bool:
-        text = "".join(f"{line}\n" for line in lines) if isinstance(lines, list) else ""
+    def _is_signed(self, verifier: VerifierKey) -> bool:
+        text = "".join(f"{line}\n" for line in self.signatures)
         try:
             note = Note.parse(self.signed_text + b"\n" + text.encode("utf-8", "replace"), PRUNED_PATH)
             note.require_signature(verifier, PRUNED_PATH)

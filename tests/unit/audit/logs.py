@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kmsgw.audit.log import WAL_LIMIT, DurableLog
+from kmsgw.audit.repair_plan import RepairKey
 from kmsgw.audit.wal import WriteAheadFile
 from kmsgw.audit.wal_format import scan_wal
 from kmsgw.audit.wal_key import WalKey
@@ -52,6 +53,11 @@ def fetch(base: Path) -> Callable[[str], bytes]:
 def wal_key(base: Path) -> WalKey:
     """Return the key of the log's write-ahead files, as its own worker has it."""
     return WalKey((base / "keys" / "w0.seed").read_bytes(), ORIGIN)
+
+
+def repair_key(base: Path) -> RepairKey:
+    """Return what a repair has of the log's key file."""
+    return RepairKey.of_seed(ORIGIN, (base / "keys" / "w0.seed").read_bytes())
 
 
 def append_waiting(base: Path, entries: Sequence[bytes]) -> None:

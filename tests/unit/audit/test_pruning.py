@@ -5,16 +5,18 @@ import random
 import shutil
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kmsgw.audit.pruning import LogPruner, plan_pruning
 from kmsgw.audit.record import AuditRecord, Outcome, Phase
+from kmsgw.audit.repair import plan_repair
 from kmsgw.audit.retention import Retention
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.follow import LogFollower
 from kmsgw.tlog.note import SigningKey
-from kmsgw.tlog.pruned import PRUNE_METHOD, PRUNED_PATH, SIGNATURES, Pruning, kept_path
+from kmsgw.tlog.pruned import PRUNE_METHOD, PRUNED_PATH, Pruning, kept_path
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.search import EntryFilter, newest, search
 from kmsgw.tlog.tiles import bundle_path
@@ -134,38 +136,43 @@ def test_a_pruning_without_its_file_is_damage(base: Path) -> None:
         _verify(base)
 
 
-@pytest.mark.parametrize("change", ["before", "kept", "entry"])
+@pytest.mark.parametrize("change", ["before", "kept", "entry", "signatures"])
 def test_a_pruning_that_the_log_does_not_record_is_damage(base: Path, change: str) -> None:
     path = base / "log" / PRUNED_PATH
     real = Pruning.parse(path.read_bytes())
     told = {
-        "before": Pruning(1280, real.kept, real.entry),
-        "kept": Pruning(real.before, real.kept[1:], real.entry),
-        "entry": Pruning(real.before, real.kept, real.entry + 1),
+        "before": Pruning(1280, real.kept, real.entry, real.signatures),
+        "kept": Pruning(real.before, real.kept[1:], real.entry, real.signatures),
+        "entry": Pruning(real.before, real.kept, real.entry + 1, real.signatures),
+        "signatures": Pruning(real.before, real.kept, real.entry),
     }[change]
     path.write_bytes(told.encode())
     with pytest.raises(AuditDamaged, match="does not record this pruning"):
         _verify(base)
 
 
-@pytest.mark.parametrize("signed", ["not at all", "by another key", "another statement"])
+@pytest.mark.parametrize("signed", ["not at all", "by another key", "another statement", "another entry"])
 def test_an_entry_that_its_pruner_did_not_sign_excuses_no_deletion(tmp_path: Path, signed: str) -> None:
     _written(tmp_path, YOUNG)
     forged = Pruning(256, (), len(YOUNG))
-    change: dict[str, object] = dict(forged.change)
+    lines: list[str] = []
     if signed == "by another key":
         stranger = SigningKey.of_seed(verifier(tmp_path).name, bytes(32))
-        change[SIGNATURES] = [stranger.signature_line(forged.signed_text).decode().removesuffix("\n")]
+        lines = [stranger.signature_line(forged.signed_text).decode().removesuffix("\n")]
     if signed == "another statement":
         log = open_log(tmp_path)
-        change[SIGNATURES] = log.signature_lines(Pruning(256, (range(1),), len(YOUNG)).signed_text)
+        lines = log.signature_lines(Pruning(256, (range(1),), len(YOUNG)).signed_text)
         log.close()
-    raw = AuditRecord(NOW, "r", None, PRUNE_METHOD, Outcome.OK, "OK", phase=Phase.INTENT, change=change).encode()
+    if signed == "another entry":
+        log = open_log(tmp_path)
+        lines = log.signature_lines(Pruning(256, (), len(YOUNG) + 1).signed_text)
+        log.close()
+    raw = AuditRecord(NOW, "r", None, PRUNE_METHOD, Outcome.OK, "OK", phase=Phase.INTENT, change=forged.change).encode()
     # Sealed as by the worker itself: who adds to the file from outside has no key, and the start refuses.
     append_waiting(tmp_path, [raw])
     open_log(tmp_path).close()
     assert _verify(tmp_path).size == len(YOUNG) + 2, "its next start signs for it"
-    (tmp_path / "log" / PRUNED_PATH).write_bytes(forged.encode())
+    (tmp_path / "log" / PRUNED_PATH).write_bytes(forged.signed(lines).encode())
     (tmp_path / "log" / bundle_path(0)).unlink()
     with pytest.raises(AuditDamaged, match="does not record this pruning"):
         _verify(tmp_path)
@@ -258,6 +265,37 @@ def test_an_entry_that_is_not_the_one_that_was_logged_is_not_tidied_away(tmp_pat
 
 class _Stopped(Exception):
     pass
+
+
+def test_an_intent_that_was_not_carried_out_excuses_no_deletion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _written(tmp_path, OLD + YOUNG)
+    log = open_log(tmp_path)
+    meant: list[Pruning] = []
+    intend = LogPruner._intend
+
+    def stop(self: LogPruner, *rest: Any) -> Pruning:
+        meant.append(intend(self, *rest))
+        raise _Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LogPruner, "_intend", stop)
+        with pytest.raises(_Stopped):
+            pruner(tmp_path, log).prune(NOW)
+    aside = tmp_path / "log" / f".{PRUNED_PATH}.tmp"
+    aside.write_bytes(meant[0].encode())
+    pruner(tmp_path, log).finish()
+    log.close()
+    assert not aside.exists()
+    told = json.loads(list(_reader(tmp_path).entries())[-1][1])
+    assert (told["phase"], told["outcome"]) == ("outcome", "failed")
+    # All that is public of it, and in the log: nobody but the log can sign that it was done.
+    (tmp_path / "log" / PRUNED_PATH).write_bytes(meant[0].signed([]).encode())
+    (tmp_path / "log" / bundle_path(0)).unlink()
+    with pytest.raises(AuditDamaged, match="does not record this pruning"):
+        _verify(tmp_path)
+    assert not [each for each in plan_repair(tmp_path / "log", verifier(tmp_path)).files if each == PRUNED_PATH]
 
 
 @pytest.mark.parametrize("place", ["_intend", "_remove", "_require_kept", "_trim", "_conclude"])

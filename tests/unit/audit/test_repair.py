@@ -22,7 +22,17 @@ from kmsgw.tlog.tiles import bundle_path, tile_path
 from kmsgw.tlog.verification import verify_log
 from tests.unit.audit.aged_logs import NOW as PRUNED_AT
 from tests.unit.audit.aged_logs import aged, pruner
-from tests.unit.audit.logs import append_all, fetch, notes, numbered, open_log, verifier, wal_key, without_notes
+from tests.unit.audit.logs import (
+    append_all,
+    fetch,
+    notes,
+    numbered,
+    open_log,
+    repair_key,
+    verifier,
+    wal_key,
+    without_notes,
+)
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 SIGNED, ALL = 700, 720
@@ -55,7 +65,7 @@ def base(made: Path, tmp_path: Path) -> Path:
 
 def _plan(base: Path, mirror: Path | None = None) -> RepairPlan:
     read = None if mirror is None else (lambda path: (mirror / path).read_bytes())
-    return plan_repair(base / "log", verifier(base), read, wal_key(base))
+    return plan_repair(base / "log", verifier(base), read, repair_key(base))
 
 
 def _do(base: Path, plan: RepairPlan, unproven: Unproven | None = None) -> Path:
@@ -100,7 +110,7 @@ def test_a_file_that_others_bear_out_is_made_anew(made: Path, base: Path, path: 
     whole = (base / "log" / path).read_bytes()
     key = verifier(base)
     (base / "log" / path).unlink()
-    plan = plan_repair(base / "log", key, None, wal_key(base))
+    plan = plan_repair(base / "log", key, None, repair_key(base))
     assert plan.files == {path: whole}
     assert not plan.loss
     _do(base, plan)

@@ -20,7 +20,7 @@ from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.hashing import leaf_hash
 from kmsgw.tlog.note import SigningKey
 from kmsgw.tlog.proofs import verify_inclusion
-from kmsgw.tlog.pruned import PRUNE_METHOD, PRUNED_PATH, SIGNATURES, Pruning, encode_kept, kept_path
+from kmsgw.tlog.pruned import PRUNE_METHOD, PRUNED_PATH, Pruning, encode_kept, kept_path
 from kmsgw.tlog.search import EntryFilter
 from kmsgw.tlog.tiles import bundle_path
 from tests.unit.tlog.memory_log import MemoryLog
@@ -138,9 +138,9 @@ def test_a_page_of_a_pruned_log_ends_when_its_second_is_over() -> None:
     log = log_of(*(entry(n) for n in range(512)))
     pruning = Pruning(512, (range(1, 256), range(257, 512)), 512)
     lines = [log.key.signature_line(pruning.signed_text).decode().removesuffix("\n")]
-    change = {**pruning.change, SIGNATURES: lines}
+    change = pruning.change
     log.extend([entry(512, None, method=PRUNE_METHOD, phase="intent", change=change)])
-    log.files[PRUNED_PATH] = pruning.encode()
+    log.files[PRUNED_PATH] = pruning.signed(lines).encode()
     for bundle in (0, 1):
         kept = {place: log.entries[256 * bundle + place] for place in range(1, 256)}
         log.files[kept_path(bundle)] = encode_kept(kept)

@@ -17,7 +17,7 @@ from kmsgw.reading.index_file import IndexDamagedError, IndexFile
 from kmsgw.reading.index_search import SignedEntries, places
 from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.note import SigningKey
-from kmsgw.tlog.pruned import PRUNE_METHOD, PRUNED_PATH, SIGNATURES, Pruning, encode_kept, kept_path
+from kmsgw.tlog.pruned import PRUNE_METHOD, PRUNED_PATH, Pruning, encode_kept, kept_path
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.search import EntryFilter, search
 from tests.cli.sample_log import START, record
@@ -272,10 +272,11 @@ def test_backwards_a_search_of_the_logs_reads_from_the_end(two_logs: list[Memory
 def prune(log: MemoryLog) -> None:
     """Prune the first two bundles of a log, but for entries 3 and 4."""
     pruning = Pruning(512, (range(3, 5),), len(log.entries))
-    change = {**pruning.change, SIGNATURES: [log.key.signature_line(pruning.signed_text).decode().rstrip("\n")]}
+    change = pruning.change
     log.extend([json.dumps({"method": PRUNE_METHOD, "phase": "intent", "outcome": "ok", "principal": None,
                             "time": "2026-01-31T09:00:00Z", "change": change}).encode()])  # fmt: skip
-    log.files[PRUNED_PATH] = pruning.encode()
+    line = log.key.signature_line(pruning.signed_text).decode().removesuffix("\n")
+    log.files[PRUNED_PATH] = pruning.signed([line]).encode()
     log.files[kept_path(0)] = encode_kept({place: log.entries[place] for place in (3, 4)})
     del log.files["tile/entries/000"], log.files["tile/entries/001"]
 
