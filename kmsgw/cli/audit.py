@@ -1,17 +1,21 @@
 """`kmsgw audit`, offline, and `tail` of it. Every entry shown is checked against the signed tree."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from kmsgw.cli.command import Group, verb
 from kmsgw.cli.entry_printer import EntryPrinter
+from kmsgw.cli.failure import CommandError
 from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.cli.log_folder import LogFolder, find_all_logs, folders_argument, key_option, read_verifier_keys
 from kmsgw.clock import SYSTEM_CLOCK
+from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.follow import LogFollower
+from kmsgw.tlog.note import VerifierKey
+from kmsgw.tlog.reader import Fetch
 from kmsgw.tlog.search import newest
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
 
@@ -55,25 +59,73 @@ def tail(
     invocation: Invocation, folders: tuple[Path, ...], lines: int, follow: bool, verifier_keys: tuple[str, ...]
 ) -> None:
     """Show the newest entries of the logs in FOLDER..., by time."""
-    keys = read_verifier_keys(verifier_keys)
-    logs = find_all_logs(folders, keys)
-    followers = {log.path: LogFollower(log.fetch, log.verifier) for log in logs}
-    printer = EntryPrinter(invocation, logs)
-    printer.print(newest([follower.reader for follower in followers.values()], lines))
+    followed = _Followed(invocation, folders, read_verifier_keys(verifier_keys))
+    followed.show_newest(lines)
     while follow:
         SYSTEM_CLOCK.sleep(_POLL_SECONDS)
-        logs = find_all_logs(folders, keys)  # a worker that starts brings a log of its own
-        printer.learn(logs)
-        printer.print(_fresh(logs, followers))
+        followed.show_new()
 
 
-def _fresh(logs: Sequence[LogFolder], followers: dict[Path, LogFollower]) -> list[LoggedEntry]:
-    found: list[LoggedEntry] = []
-    for log in logs:
-        if log.path not in followers:
-            if not (log.path / CHECKPOINT_PATH).exists():
-                continue  # a worker that starts writes its first checkpoint last
-            followers[log.path] = LogFollower(log.fetch, log.verifier, start=0)
-    for follower in followers.values():  # also of a log that is gone, which is a damage
-        found += follower.poll()
-    return sorted(found, key=lambda entry: (entry.microseconds, entry.origin, entry.index))
+class _Followed:
+    """The logs in some folders, each known by its key: one that is set aside or moved under it is followed on there."""
+
+    def __init__(self, invocation: Invocation, folders: Sequence[Path], keys: Mapping[str, VerifierKey]) -> None:
+        self._invocation = invocation
+        self._folders = folders
+        self._keys = keys
+        self._places: dict[str, LogFolder] = {}
+        self._followers: dict[str, LogFollower] = {}
+        logs = self._look()
+        self._printer = EntryPrinter(invocation, logs)
+        for log in logs:
+            self._followers[str(log.verifier)] = LogFollower(self._fetch_of(log), log.verifier)
+
+    def show_newest(self, lines: int) -> None:
+        """Show the newest entries of all logs."""
+        self._printer.print(newest([follower.reader for follower in self._followers.values()], lines))
+
+    def show_new(self) -> None:
+        """Show what has come. Raises `AuditDamaged` where a log is damaged or gone, once what others have is shown."""
+        self._take_up_new()
+        found: list[LoggedEntry] = []
+        damage: AuditDamaged | None = None
+        for name, follower in self._followers.items():
+            try:
+                found += self._polled(name, follower)
+            except AuditDamaged as error:
+                damage = error
+        self._printer.print(sorted(found, key=lambda entry: (entry.microseconds, entry.origin, entry.index)))
+        if damage is not None:
+            raise damage
+
+    def _polled(self, name: str, follower: LogFollower) -> Sequence[LoggedEntry]:
+        try:
+            return follower.poll()
+        except AuditDamaged:
+            # Its worker may have been replacing tiles, or somebody moving it. What is really damaged is so again.
+            self._look()
+            return self._followers[name].poll()
+
+    def _take_up_new(self) -> None:
+        logs = self._look()
+        self._printer.learn(logs)
+        for log in logs:
+            # A worker that starts brings a log of its own, and writes its first checkpoint last.
+            if str(log.verifier) not in self._followers and (log.path / CHECKPOINT_PATH).exists():
+                self._followers[str(log.verifier)] = LogFollower(self._fetch_of(log), log.verifier, start=0)
+
+    def _look(self) -> Sequence[LogFolder]:
+        try:
+            logs = find_all_logs(self._folders, self._keys)
+        except CommandError:
+            logs = find_all_logs(self._folders, self._keys)  # while one is renamed, a file of it is where it was
+        for log in logs:
+            before = self._places.get(str(log.verifier), log)
+            if before.path != log.path:
+                self._invocation.note(f"{before.name} is now {log.name}.")
+            self._places[str(log.verifier)] = log
+        return logs
+
+    def _fetch_of(self, log: LogFolder) -> Fetch:
+        name = str(log.verifier)
+        return lambda path: self._places[name].fetch(path)

@@ -100,14 +100,21 @@ def find_logs(folder: Path, given: Mapping[str, VerifierKey]) -> list[LogFolder]
     away whole is noticed.
     Raises `CommandError`.
     """
-    return find_all_logs((folder,), given)
+    return _find((folder,), given)
 
 
 def find_all_logs(folders: Sequence[Path], given: Mapping[str, VerifierKey]) -> list[LogFolder]:
-    """Return the logs of several folders, such as one a node; for the rest as `find_logs`.
+    """Return the logs of several folders, such as one a node, to be read together; for the rest as `find_logs`.
 
-    Where logs of different folders have one name, each is called by its folder too.
+    Where logs of different folders have one name, each is called by its folder too. A log that is there twice, as
+    with a copy of it, is refused: its entries would be told twice.
     """
+    found = _find(folders, given)
+    _require_different(found)
+    return found
+
+
+def _find(folders: Sequence[Path], given: Mapping[str, VerifierKey]) -> list[LogFolder]:
     found = [_open(path, folder, given) for folder in folders for path in _log_paths(folder)]
     # Who names one log wants that one, and may have the keys of all in one file.
     single = len(folders) == 1 and [log.path for log in found] == [folders[0]]
@@ -118,8 +125,6 @@ def find_all_logs(folders: Sequence[Path], given: Mapping[str, VerifierKey]) -> 
             "Find out where the log went, or leave its key out.",
             ExitCode.UNVERIFIED,
         )
-    if len(folders) > 1:
-        _require_different(found)
     names = Counter(log.name for log in found)
     return [log if names[log.name] == 1 else replace(log, name=f"{_holder(log.path)}/{log.name}") for log in found]
 
@@ -144,7 +149,8 @@ def _require_different(logs: Sequence[LogFolder]) -> None:
         other = seen.setdefault(log.verifier.name, log.path)
         if other is not log.path:
             raise CommandError(
-                f"{other} and {log.path} hold the same log, {log.verifier.name}.", "Name one of the two folders."
+                f"{other} and {log.path} hold the same log, {log.verifier.name}.",
+                "Name one of the two folders, or move the copy elsewhere.",
             )
 
 

@@ -117,3 +117,27 @@ def test_the_same_log_twice_is_refused(tmp_path: Path, nodes: list[str]) -> None
 
     assert shown.code == 1
     assert "hold the same log, kmsgw.example/log/worker-0." in shown.stderr
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_entries_of_two_nodes_come_by_time_and_each_once(tmp_path: Path, indexed: bool) -> None:
+    # Three logs, of which two begin with the same 20 entries, so that most times are there more than once.
+    nodes = [str(tmp_path / name) for name in ("node1", "node2")]
+    for node, name, count in (("node1", "worker-0", 300), ("node1", "worker-1", 20), ("node2", "worker-9", 280)):
+        sample_log(tmp_path / node, count, name)
+    if indexed:
+        in_cache(tmp_path, "index", *nodes)
+
+    shown = in_cache(tmp_path, "search", *nodes, "--key", "ehr", "-o", "json")
+
+    lines = [json.loads(line) for line in shown.text.splitlines()]
+    times = [line["entry"]["time"] for line in lines]
+    assert times == sorted(times)
+    assert len({(line["log"], line["index"]) for line in lines}) == len(lines) == 600
+    for log in {line["log"] for line in lines}:
+        indexes = [line["index"] for line in lines if line["log"] == log]
+        assert indexes == sorted(indexes)
+    backwards = in_cache(tmp_path, "search", *nodes, "--key", "ehr", "--newest-first", "-o", "json")
+    assert [json.loads(line) for line in backwards.text.splitlines()] == lines[::-1]
+    some = in_cache(tmp_path, "search", *nodes, "--key", "ehr", "--limit", "7", "-o", "json")
+    assert [json.loads(line) for line in some.text.splitlines()] == lines[-7:]
