@@ -7,6 +7,9 @@ from pathlib import Path
 from kmsgw.durable_files import sync_folder, write_file
 from kmsgw.errors import ConfigurationError
 
+ASIDE_MARK = ".aside-"
+"""What stands in the name of a folder whose log was set aside."""
+
 _ORIGIN = ".origin"
 _KEY = ".key"
 _PARTED = re.compile(r"\.(?:aside|lost)-")

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from kmsgw.audit.generation import ASIDE_MARK
 from kmsgw.audit.log import DurableLog
 from kmsgw.errors import KmsgwError
 from kmsgw.tlog.note import VerifierKey
@@ -30,7 +31,9 @@ def finish_retired(folder: Path, running: Collection[str], open_log: OpenLog, ch
         try:
             log = open_log(path, VerifierKey.parse((path / VERIFIER_KEY_PATH).read_text("utf-8")).name)
         except (KmsgwError, OSError, UnicodeDecodeError) as error:
-            _LOG.warning("the log %s, which no worker writes, can't be opened: %s", path, error)
+            # One that was set aside can't be mended: that is known, and no warning at every start.
+            level = logging.INFO if ASIDE_MARK in path.name else logging.WARNING
+            _LOG.log(level, "the log %s, which no worker writes, can't be opened: %s", path, error)
             continue
         try:
             for chore in chores:

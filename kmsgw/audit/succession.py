@@ -25,6 +25,7 @@ from kmsgw.seed_file import load_or_create_secret, load_secret
 from kmsgw.tlog.hashing import EMPTY_ROOT
 from kmsgw.tlog.node_index import INDEX_PATH, IndexedLog, LostLog, NodeIndex
 from kmsgw.tlog.note import SigningKey, VerifierKey
+from kmsgw.tlog.schemes import SignatureKind, has_ml_dsa
 from kmsgw.tlog.tiles import VERIFIER_KEY_PATH
 
 BEGIN_METHOD: Final = "/kmsgw/BeginAuditLog"
@@ -111,9 +112,11 @@ def succeed(
     origin = f"{node}/{new}"
     key_file = keys / f"{worker}.key"
     verifier = SigningKey.of_seed(origin, load_or_create_secret(key_file)).verifier
+    further = _further_keys(keys, worker, origin, before.keys)
     if index is not None:
-        replace_index(logs, keys / NODE_KEY, _succeeded(index, worker, before, verifier))
-    _begin(logs, keys, worker, origin)
+        listed = IndexedLog(worker, origin, (verifier, *(key.verifier for key in further)))
+        replace_index(logs, keys / NODE_KEY, _succeeded(index, before, listed))
+    _begin(logs, keys, worker, origin, further)
     return verifier
 
 
@@ -149,7 +152,7 @@ def finish(logs: Path, keys: Path, worker: str, before: IndexedLog) -> bool:
         return False
     if before.origin.rpartition("/")[2] != origin_name(keys, worker):
         return False
-    _begin(logs, keys, worker, before.origin)
+    _begin(logs, keys, worker, before.origin, _further_keys(keys, worker, before.origin, before.keys))
     return True
 
 
@@ -170,8 +173,17 @@ def record_beginning(keys: Path, worker: str, log: DurableLog) -> None:
     sync_folder(keys)
 
 
-def _begin(logs: Path, keys: Path, worker: str, origin: str) -> None:
-    log = DurableLog.open(logs / worker, origin=origin, key_file=keys / f"{worker}.key", interval=None)
+def _further_keys(keys: Path, worker: str, origin: str, before: Sequence[VerifierKey]) -> Sequence[SigningKey]:
+    """Return the keys that sign a new log beside its Ed25519 key: of the kinds that the one before had."""
+    if not has_ml_dsa() or all(key.kind is not SignatureKind.ML_DSA_44 for key in before):
+        return ()
+    seed = load_or_create_secret(keys / f"{worker}.ml-dsa-44.key")
+    return (SigningKey.of_seed(origin, seed, SignatureKind.ML_DSA_44),)
+
+
+def _begin(logs: Path, keys: Path, worker: str, origin: str, further: Sequence[SigningKey]) -> None:
+    key_file = keys / f"{worker}.key"
+    log = DurableLog.open(logs / worker, origin=origin, key_file=key_file, interval=None, further_keys=further)
     try:
         record_beginning(keys, worker, log)
     finally:
@@ -193,14 +205,14 @@ def _index(logs: Path, keys: Path) -> NodeIndex | None:
     return read_index(logs, SigningKey.of_seed(node, load_secret(key_file)).verifier)
 
 
-def _succeeded(index: NodeIndex, worker: str, before: Predecessor, new: VerifierKey) -> NodeIndex:
-    logs = {log.folder: log for log in index.logs if log.origin not in (before.origin, new.name)}
+def _succeeded(index: NodeIndex, before: Predecessor, new: IndexedLog) -> NodeIndex:
+    logs = {log.folder: log for log in index.logs if log.origin not in (before.origin, new.origin)}
     lost = [each for each in index.lost if each.origin != before.origin]
     if before.folder:
         logs[before.folder] = IndexedLog(before.folder, before.origin, tuple(before.keys))
     else:
         lost.append(before.lost)
-    logs[worker] = IndexedLog(worker, new.name, (new,))
+    logs[new.folder] = new
     return replace(index, number=index.number + 1, logs=tuple(logs[name] for name in sorted(logs)), lost=tuple(lost))
 
 

@@ -32,6 +32,10 @@ from kmsgw.tlog.proofs import verify_consistency
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.verification import VerifiedLog, verify_log
 
+_NO_PROOF = (
+    "It proves nothing. See whether entry and verifier key are those that it is of, and have the proof made again. "
+    "Where that does not help, tell your security officer."
+)
 _COLUMNS = ("log", "result", "size", "root", "finding")
 
 
@@ -107,7 +111,10 @@ def verify(
     keys = read_verifier_keys(verifier_keys)
     witnesses = CosignatureDemands.of(verifier_keys_of(witness_keys), witness_age)
     if proof is not None:
-        verify_proof(invocation, proof, keys, entry, kept, witnesses)
+        try:
+            verify_proof(invocation, proof, keys, entry, kept, witnesses)
+        except AuditDamaged as error:
+            raise AuditDamaged(error.message, advice=_NO_PROOF) from None
         return
     assert folder is not None
     index = read_index(folder, index_key)

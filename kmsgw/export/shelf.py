@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 from kmsgw.audit.export_cursor import EXPORT_FOLDER, cursor_path, load_cursor, log_name, name_apart
+from kmsgw.audit.generation import ASIDE_MARK
 from kmsgw.errors import KmsgwError
 from kmsgw.export.failure import DeliveryFailed
 from kmsgw.export.feed import LogFeed
@@ -13,8 +13,6 @@ from kmsgw.tlog.note import NOTE_LIMIT, is_key_name
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
 
 _LOG = logging.getLogger(__name__)
-
-_ASIDE: Final = ".aside-"
 
 
 def claimed_origin(folder: Path) -> str | None:
@@ -82,7 +80,7 @@ class Shelf:
             _LOG.error("%s: the log %s is not exported: %s", self.target, feed.log, text)
         self._said[feed.log] = text
         # A log was set aside because it can't be mended: what of it can't be read any more must not alarm for ever.
-        if _ASIDE not in feed.folder.name:
+        if ASIDE_MARK not in feed.folder.name:
             self.faults[feed.log] = text
 
     def _places(self) -> dict[str, Path]:

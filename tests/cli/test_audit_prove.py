@@ -117,6 +117,7 @@ def test_a_proof_that_was_tampered_with_is_refused_and_says_why(
 
     assert shown.code == 5
     assert why in shown.stderr
+    assert "folder" not in shown.stderr.partition("Next:")[2], "there is none"
     assert shown.text == ""
 
 

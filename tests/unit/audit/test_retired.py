@@ -1,6 +1,7 @@
 """What the last process of a worker left undone is done in its log, though this node has no such worker any more."""
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -141,3 +142,19 @@ def test_a_chore_that_fails_does_not_keep_the_others_from_a_log(
 
     assert done == [ORIGIN]
     assert "no room" in caplog.text
+
+
+def test_a_log_that_was_set_aside_without_its_write_ahead_file_is_no_warning_at_every_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("worker-7", "worker-7.aside-20260131T080000Z"):
+        key = tmp_path / "keys" / f"{name}.key"
+        DurableLog.open(tmp_path / name, origin=f"example.com/{name}", key_file=key, interval=None).close()
+        (tmp_path / name / "wal").unlink()
+
+    def open_log(path: Path, origin: str) -> DurableLog:
+        return DurableLog.open(path, origin=origin, key_file=tmp_path / "keys" / f"{path.name}.key", interval=None)
+
+    with caplog.at_level(logging.INFO):
+        finish_retired(tmp_path, (), open_log, ())
+    assert [record.levelname for record in caplog.records if "can't be opened" in record.message] == ["WARNING", "INFO"]

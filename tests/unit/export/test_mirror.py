@@ -178,7 +178,8 @@ def test_what_was_pruned_before_is_missing_in_the_mirror_too_and_recorded(tmp_pa
 
 def test_the_index_comes_once_all_that_it_lists_is_there(tmp_path: Path) -> None:
     log = sample_log(tmp_path / "audit", 3)
-    index = b"kmsgw.example/log\nnumber 1\nlog worker-0 kmsgw.example/log/worker-0\nkey a\nlog worker-1 kmsgw.example/log/worker-1\nkey b\n\nsignatures\n"
+    listed = b"".join(b"log worker-%d kmsgw.example/log/worker-%d\nkey a\n" % (n, n) for n in range(2))
+    index = b"kmsgw.example/log\nnumber 1\n" + listed + b"\nsignatures\n"
     (log.folder.parent / "index").write_bytes(index)
     (log.folder.parent / "index.key").write_bytes(b"key\n")
     (log.folder / "cosigned").mkdir()
