@@ -48,7 +48,7 @@ class _Going:
         "kmsgw rewrap run --jsonl notes.jsonl --column sealed --context patient={patient_id} --dry-run",
         "kmsgw rewrap run --csv notes.csv --column sealed --context-column patient",
         "kmsgw rewrap run --folder scans --glob '*.kms' --context patient={stem} --rate 200",
-        "kmsgw rewrap run --database sqlite:///ehr.db --table notes --key-column id --column sealed --in-flight 32",
+        "kmsgw rewrap run --database sqlite:///ehr.db --table notes --key-column id --column sealed --in-flight 100",
         "kmsgw rewrap run --database postgresql://ehr@db/ehr --table notes --key-column id --column sealed --rate 500",
     ],
 )
@@ -58,9 +58,9 @@ class _Going:
 @click.option("--journal", type=_PATH, metavar="FILE", help="What lets the job go on; default beside the source.")
 @click.option("--aside", type=_PATH, metavar="FILE", help="Where bad rows are noted; default beside the journal.")
 @click.option("--restart", is_flag=True, help="Give up an unfinished job and begin again.")
-@click.option("--in-flight", type=click.IntRange(1, 256), default=16, help="Calls at a time; default 16.")
+@click.option("--in-flight", type=click.IntRange(1, 4000), default=500, help="Rows asked for at a time; default 500.")
 @click.option("--batch", type=click.IntRange(1, 10_000), default=500, help="Rows a step; default 500.")
-@click.option("--rate", type=click.FloatRange(0.01, 1e6), default=None, help="At most so many calls a second.")
+@click.option("--rate", type=click.FloatRange(0.01, 1e6), default=None, help="At most so many rows a second.")
 @click.option(
     "--patience", type=click.FloatRange(0), default=60.0, help="Seconds to wait for a gateway that is down; default 60."
 )
@@ -138,10 +138,10 @@ def _run(
 
 
 def _go(invocation: Invocation, job: "Job[Row]", client: "Client", going: _Going) -> "Ending":
-    from kmsgw.rewrapping.calls import ConcurrentRewrapper, Throttle  # noqa: PLC0415
+    from kmsgw.rewrapping.calls import BatchRewrapper, Throttle  # noqa: PLC0415
     from kmsgw.rewrapping.job import Pace  # noqa: PLC0415
 
-    rewrapper = ConcurrentRewrapper(
+    rewrapper = BatchRewrapper(
         client,
         in_flight=going.in_flight,
         throttle=Throttle(going.rate),

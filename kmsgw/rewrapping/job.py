@@ -34,7 +34,7 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How a job goes: rows a batch, calls a second (None is no limit), bad rows before it stops."""
+    """How a job goes: rows a batch, rows asked for a second (None is no limit), bad rows before it stops."""
 
     batch: int = 500
     rate: float | None = None
