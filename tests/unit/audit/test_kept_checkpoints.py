@@ -18,9 +18,9 @@ from tests.unit.audit.logs import (
     append_all,
     numbered,
     open_log,
+    repair_key,
     verified_entries,
     verifier,
-    wal_key,
     without_notes,
 )
 
@@ -47,7 +47,7 @@ def planned(base: Path) -> RepairPlan:
     key = verifier(base)
     kept = kept_checkpoints(base / "log", key, witness_folder_of(base))
     assert [each.checkpoint.size for each in kept] == [300, 200]
-    return plan_repair(base / "log", key, None, wal_key(base), kept)
+    return plan_repair(base / "log", key, None, repair_key(base), kept)
 
 
 @pytest.mark.parametrize("lost", [True, False], ids=["gone", "of 200 entries"])
@@ -83,7 +83,7 @@ def test_a_log_that_has_less_than_a_witness_knows_is_not_mended(tmp_path: Path, 
     (base / "log" / "checkpoint").write_bytes((base / "whole" / cosigned_path(b"\x01\x02\x03\x04")).read_bytes())
     key = verifier(base)
     kept = kept_checkpoints(base / "log", key, witness_folder_of(base))
-    plan = plan_repair(base / "log", key, None, wal_key(base), kept)
+    plan = plan_repair(base / "log", key, None, repair_key(base), kept)
     assert not plan.starts
     (finding,) = [each for each in plan.open if each.path == CHECKPOINT_PATH]
     assert finding.text.startswith("the witness of this node knows 300 entries, and what is left does not lead")
