@@ -67,7 +67,7 @@ _KEYS = {SignatureKind.COSIGNATURE_ED25519: "ed25519.key", SignatureKind.ML_DSA_
     default=MOST_OF_A_HOST,
     show_default=True,
     type=click.IntRange(1, MOST_CONNECTIONS),
-    help="Most connections at a time from one host: at least one for each worker of a node.",
+    help="Most connections at a time from one host: at least one more than a node has workers.",
 )
 @click.option("--listen", default="127.0.0.1:8446", show_default=True, metavar="HOST:PORT", help="Where to answer.")
 @click.option("--tls-certificate", metavar="FILE", help="The service's certificate, PEM. Required but on loopback.")
