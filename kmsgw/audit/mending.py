@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from kmsgw.audit.generation import ASIDE_MARK
 from kmsgw.audit.record import AuditRecord, Outcome
 from kmsgw.audit.repair_plan import RepairPlan
 from kmsgw.audit.wal import WAL_NAME
@@ -104,7 +105,7 @@ def _said_of_unproven(folder: Path, plan: RepairPlan, unproven: Unproven | None)
 
 def set_aside(folder: Path, now: datetime) -> Path:
     """Rename the folder of a log that is locked, whole as it is, and return its new place. Raises OSError."""
-    aside = folder.with_name(f"{folder.name}.aside-{_stamp(now)}")
+    aside = folder.with_name(f"{folder.name}{ASIDE_MARK}{_stamp(now)}")
     folder.rename(aside)
     sync_folder(folder.parent)
     return aside
