@@ -34,8 +34,9 @@ _WINDOW_BYTES = 96 * 1024
 With 64 KiB, HTTP/2's own, each value of 64 KiB waited for another round trip with its last bytes: a third of its CPU.
 """
 
-_QUIET_SECONDS = 0.25
-"""So long no call may have come before a stop goes on."""
+_LOOK_SECONDS = 0.05
+_QUIET_LOOKS = 5
+"""So often in a row a stop must find that no call has come, before it goes on."""
 
 _QUIET_LIMIT_SECONDS = 3.0
 """So long a stop waits for that: a caller that does not wait as it is told must not hold it up."""
@@ -173,17 +174,28 @@ class GrpcServer:
         self._calls.draining = self._streams.draining = True
         if self._loop is not None:
             self._loop.draining = True
-        # grpcio drops the calls that it has received and not handed over yet, and their callers see CANCELLED. Refused
-        # callers wait as they are told; shortly after, nothing is on its way any more.
         began = SYSTEM_CLOCK.monotonic()
-        limit = began + min(_QUIET_LIMIT_SECONDS, grace)
-        while (rest := min(max(began, self._last_call()) + _QUIET_SECONDS, limit) - SYSTEM_CLOCK.monotonic()) > 0:
-            SYSTEM_CLOCK.sleep(rest)
+        self._await_quiet(grace)
         now = SYSTEM_CLOCK.monotonic()
         self._server.stop(max(0.0, grace - (now - began))).wait()
         self._streams.stop()
         self._reception.stop()
         self._unread.stop()
+
+    def _await_quiet(self, grace: float) -> None:
+        """Wait until no call comes any more, for at most `grace` seconds.
+
+        grpcio drops the calls that it has received and not handed over yet, and their callers see CANCELLED. Refused
+        callers wait as they are told; shortly after, nothing is on its way any more. That is looked at in steps, and
+        not read off the clock: on a machine that stood still for a second nothing came either.
+        """
+        quiet, last = 0, self._last_call()
+        for _ in range(round(min(_QUIET_LIMIT_SECONDS, grace) / _LOOK_SECONDS)):
+            if quiet == _QUIET_LOOKS:
+                return
+            SYSTEM_CLOCK.sleep(_LOOK_SECONDS)
+            seen = self._last_call()
+            quiet, last = quiet + 1 if seen == last else 0, seen
 
     def _last_call(self) -> float:
         """Return when the last call came that was refused for the stop, by the monotonic clock."""

@@ -48,7 +48,7 @@ def _crypto(gateway: Gateway) -> Iterator[str]:
     """Yield the ids of the encryptions and decryptions that are recorded as done, in logs that verify."""
     for log in verified_entries(gateway.folder / "audit").values():
         for entry in log:
-            if entry["outcome"] == "ok" and entry["action"] in ("encrypt", "decrypt"):
+            if entry["outcome"] == "ok" and entry.get("action") in ("encrypt", "decrypt"):
                 yield str(entry["request_id"])
 
 
@@ -75,7 +75,7 @@ def test_a_dead_worker_is_replaced_while_the_other_serves(running: Gateway) -> N
 
 def test_a_worker_that_dies_again_and_again_is_started_ever_later(running: Gateway) -> None:
     pauses: list[float] = []
-    for _ in range(4):
+    for _ in range(5):
         steady, victim = running.workers()  # the youngest is last: always the one that died before
         os.kill(victim, signal.SIGKILL)
         died = time.monotonic()
@@ -86,8 +86,9 @@ def test_a_worker_that_dies_again_and_again_is_started_ever_later(running: Gatew
         with Caller.of(running, "ehr-writer") as caller:
             assert caller.encrypt("ehr").ok
 
-    assert pauses[3] > 1.5
-    assert pauses[3] > pauses[2] > pauses[1] > pauses[0]
+    # At least: a slow machine adds to each. The first may be none, where the gateway has been serving for long.
+    for turn, pause in enumerate(pauses[1:]):
+        assert pause > 0.1 * 2 ** (turn + 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -97,7 +98,7 @@ def test_a_stop_answers_what_was_taken_and_loses_nothing(running: Gateway, numbe
         assert traffic.continues(calls=200)
         running.signal(number)
         assert running.process is not None
-        status = running.process.wait(20)
+        status = running.process.wait(120)
 
     assert status == 0
     assert not any(map(_lives, workers))
@@ -128,7 +129,7 @@ def test_a_second_gateway_on_the_same_port_refuses(running: Gateway, tmp_path: P
 
     done = subprocess.run(
         [sys.executable, "-m", "kmsgw.daemon", "--config", str(second.config)],
-        capture_output=True, text=True, timeout=30, check=False,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
     assert done.returncode == 1
@@ -146,7 +147,7 @@ def test_a_second_gateway_in_the_same_folder_refuses(running: Gateway) -> None:
 
     done = subprocess.run(
         [sys.executable, "-m", "kmsgw.daemon", "--config", str(running.config)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
     assert done.returncode == 1
@@ -193,7 +194,7 @@ def test_ctrl_c_during_the_check_before_the_start_is_told_in_a_line(folder: Gate
 
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
 
-    said = process.communicate(timeout=20)[1]
+    said = process.communicate(timeout=120)[1]
     assert said == "kmsgwd: stopped before it served\n"
     assert process.returncode == 1
 
