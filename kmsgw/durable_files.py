@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 FILE_MODE = 0o640
@@ -51,6 +52,15 @@ def make_folder(folder: Path, mode: int = FOLDER_MODE, *, below: Path | None = N
         sync_folder(each.parent)
 
 
+def read_file(path: Path) -> bytes:
+    """Return what is in a regular file. Raises OSError; also for a link, a pipe or a device, which may never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file", str(path))
+        return file.read()
+
+
 def write_all(descriptor: int, data: bytes, offset: int) -> None:
     """Write at an offset until nothing is left. Raises OSError; part may be written then."""
     rest = memoryview(data)
@@ -75,7 +85,9 @@ def write_file(path: Path, data: bytes, mode: int = FILE_MODE) -> None:
     Raises OSError; then the old file is untouched.
     """
     aside = _aside(path)
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    # Without O_NONBLOCK, a pipe that somebody put in its place would be waited for.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(aside, flags, mode)
     try:
         write_all(descriptor, data, 0)
         try:

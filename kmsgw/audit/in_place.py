@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kmsgw.audit.opening import LOCK_NAME
 from kmsgw.audit.wal import LogLostError
-from kmsgw.durable_files import may_pass
+from kmsgw.durable_files import may_pass, read_file
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
 
 _OWNER_MAY_WRITE = 0o200
@@ -74,7 +74,7 @@ class WatchedFiles:
             raise LogLostError(f"{tiles} was replaced")
 
     def _checkpoint(self) -> bytes:
-        raw = (self._folder / CHECKPOINT_PATH).read_bytes()
+        raw = read_file(self._folder / CHECKPOINT_PATH)
         return b"\n".join(raw.split(b"\n", _BODY_LINES)[:_BODY_LINES])
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from kmsgw.audit.record import Phase
-from kmsgw.durable_files import may_pass, sync_folder, write_file
+from kmsgw.durable_files import may_pass, read_file, sync_folder, write_file
 
 INTENTS_NAME: Final = "intents"
 """Name of the file in the log's folder."""
@@ -89,7 +89,7 @@ class OpenIntents:
 
 def _load(path: Path) -> tuple[int, dict[str, int]]:
     try:
-        document: object = json.loads(path.read_bytes())
+        document: object = json.loads(read_file(path))
     except (OSError, ValueError, RecursionError):
         return -1, {}
     if not isinstance(document, dict):

@@ -17,7 +17,7 @@ from kmsgw.audit.opening import OpenedLog, open_log_files, take_lock
 from kmsgw.audit.record import AuditRecord, Outcome
 from kmsgw.audit.wal import WAL_NAME, LogLostError, Sync
 from kmsgw.clock import SYSTEM_CLOCK, Clock
-from kmsgw.durable_files import may_pass
+from kmsgw.durable_files import may_pass, read_file
 from kmsgw.errors import AuditUnavailable
 from kmsgw.telemetry.meters import AuditMeter
 from kmsgw.tlog.note import SigningKey, VerifierKey
@@ -161,7 +161,7 @@ class DurableLog:
         with self._integrating:
             signed, waiting = self._integrator.size, self._commit.durable()
         if start < min(end, signed):
-            reader = LogReader(lambda path: (self._folder / path).read_bytes())
+            reader = LogReader(lambda path: read_file(self._folder / path))
             reader.checkpoint(self.verifier)
             for _, entry in reader.entries(start, min(end, signed)):
                 yield entry
@@ -272,7 +272,7 @@ class DurableLog:
         size = self._integrator.size
         start = self._intents.start_for(size)
         if start < size:
-            reader = LogReader(lambda path: (self._folder / path).read_bytes())
+            reader = LogReader(lambda path: read_file(self._folder / path))
             try:
                 reader.checkpoint(self.verifier)
                 self._intents.see(reader.entries(start, size), size)

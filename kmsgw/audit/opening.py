@@ -10,7 +10,7 @@ from kmsgw.audit.integration import Integrator
 from kmsgw.audit.wal import WAL_NAME, Sync, WriteAheadFile
 from kmsgw.audit.wal_format import HEADER_BYTES, ScannedWal, first_of, scan_wal
 from kmsgw.audit.wal_key import WalKey
-from kmsgw.durable_files import make_folder, sync_folder, write_file
+from kmsgw.durable_files import make_folder, read_file, sync_folder, write_file
 from kmsgw.errors import AuditDamaged, AuditUnavailable
 from kmsgw.seed_file import load_or_create_secret, load_secret
 from kmsgw.tlog.damage import damaged
@@ -92,7 +92,7 @@ def _is_new(folder: Path) -> bool:
         return True
     if parts[wal] and sum(parts.values()) == 1:
         # Making a log writes the write-ahead file first and the checkpoint last: it may have been stopped between.
-        data = wal.read_bytes()
+        data = read_file(wal)
         if len(data) == HEADER_BYTES and first_of(data) == 0:
             return True
     for path in (folder / CHECKPOINT_PATH, wal):
@@ -116,12 +116,12 @@ def _recover(
 ) -> OpenedLog:
     _write_verifier_key(folder, key)
     try:
-        reader = LogReader(lambda path: (folder / path).read_bytes())
+        reader = LogReader(lambda path: read_file(folder / path))
         checkpoint = reader.checkpoint(key.verifier)
         whole, rest = divmod(checkpoint.size, TILE_HASHES)
         bundle = reader.bundle(whole) if rest else []
         path = folder / WAL_NAME
-        scanned = scan_wal(path.read_bytes(), path, wal_key)
+        scanned = scan_wal(read_file(path), path, wal_key)
         _compare(scanned, reader, path)
     except OSError as error:
         raise damaged(f"{error.filename or folder}: the file can't be read: {error.strerror}.") from None
@@ -137,7 +137,7 @@ def _recover(
 
 def _is_signed_by_all(folder: Path, keys: Sequence[SigningKey]) -> bool:
     """Tell whether the checkpoint has a signature of each: a key may be newer than the log."""
-    note = Note.parse((folder / CHECKPOINT_PATH).read_bytes(), CHECKPOINT_PATH)
+    note = Note.parse(read_file(folder / CHECKPOINT_PATH), CHECKPOINT_PATH)
     return all(note.is_signed_by(key.verifier) for key in keys)
 
 
@@ -148,7 +148,7 @@ def _write_verifier_key(folder: Path, key: SigningKey) -> None:
     if not path.exists():
         write_file(path, line)
         sync_folder(folder)
-    elif path.read_bytes() != line:
+    elif read_file(path) != line:
         raise damaged(f"{path}: the log was signed by another key, or for another origin, than the configured one.")
 
 

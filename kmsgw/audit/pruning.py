@@ -20,7 +20,7 @@ from kmsgw.audit.log import DurableLog
 from kmsgw.audit.record import AuditRecord, Outcome, Phase
 from kmsgw.audit.retention import Cutoffs, Retention
 from kmsgw.clock import SYSTEM_CLOCK, Clock
-from kmsgw.durable_files import discard_aside, make_folder, sync_folder, write_file
+from kmsgw.durable_files import discard_aside, make_folder, read_file, sync_folder, write_file
 from kmsgw.errors import AuditUnavailable
 from kmsgw.model.request_id import new_request_id
 from kmsgw.tlog.damage import damaged
@@ -222,7 +222,7 @@ class LogPruner:
     def finish(self) -> None:
         """Do what a pruning that was stopped has left to do, and record its outcome. Raises what `prune` raises."""
         try:
-            request_id = (self._folder / _UNDER_WAY).read_text("ascii")
+            request_id = read_file(self._folder / _UNDER_WAY).decode("ascii")
         except FileNotFoundError:
             return
         reader = self._reader()
@@ -250,7 +250,7 @@ class LogPruner:
         return reader
 
     def _fetch(self, path: str) -> bytes:
-        return (self._folder / path).read_bytes()
+        return read_file(self._folder / path)
 
     def _write_kept(self, plan: PruningPlan) -> None:
         folders: set[Path] = set()
@@ -329,7 +329,7 @@ class LogPruner:
 
     def _trim(self, pruning: Pruning, bundle: int) -> None:
         path = self._folder / kept_path(bundle)
-        entries = decode_kept(path.read_bytes(), str(path))
+        entries = decode_kept(read_file(path), str(path))
         wanted = set(pruning.places(bundle))
         if not wanted:
             path.unlink()

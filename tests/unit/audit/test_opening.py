@@ -1,6 +1,7 @@
 """A log opens where it can go on from what is signed and durable, and says exactly why where it can't."""
 
 import json
+import os
 import shutil
 import struct
 from collections.abc import Callable
@@ -232,6 +233,30 @@ def test_a_tile_written_for_a_checkpoint_that_was_not_is_written_again(tmp_path:
     (tmp_path / "log" / "checkpoint").write_bytes(old)
     open_log(tmp_path).close()
     assert without_notes(verified_entries(tmp_path)) == numbered(0, 700)
+
+
+def _pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def _device(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("other", [_pipe, _device])
+@pytest.mark.parametrize("name", ["wal", "checkpoint", "verifier.key", "tile/0/000.p/5", ".checkpoint.tmp", "intents"])
+def test_no_start_waits_for_what_is_no_file(tmp_path: Path, name: str, other: Callable[[Path], None]) -> None:
+    _make(tmp_path, 5, 3)
+    other(tmp_path / "log" / name)
+    if name == "intents":  # derived: made anew
+        open_log(tmp_path).close()
+        assert len(verified_entries(tmp_path)) == 9
+    else:
+        with pytest.raises((AuditDamaged, AuditUnavailable)):
+            open_log(tmp_path, on_fatal=lambda _: None)
 
 
 def test_one_writer_a_folder(tmp_path: Path) -> None:
