@@ -1,6 +1,5 @@
 """What the calls answer: frozen, free of protobuf, and silent about secrets when printed."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +11,7 @@ from kmsgw.model.data_key_limits import KEEP_NOTHING, DataKeyLimits
 from kmsgw.model.key import NO_ROTATION_POLICY, KeyState, Origin, RotationPolicy
 from kmsgw.model.officer import OfficerState
 from kmsgw.model.usage import UNUSED, Usage, VersionUsage
+from kmsgw.tlog.entry import parse_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,11 +373,7 @@ class AuditEntry:
     @property
     def record(self) -> Mapping[str, object]:
         """The entry as an object (docs/audit-log.md); empty where it is not one."""
-        try:
-            found: object = json.loads(self.raw)
-        except (ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return parse_record(self.raw)
 
 
 @dataclass(frozen=True, slots=True)

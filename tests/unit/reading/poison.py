@@ -10,7 +10,7 @@ LONG = os.environ.get("KMSGW_FAULTS") == "long"
 """Whether to try many."""
 
 examples = settings(
-    max_examples=2000 if LONG else 40,
+    max_examples=2000 if LONG else 15,
     deadline=None,
     derandomize=not LONG,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

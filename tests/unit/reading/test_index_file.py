@@ -24,7 +24,7 @@ from tests.unit.tlog.memory_log import MemoryLog
 ROOT = Path(__file__).parents[3]
 ENTRIES = 600
 ALL = EntryFilter()
-FLIPS = 1500 if os.environ.get("KMSGW_FAULTS") == "long" else 40
+FLIPS = 1500 if os.environ.get("KMSGW_FAULTS") == "long" else 15
 
 KILLED = f"""
 import os, signal, sys
