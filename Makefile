@@ -68,7 +68,7 @@ fuzz: services $(VENV)/.develops ## send 100,000 generated inputs to every RPC
 	KMSGW_FUZZ_INPUTS=100000 $(BIN)/python -m pytest tests/faults/test_fuzz.py --timeout 7200
 
 faults: services $(VENV)/.develops ## kill workers, fill disks, stop servers: the long form
-	KMSGW_FAULTS=long KMSGW_TEST_PATIENCE=1 $(BIN)/python -m pytest tests/faults tests/integration/test_rewrap_run.py tests/unit/rewrapping tests/contract/test_second_factor.py tests/contract/test_lifecycle_walk.py --timeout 7200
+	KMSGW_FAULTS=long KMSGW_TEST_PATIENCE=1 $(BIN)/python -m pytest tests/faults tests/integration/test_rewrap_run.py tests/unit/rewrapping tests/unit/reading tests/unit/audit/test_settling_poison.py tests/contract/test_second_factor.py tests/contract/test_lifecycle_walk.py --timeout 7200
 	KMSGW_TEST_LOOP=threads KMSGW_FAULTS=long $(BIN)/python -m pytest $(WIRE_TESTS) tests/faults/test_daemon.py tests/faults/test_worker_kill.py tests/faults/test_full_disk.py tests/faults/test_open_intents.py --timeout 7200
 
 loops: services $(VENV)/.develops ## run every contract, integration and fault test with threads instead of the default loop
