@@ -1,7 +1,8 @@
 """`kmsgwd`: checks the configuration, starts the workers, and keeps them running.
 
-It holds no key and answers no call. Workers are programs of their own, started anew and never forked from a process
-that has loaded grpc or a PKCS#11 library; one that dies is started again, and the others go on.
+It holds no key and answers no call. Workers are never forked from a process that has loaded grpc or a PKCS#11 library:
+the first begin as copies of `kmsgwd`, which imports once what all need (`preloaded`). One that dies is started again,
+as a program of its own, and the others go on.
 
 Exit status: 0 stopped as asked, 1 could not start or could not stop cleanly, 2 wrong command line.
 """
@@ -13,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from kmsgw import __version__
 from kmsgw.audit.held_folder import HeldFolder
 from kmsgw.config import Settings, load_settings
 from kmsgw.errors import ConfigurationError, KmsgwError
+from kmsgw.forking import Process
 from kmsgw.launch import START_SECONDS, HeldSettings, Launched, launch, read_secrets, slow_start
+from kmsgw.preloaded import preloaded_worker
 from kmsgw.processes import forbid_dumps
 from kmsgw.refusal import FoundFaults
 from kmsgw.reload import Reload, check_start
@@ -75,6 +78,7 @@ class Supervisor:
     exporter: Slot | None = None
     reload: Reload | None = None
     gate: StartGate | None = None
+    copy: Callable[[Sequence[str]], int] | None = None
 
     @property
     def settings(self) -> Settings:
@@ -91,6 +95,7 @@ class Supervisor:
         """Start the workers as far as they come without a configuration that is known to be right."""
         self.gate = StartGate()
         self.slots = [Slot(f"worker-{index}") for index in range(self.settings.server.workers)]
+        self.copy = preloaded_worker()
         for slot in self.slots:
             self._start(slot)
 
@@ -172,7 +177,9 @@ class Supervisor:
         if self.gate is not None:
             arguments += ["--gate-fd", str(self.gate.reader)]
             lend.append(self.gate.reader)
-        return launch(self.held, self.secrets, *arguments, lend=lend)
+        # Only until they serve: one that died may have been led astray by who knew where things are in its memory.
+        copy = self.copy if self.gate is not None else None
+        return launch(self.held, self.secrets, *arguments, lend=lend, copy=copy)
 
     def _open_gate(self, policies: bytes) -> None:
         assert self.gate is not None
@@ -269,7 +276,7 @@ class Supervisor:
         return 0 if clean else 1
 
 
-def _end(process: subprocess.Popen[bytes], seconds: float) -> int:
+def _end(process: Process, seconds: float) -> int:
     """Wait so long for a process to end, end it by force where it does not, and return its status."""
     try:
         return process.wait(max(0.1, seconds))
@@ -375,8 +382,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             metrics = _metrics(settings, reservations[1]) if len(reservations) > 1 else None
             supervisor = Supervisor(HeldSettings(settings), config, secrets, reservations[0], metrics)
             supervisor.prepare()
+        copy = None if supervisor is None else supervisor.copy
         checked: list[bytes] = []
-        faults.attempt("start", lambda: checked.append(check_start(settings, secrets, *prepare)))
+        faults.attempt("start", lambda: checked.append(check_start(settings, secrets, *prepare, copy=copy)))
         if prepare and not faults:
             faults.attempt("audit.folder", folder.hold)  # the first start has made it only now
         faults.require_none()

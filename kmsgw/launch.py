@@ -11,11 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kmsgw.config import Settings, SoftwareSettings, VaultSettings
 from kmsgw.errors import ConfigurationError
+from kmsgw.forking import Process, fork
 from kmsgw.server.tls_files import TLS13_ENVIRONMENT
 
 START_SECONDS = 60.0
@@ -37,7 +38,7 @@ def slow_start(seconds: float) -> ConfigurationError:
 class Launched:
     """A worker process that was started, and the descriptor on which it says how its start went."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     status: int
     said: bytes = b""
 
@@ -157,8 +158,12 @@ def launch(
     *arguments: str,
     lend: Sequence[int] = (),
     program: str = "kmsgw.worker",
+    copy: Callable[[Sequence[str]], int] | None = None,
 ) -> Launched:
-    """Start a worker or another program with these arguments, and with the descriptors of `lend` open."""
+    """Start a worker or another program with these arguments, and with the descriptors of `lend` open.
+
+    With `copy`, which is the program's `main`, it begins as a copy of this process.
+    """
     for number, secret in secrets.items():
         read, write = os.pipe()
         os.write(write, secret)  # less than a pipe holds, so it does not wait
@@ -166,22 +171,26 @@ def launch(
         os.dup2(read, number, inheritable=True)
         os.close(read)
     status_read, status_write = os.pipe()
-    # -P: a module in the working folder that has the name of one of ours is not imported.
-    command = [sys.executable, "-P", "-m", program, "--settings-fd", str(held.descriptor)]
-    command += ["--policies-fd", str(held.policies_descriptor)]
-    command += ["--status-fd", str(status_write), "--parent", str(os.getpid()), *arguments]
+    everything = [*arguments, "--settings-fd", str(held.descriptor), "--policies-fd", str(held.policies_descriptor)]
+    everything += ["--status-fd", str(status_write), "--parent", str(os.getpid())]
+    lent = (status_write, held.descriptor, held.policies_descriptor, *lend, *secrets)
     # gRPC's C core would write plain lines between the JSON of the log, one for each failed handshake. Its errors
     # stay. Whoever looks for a fault in it sets GRPC_VERBOSITY.
-    environment = {"GRPC_VERBOSITY": "ERROR", **os.environ, **TLS13_ENVIRONMENT}
+    environment = {"GRPC_VERBOSITY": os.environ.get("GRPC_VERBOSITY", "ERROR"), **TLS13_ENVIRONMENT}
     # Ctrl-C goes to everything in the terminal. A process that has only begun to import would end with a traceback; a
     # worker that serves waits for the signal itself.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        process = subprocess.Popen(
-            command,
-            pass_fds=(status_write, held.descriptor, held.policies_descriptor, *lend, *secrets),
-            stdin=subprocess.DEVNULL,
-            env=environment,
+        process = (
+            fork(copy, everything, title=" ".join([program, *everything]), keep=lent, environment=environment)
+            if copy is not None
+            # -P: a module in the working folder that has the name of one of ours is not imported.
+            else subprocess.Popen(
+                [sys.executable, "-P", "-m", program, *everything],
+                pass_fds=lent,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **environment},
+            )
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,7 +1,7 @@
 """Trying a configuration in a process of its own: a PKCS#11 library that crashes must not take the daemon with it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +9,17 @@ from kmsgw.config import Settings, load_settings
 from kmsgw.launch import START_SECONDS, HeldSettings, Launched, launch, slow_start
 
 
-def check_start(settings: Settings, secrets: Mapping[int, bytes], *arguments: str) -> bytes:
+def check_start(
+    settings: Settings,
+    secrets: Mapping[int, bytes],
+    *arguments: str,
+    copy: Callable[[Sequence[str]], int] | None = None,
+) -> bytes:
     """Try everything that a worker needs, wait for the result, and return the policies as they were checked.
 
-    Raises `ConfigurationError` with all faults.
+    `copy` is as for `launch`. Raises `ConfigurationError` with all faults.
     """
-    trial = Reload.of(settings, secrets, *arguments)
+    trial = Reload.of(settings, secrets, *arguments, copy=copy)
     try:
         trial.launched.await_start(START_SECONDS)
         trial.launched.process.wait()
@@ -37,10 +42,17 @@ class Reload:
         return cls.of(load_settings(config), secrets)
 
     @classmethod
-    def of(cls, settings: Settings, secrets: Mapping[int, bytes], *arguments: str) -> "Reload":
-        """Begin to try these settings."""
+    def of(
+        cls,
+        settings: Settings,
+        secrets: Mapping[int, bytes],
+        *arguments: str,
+        copy: Callable[[Sequence[str]], int] | None = None,
+    ) -> "Reload":
+        """Begin to try these settings. `copy` is as for `launch`."""
         held = HeldSettings(settings)
-        return cls(held, launch(held, secrets, "--name", "preflight", "--check", *arguments), time.monotonic())
+        launched = launch(held, secrets, "--name", "preflight", "--check", *arguments, copy=copy)
+        return cls(held, launched, time.monotonic())
 
     @property
     def settings(self) -> Settings:

@@ -1,8 +1,8 @@
 """A place for a process that `kmsgwd` keeps running, and how soon one that died is started again."""
 
-import subprocess
 from dataclasses import dataclass
 
+from kmsgw.forking import Process
 from kmsgw.launch import Launched
 
 LONGEST_PAUSE_SECONDS = 5.0
@@ -17,7 +17,7 @@ class Slot:
     """A place for a worker process; it outlives the processes that fill it. ``launched`` is there until it serves."""
 
     name: str
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     launched: Launched | None = None
     started: float = 0.0
     deaths: int = 0
@@ -27,6 +27,7 @@ class Slot:
         """Note that the process ended; return its status. One that dies again and again is started ever later."""
         assert self.process is not None
         status = self.process.returncode
+        assert status is not None
         self.deaths = 0 if now - self.started > _STEADY_SECONDS else self.deaths + 1
         self.start_at = now + (min(_FIRST_PAUSE * 2**self.deaths, LONGEST_PAUSE_SECONDS) if self.deaths else 0.0)
         self.process = None

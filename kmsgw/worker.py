@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUS
 _FATAL_SIGNAL = signal.SIGUSR1
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run a worker and return its exit status: 0 stopped as asked, 1 could not start or go on."""
     parser = argparse.ArgumentParser(prog="kmsgw.worker")
     parser.add_argument("--settings-fd", type=int, required=True)
@@ -43,7 +44,7 @@ def main() -> int:
     parser.add_argument("--gate-fd", type=int, default=-1)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--prepare", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     start_logging(options.name)
     forbid_dumps()
