@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kmsgw.cli.armor import dearmored
+from kmsgw.cli.bytes_progress import bytes_progress
 from kmsgw.cli.command import verb
 from kmsgw.cli.declared import context_options, declaration_options, read_context
 from kmsgw.cli.file_streams import open_input, target_of, telling_the_target
@@ -58,7 +59,7 @@ def decrypt(
         opened: Decrypted | StreamSummary
         if _is_stream(sealed.begins_with(STREAM_HEAD_BYTES)):
             refuse_terminal(target)
-            with telling_the_target(target):
+            with telling_the_target(target), bytes_progress(invocation, "decrypting", source) as progress:
                 opened = client.decrypt_file(
                     sealed.place,
                     target_of(target),
@@ -67,6 +68,7 @@ def decrypt(
                     purpose=purpose,
                     end_user=end_user,
                     durable=True,
+                    progress=progress,
                 )
         else:
             envelope = dearmored(sealed.at_most(PIECE_LIMIT, "Give an envelope or a stream of kmsgw."))

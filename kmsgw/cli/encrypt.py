@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kmsgw.cli.armor import armored
+from kmsgw.cli.bytes_progress import bytes_progress
 from kmsgw.cli.command import verb
 from kmsgw.cli.declared import context_options, declaration_options, read_context
 from kmsgw.cli.file_streams import open_input, target_of, telling_the_target
@@ -70,15 +71,27 @@ def encrypt(
             from kmsgw.client.files.segments import write_all  # noqa: PLC0415
             from kmsgw.client.files.target import open_target  # noqa: PLC0415
 
-            with telling_the_target(target), open_target(target_of(target), private=False, durable=True) as file:
+            with (
+                telling_the_target(target),
+                bytes_progress(invocation, "encrypting", source) as progress,
+                open_target(target_of(target), private=False, durable=True) as file,
+            ):
                 stream = client.encrypt_stream(key, plain.as_file, pairs, purpose=purpose, end_user=end_user)
                 for chunk in stream:
                     write_all(file, chunk)
+                    progress(len(chunk))
             made = stream.summary
         else:
-            with telling_the_target(target):
+            with telling_the_target(target), bytes_progress(invocation, "encrypting", source) as progress:
                 made = client.encrypt_file(
-                    key, plain.place, target_of(target), pairs, purpose=purpose, end_user=end_user, durable=True
+                    key,
+                    plain.place,
+                    target_of(target),
+                    pairs,
+                    purpose=purpose,
+                    end_user=end_user,
+                    durable=True,
+                    progress=progress,
                 )
     if target not in (None, PIPE):
         invocation.done(
