@@ -5,7 +5,6 @@ before the pipeline has seen it. Health and reflection are grpcio's own services
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -14,6 +13,7 @@ from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import KmsgwError, Unavailable
 from kmsgw.server.answering import abort_with, certificate_of
 from kmsgw.server.direct import DirectLoop
+from kmsgw.server.full_pool import full_pool
 from kmsgw.server.passage import Call
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.reception import Reception
@@ -123,7 +123,7 @@ class GrpcServer:
         register: tuple[Callable[[grpc.Server], None], ...] = (),
     ) -> None:
         self._reception = Reception(threads)
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
+        pool = full_pool(threads, "call")
         self._server = grpc.server(
             pool,
             interceptors=[StandardServiceGuard(authenticate, pipeline, self._reception)],
