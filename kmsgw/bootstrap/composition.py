@@ -25,6 +25,7 @@ from kmsgw.authn.rules import PrincipalRules
 from kmsgw.authn.second_factor import Rules, SecondFactorOfOfficers
 from kmsgw.authz import CurrentPolicies
 from kmsgw.bootstrap.evidence import index_key, open_evidence
+from kmsgw.bootstrap.export_states import export_states
 from kmsgw.bootstrap.gateway import Gateway
 from kmsgw.bootstrap.key_providers import open_provider
 from kmsgw.bootstrap.loop import uses_direct_loop
@@ -237,6 +238,7 @@ def _observer(
             audit_size=audit.size,
             policy_digest=policies.digest,
             development_certificates=identity.credentials.development,
+            exports=export_states(settings),
         )
 
     return observe

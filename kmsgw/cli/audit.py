@@ -30,6 +30,7 @@ _POLL_SECONDS = 0.5  # kmsgwd publishes every second
         "report": ("kmsgw.cli.audit_report:report", "Write a report of a period, as one page."),
         "verify": ("kmsgw.cli.audit_verify:verify", "Verify every entry, tile and signature."),
         "prune": ("kmsgw.cli.audit_prune:prune", "Remove what is past its age; hashes stay."),
+        "export": ("kmsgw.cli.audit_export:export", "Copy entries of a range, or whole logs to a mirror, once."),
         "repair": ("kmsgw.cli.audit_repair:repair", "Mend a log that refuses to start."),
         "forget": ("kmsgw.cli.audit_forget:forget", "Destroy keys of pseudonyms, so that nobody can tell who it was."),
         "entries": ("kmsgw.cli.audit_entries:entries", "Show entries that the gateway answers, without its disk."),

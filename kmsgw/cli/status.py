@@ -10,6 +10,7 @@ from kmsgw.cli.output import Format, Output, Record
 if TYPE_CHECKING:
     from kmsgw.client import GatewayStatus
 
+_EXPORT_COLUMNS = ("target", "log", "delivered", "lag")
 _PROVIDER_COLUMNS = ("name", "kind", "serving", "mechanism", "development_only", "fault")
 
 
@@ -38,6 +39,10 @@ def status_record(status: "GatewayStatus") -> Record:
                 "fault": each.fault,
             }
             for each in status.providers
+        ],
+        "exports": [
+            {"target": each.target, "log": each.log, "delivered": each.delivered, "lag": each.lag}
+            for each in status.exports
         ],
     }
 
@@ -71,8 +76,12 @@ def _show(output: Output, record: Record) -> None:
     if output.form is not Format.TABLE:
         output.record(record)
         return
-    providers = record["providers"]
+    providers, exports = record["providers"], record["exports"]
     assert isinstance(providers, list)
-    output.record({name: value for name, value in record.items() if name != "providers"})
+    assert isinstance(exports, list)
+    output.record({name: value for name, value in record.items() if name not in {"providers", "exports"}})
     output.line()
     output.records(providers, _PROVIDER_COLUMNS)
+    if exports:
+        output.line()
+        output.records(exports, _EXPORT_COLUMNS)

@@ -263,6 +263,16 @@ class ProviderInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportInfo:
+    """How far an audit log of a node, by its origin, has been exported to a target; ``lag`` signed entries have not."""
+
+    target: str
+    log: str
+    delivered: int
+    lag: int
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayStatus:
     """The state of the worker that took the call, and who the gateway takes the caller for."""
 
@@ -279,6 +289,7 @@ class GatewayStatus:
     development_certificates: bool
     principal_id: str
     roles: tuple[str, ...]
+    exports: tuple[ExportInfo, ...] = ()
 
 
 class Health(StrEnum):

@@ -50,10 +50,10 @@ _LISTED: Final = re.compile(r"^log \S+ (\S+)$", re.MULTILINE)
 class MirrorTarget:
     """See `kmsgw.export.target.Target`."""
 
-    def __init__(self, name: str, folder: Path, mirror: Path, *, key: bytes = b"") -> None:
-        """Mirror the logs of ``audit.folder`` into a folder that is there; `key` seals the cursors."""
+    def __init__(self, name: str, folder: Path, mirror: Path, *, key: bytes = b"", cursors: Path | None = None) -> None:
+        """Mirror the logs of ``audit.folder`` into a folder that is there; see `Shelf` for the rest."""
         self.name = name
-        self.shelf = Shelf(folder, name, key)
+        self.shelf = Shelf(folder, name, key, cursors)
         self._mirror = mirror
         self._states: dict[str, _MirroredLog] = {}
         self._index = b""

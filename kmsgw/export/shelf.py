@@ -31,9 +31,10 @@ class Shelf:
     ``feeds`` are by the names of the logs; ``faults`` says what is wrong with those that can't be read now.
     """
 
-    def __init__(self, folder: Path, target: str, key: bytes = b"") -> None:
-        """Read the logs of ``audit.folder`` for a target; `key` seals its cursors."""
+    def __init__(self, folder: Path, target: str, key: bytes = b"", cursors: Path | None = None) -> None:
+        """Read the logs of ``audit.folder`` for a target; `key` seals its cursors, in that folder or in `cursors`."""
         self.folder = folder
+        self._cursors = cursors or folder
         self.target = target
         self.feeds: dict[str, LogFeed] = {}
         self.faults: dict[str, str] = {}
@@ -48,7 +49,7 @@ class Shelf:
         for name, folder in places.items():
             feed = self.feeds.get(name)
             if feed is None:
-                feed = LogFeed(self.folder, name, self.target, self._key)
+                feed = LogFeed(self._cursors, name, self.target, self._key)
                 feed.folder = folder
                 self.feeds[name] = feed
             elif feed.folder != folder:
@@ -129,7 +130,7 @@ class Shelf:
 
     def _is_of_another(self, name: str, origin: str) -> bool:
         try:
-            cursor = load_cursor(cursor_path(self.folder, self.target, name), self._key)
+            cursor = load_cursor(cursor_path(self._cursors, self.target, name), self._key)
         except (KmsgwError, OSError):  # the feed says so, and begins again
             return False
         return cursor is not None and cursor.verifier.name != origin

@@ -136,4 +136,8 @@ def get_status_response(result: tuple[WorkerState, Principal]) -> system_service
         development_certificates=state.development_certificates,
         principal_id=principal.principal_id,
         roles=sorted(principal.roles),
+        exports=[
+            system_service_pb2.ExportStatus(target=each.target, log=each.log, delivered=each.delivered, lag=each.lag)
+            for each in state.exports
+        ],
     )

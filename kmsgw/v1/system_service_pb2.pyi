@@ -26,8 +26,20 @@ class ProviderStatus(_message.Message):
     development_only: bool
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., serving: _Optional[bool] = ..., fault: _Optional[str] = ..., mechanism: _Optional[str] = ..., development_only: _Optional[bool] = ...) -> None: ...
 
+class ExportStatus(_message.Message):
+    __slots__ = ("target", "log", "delivered", "lag")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_FIELD_NUMBER: _ClassVar[int]
+    LAG_FIELD_NUMBER: _ClassVar[int]
+    target: str
+    log: str
+    delivered: int
+    lag: int
+    def __init__(self, target: _Optional[str] = ..., log: _Optional[str] = ..., delivered: _Optional[int] = ..., lag: _Optional[int] = ...) -> None: ...
+
 class GetStatusResponse(_message.Message):
-    __slots__ = ("version", "environment", "node", "worker", "serving", "providers", "audit_serving", "audit_origin", "audit_size", "policy_digest", "development_certificates", "principal_id", "roles")
+    __slots__ = ("version", "environment", "node", "worker", "serving", "providers", "audit_serving", "audit_origin", "audit_size", "policy_digest", "development_certificates", "principal_id", "roles", "exports")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +53,7 @@ class GetStatusResponse(_message.Message):
     DEVELOPMENT_CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
     PRINCIPAL_ID_FIELD_NUMBER: _ClassVar[int]
     ROLES_FIELD_NUMBER: _ClassVar[int]
+    EXPORTS_FIELD_NUMBER: _ClassVar[int]
     version: str
     environment: str
     node: str
@@ -54,4 +67,5 @@ class GetStatusResponse(_message.Message):
     development_certificates: bool
     principal_id: str
     roles: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., environment: _Optional[str] = ..., node: _Optional[str] = ..., worker: _Optional[str] = ..., serving: _Optional[bool] = ..., providers: _Optional[_Iterable[_Union[ProviderStatus, _Mapping]]] = ..., audit_serving: _Optional[bool] = ..., audit_origin: _Optional[str] = ..., audit_size: _Optional[int] = ..., policy_digest: _Optional[str] = ..., development_certificates: _Optional[bool] = ..., principal_id: _Optional[str] = ..., roles: _Optional[_Iterable[str]] = ...) -> None: ...
+    exports: _containers.RepeatedCompositeFieldContainer[ExportStatus]
+    def __init__(self, version: _Optional[str] = ..., environment: _Optional[str] = ..., node: _Optional[str] = ..., worker: _Optional[str] = ..., serving: _Optional[bool] = ..., providers: _Optional[_Iterable[_Union[ProviderStatus, _Mapping]]] = ..., audit_serving: _Optional[bool] = ..., audit_origin: _Optional[str] = ..., audit_size: _Optional[int] = ..., policy_digest: _Optional[str] = ..., development_certificates: _Optional[bool] = ..., principal_id: _Optional[str] = ..., roles: _Optional[_Iterable[str]] = ..., exports: _Optional[_Iterable[_Union[ExportStatus, _Mapping]]] = ...) -> None: ...

@@ -3,7 +3,7 @@
 from grpc_health.v1 import health_pb2
 
 from kmsgw.client.calls.call import Answer, Call, method_path
-from kmsgw.client.results import GatewayStatus, Health, ProviderInfo
+from kmsgw.client.results import ExportInfo, GatewayStatus, Health, ProviderInfo
 from kmsgw.v1 import system_service_pb2 as wire
 
 _STATUS = method_path(wire.DESCRIPTOR.services_by_name["SystemService"], "GetStatus")
@@ -33,6 +33,7 @@ def status(*, timeout: float | None = None) -> Call[GatewayStatus]:
             development_certificates=response.development_certificates,
             principal_id=response.principal_id,
             roles=tuple(response.roles),
+            exports=tuple(ExportInfo(each.target, each.log, each.delivered, each.lag) for each in response.exports),
         )
 
     return Call(_STATUS, wire.GetStatusRequest().SerializeToString(), read, timeout=timeout)

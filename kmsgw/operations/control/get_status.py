@@ -18,6 +18,19 @@ class ProviderState:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportState:
+    """How far an audit log has been exported: ``delivered`` entries have arrived for certain, ``lag`` signed ones not.
+
+    ``log`` is its origin.
+    """
+
+    target: str
+    log: str
+    delivered: int
+    lag: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerState:
     """How a worker is, as far as it does not depend on who asks."""
 
@@ -32,6 +45,7 @@ class WorkerState:
     audit_size: int
     policy_digest: str
     development_certificates: bool
+    exports: tuple[ExportState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from kmsgw.client import (
     Action,
     DecidingPolicy,
     Explanation,
+    ExportInfo,
     GatewayStatus,
     Health,
     InvalidRequest,
@@ -115,6 +116,7 @@ def test_the_status_is_told_whole(gateway: ScriptedGateway, drive: Driver) -> No
             development_certificates=True,
             principal_id="portal",
             roles=["writer"],
+            exports=[system_wire.ExportStatus(target="siem", log="kmsgw.local/log/node1/worker0", delivered=7, lag=2)],
         ),
     )
 
@@ -132,6 +134,7 @@ def test_the_status_is_told_whole(gateway: ScriptedGateway, drive: Driver) -> No
         development_certificates=True,
         principal_id="portal",
         roles=("writer",),
+        exports=(ExportInfo("siem", "kmsgw.local/log/node1/worker0", 7, 2),),
     )
 
 

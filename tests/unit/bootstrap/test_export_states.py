@@ -1,0 +1,35 @@
+"""What `kmsgw status` shows of exports: each target of the configuration with each log, wherever it lies."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from kmsgw.audit.export_cursor import EXPORT_KEY, ExportCursor, cursor_path, save_cursor
+from kmsgw.bootstrap.export_states import export_states
+from kmsgw.operations.control.get_status import ExportState
+from kmsgw.seed_file import load_or_create_secret
+from tests.cli.sample_log import sample_log
+
+
+def _settings(folder: Path, *targets: str) -> Any:
+    export = tuple(SimpleNamespace(name=name) for name in targets)
+    return SimpleNamespace(audit=SimpleNamespace(folder=folder / "audit", keys=folder / "keys", export=export))
+
+
+def test_each_target_is_told_with_each_log(tmp_path: Path) -> None:
+    one, two = sample_log(tmp_path / "audit", 30), sample_log(tmp_path / "audit", 4, "worker-1")
+    assert export_states(_settings(tmp_path)) == ()
+    assert export_states(_settings(tmp_path, "siem")) == (), "the exporter has not been started once"
+    key = load_or_create_secret(tmp_path / "keys" / EXPORT_KEY)
+    path = cursor_path(tmp_path / "audit", "siem", "worker-0")
+    save_cursor(path, ExportCursor(one.key.verifier, 20, bytes(32)), key)
+    expected = (
+        ExportState("mirror", one.key.name, 0, 30),
+        ExportState("mirror", two.key.name, 0, 4),
+        ExportState("siem", one.key.name, 20, 10),
+        ExportState("siem", two.key.name, 0, 4),
+    )
+    assert export_states(_settings(tmp_path, "siem", "mirror")) == expected
+    one.folder.rename(tmp_path / "audit" / "worker-0.aside-1")
+    (two.folder / "checkpoint").write_bytes(b"nothing")
+    assert export_states(_settings(tmp_path, "siem")) == (ExportState("siem", one.key.name, 20, 10),)
