@@ -34,14 +34,31 @@ def _unavailable(message: str, advice: str) -> AuditUnavailable:
 class _Group:
     """Entries that become durable together, and those who wait for them."""
 
-    __slots__ = ("changed", "entries", "first", "since", "uses")
+    __slots__ = ("_changed", "_lock", "entries", "first", "since", "uses")
 
     def __init__(self, first: int, lock: threading.Lock) -> None:
         self.first = first
         self.entries: list[bytes] = []
         self.uses: list[object] = []
         self.since = 0.0
-        self.changed = threading.Condition(lock)
+        self._lock = lock
+        self._changed: threading.Condition | None = None
+
+    def wait(self) -> None:
+        """Wait for a change. This and the following are called with the lock."""
+        if self._changed is None:  # of a group that one loop flushes for all nobody asks this
+            self._changed = threading.Condition(self._lock)
+        self._changed.wait()
+
+    def wake(self) -> None:
+        """Wake one who waits."""
+        if self._changed is not None:
+            self._changed.notify()
+
+    def wake_all(self) -> None:
+        """Wake all who wait."""
+        if self._changed is not None:
+            self._changed.notify_all()
 
 
 class GroupCommit:
@@ -158,7 +175,7 @@ class GroupCommit:
                     self._leading = True
                     break
                 group = self._taken if ticket < self._queued.first else self._queued
-                group.changed.wait()
+                group.wait()
             else:
                 return
         self._lead()
@@ -209,7 +226,7 @@ class GroupCommit:
             self._uses += group.uses
             self.size += len(group.entries)
         self._settled = max(self._settled, end)
-        group.changed.notify_all()
+        group.wake_all()
 
     def _hand_over(self) -> None:
         self._busy_since = 0.0
@@ -218,7 +235,7 @@ class GroupCommit:
             self._turn.notify()
         else:
             self._leading = False
-            self._queued.changed.notify()
+            self._queued.wake()
 
     def _fail(self, first: int, end: int) -> None:
         # Never emptied, not for a moment: `wait` looks at it without the lock.
@@ -243,8 +260,8 @@ class GroupCommit:
         if self._settled < self._next:
             self._fail(self._settled, self._next)
             self._settled = self._next
-        self._taken.changed.notify_all()
-        self._queued.changed.notify_all()
+        self._taken.wake_all()
+        self._queued.wake_all()
 
     def stop(self, fault: str) -> None:
         """Refuse all that is not durable, now and from now on."""

@@ -49,7 +49,7 @@ _LONGEST_SECONDS: Final = 0.005
 _BYTES_AT_ONCE: Final = 1024 * 1024
 """Answers that are flushed together at most, their bytes, and how long the first waits: a flood has no end."""
 
-QUICK_SECONDS: Final = 0.002
+QUICK_SECONDS: Final = 0.005
 """A flush that takes no longer on average is waited for by the loop itself: the hand-over to another thread, and their
 turns with the interpreter's lock, cost more (docs/adr/0014)."""
 
