@@ -3,10 +3,8 @@
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -97,8 +95,8 @@ def test_an_index_whose_build_was_killed_goes_on_from_its_last_transaction(kille
 def test_the_journal_of_an_index_that_is_gone_is_not_played_back_into_a_new_one(killed: Path) -> None:
     killed.unlink()
 
-    assert found(killed, a_log()) == list(range(ENTRIES))
-    with closing(sqlite3.connect(killed)) as database:
+    with IndexFile(killed).opened() as database:
+        assert update(database, [source(a_log())]) == ENTRIES
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
