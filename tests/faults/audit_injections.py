@@ -182,6 +182,7 @@ class Injector:
         make_template(self._template)
         self.lives: dict[str, int] = {"new log": 0, "after a crash": _FIRST + _WAITING}
         self.ends: Counter[str] = Counter()
+        self.acknowledged = 0
         # Once outside of any tracer, so that every module is imported and every life does the same from then on.
         for life in self.lives:
             fates = self._fates()
@@ -266,6 +267,7 @@ class Injector:
         elif status < 0:
             return f"it died of {signal.Signals(-status).name}"
         self.ends[f"{fault}: {'killed' if status < 0 else End(status).name}"] += 1
+        self.acknowledged += sum(fates[n] == Fate.ACKNOWLEDGED for n in range(len(fates)))
         return self._next_start(base, self.lives[life], fates)
 
     def _live(self, life: str, options: list[str], shorten: int = 0) -> tuple[Path, int, mmap.mmap]:
@@ -391,9 +393,10 @@ def main() -> int:
                 if options.progress and number % 200 == 0:
                     print(f"{life}: {number} of {len(plan) // options.every}", wrong[-3:], file=sys.stderr, flush=True)
         ends = dict(sorted(injector.ends.items()))
+        acknowledged = injector.acknowledged
     print(json.dumps({
         "points": points, "calls": dict(calls), "injected": faults.total(), "faults": dict(faults), "ends": ends,
-        "wrong": wrong,
+        "acknowledged": acknowledged, "wrong": wrong,
     }))  # fmt: skip
     return 1 if wrong else 0
 
