@@ -40,6 +40,7 @@ EXAMPLE_PRINCIPALS = (
     ExamplePrincipal("ehr-datakeys", "service", "hospital", "data-key-user"),
     ExamplePrincipal("rewrap-job", "service", "hospital", "rewrapper"),
     ExamplePrincipal("ehr-search", "service", "hospital", "blind-index-user"),
+    ExamplePrincipal("prometheus", "service", "hospital", "metrics-reader"),
     ExamplePrincipal("key-officer", "officer", "hospital", "key-officer"),
     ExamplePrincipal("approver", "officer", "hospital", "approver"),
     ExamplePrincipal("approver-2", "officer", "hospital", "approver"),
@@ -83,6 +84,10 @@ origin = "kmsgw.local/log"
 
 [policy]
 folder = "policies"             # Cedar; check changes with `kmsgw policy validate` and `kmsgw policy test`
+
+# For Prometheus, over mutual TLS, with clients/prometheus.pem (docs/operations/metrics.md).
+# [metrics]
+# listen = "127.0.0.1:9443"
 
 # Officers log in with a one-time code, and give a fresh one with each sensitive call.
 # [officers]

@@ -53,6 +53,13 @@ def test_one_answer_has_the_calls_of_all_workers(gateway: Gateway) -> None:
     assert grown("kmsgw_handshakes_total", 2)
 
 
+def test_prometheus_of_a_new_gateway_reads_metrics_and_nothing_else(gateway: Gateway) -> None:
+    assert scrape(gateway, "prometheus").status == 200
+    with pytest.raises(KmsgwError) as refused:
+        gateway.client("prometheus").encrypt("ehr", b"not mine", {})
+    assert refused.value.reason == "ACCESS_DENIED"
+
+
 def test_every_metric_is_there(gateway: Gateway) -> None:
     use(gateway)
     gateway.client("auditor").status()

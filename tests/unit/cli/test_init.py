@@ -77,6 +77,7 @@ def test_each_client_certificate_is_the_principal_of_its_name(folder: Path) -> N
         ("ehr-datakeys", PrincipalKind.SERVICE, "hospital", "data-key-user"),
         ("rewrap-job", PrincipalKind.SERVICE, "hospital", "rewrapper"),
         ("ehr-search", PrincipalKind.SERVICE, "hospital", "blind-index-user"),
+        ("prometheus", PrincipalKind.SERVICE, "hospital", "metrics-reader"),
         ("key-officer", PrincipalKind.OFFICER, "hospital", "key-officer"),
         ("approver", PrincipalKind.OFFICER, "hospital", "approver"),
         ("approver-2", PrincipalKind.OFFICER, "hospital", "approver"),
