@@ -28,11 +28,14 @@ class HeldFolder:
         self._descriptor: int | None = None
 
     def hold(self) -> None:
-        """Take the lock, once; where the folder is not made yet, do nothing. Never waits.
+        """Take the lock, once; where the folder is not made yet, or can't be written, do nothing. Never waits.
 
+        Of a folder that can't be written the examination tells, before anything is made.
         Raises `ConfigurationError` where another kmsgwd has it.
         """
         if self._descriptor is not None or not self._folder.is_dir():
+            return
+        if not os.access(self._folder, os.W_OK | os.X_OK, effective_ids=True):
             return
         path = self._folder / OWNER_NAME
         try:
