@@ -26,7 +26,10 @@ _LONG_FIRST = ("integration", "faults", "docs", "contract", "cli", "unit")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the folders whose files take longest: of several processes none idles while another has one left."""
+    """Begin with the folders whose files take longest: of several processes none idles while another has one left.
+
+    So each process also comes to a folder once, and sets up once what the files of it share.
+    """
     tests = Path(__file__).parent
     places = {folder: place for place, folder in enumerate(_LONG_FIRST)}
     items.sort(key=lambda item: places.get(item.path.relative_to(tests).parts[0], len(places)))

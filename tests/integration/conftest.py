@@ -9,7 +9,7 @@ from tests.support.softhsm import SoftHsm
 from tests.support.three_providers import ThreeProviders, three_providers
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def providers(
     tmp_path_factory: pytest.TempPathFactory, softhsm: SoftHsm, openbao_server: OpenBao
 ) -> Iterator[ThreeProviders]:
