@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 PROTOS := $(wildcard proto/kmsgw/v1/*.proto)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Hundreds of processes are started here. Where they may keep no bytecode, each compiles all that it imports: half of a
+# worker's start.
+unexport PYTHONDONTWRITEBYTECODE
 # compat: the tree is on the module path as it is. With setuptools' own finder a folder that is named kmsgw, such as the
 # clone seen from the folder above, is taken for the package.
 EDITABLE := --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
