@@ -283,7 +283,7 @@ CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
             ),
             (
                 "Put the log back from a copy. Where there is none, say that it is lost, for the record: kmsgw audit "
-                "repair FOLDER/audit/worker-0 --lost --begin-anew FOLDER/audit-keys --yes --reason \"…\" "
+                'repair FOLDER/audit/worker-0 --lost --begin-anew FOLDER/audit-keys --yes --reason "…" '
                 "(docs/audit-lost.md)."
             ),
         ),
