@@ -11,7 +11,7 @@ from kmsgw.cli.audit_cosigned import CosignatureDemands, cosigned_at, time_text
 from kmsgw.cli.command import verb
 from kmsgw.cli.entry_line import entry_line, entry_record
 from kmsgw.cli.failure import CommandError, ExitCode, printable
-from kmsgw.cli.files import check_target, write_bytes
+from kmsgw.cli.files import PIPE, check_target, write_bytes
 from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.cli.log_folder import LogFolder, find_logs, folder_argument, key_option, read_verifier_keys
 from kmsgw.errors import AuditDamaged
@@ -24,7 +24,7 @@ from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.search import find_request
 
 ENTRY_SUFFIX = ".entry"
-"""What the name of the file with an entry's bytes ends with, beside its proof."""
+"""What the name of the file with an entry's bytes ends with, beside a proof that does not hold it."""
 
 _PLACE = re.compile(r"(?:(?P<log>.+)/)?(?P<index>0|[1-9][0-9]{0,18})\Z")
 _PROVEN = "the checkpoint of the proof"
@@ -33,14 +33,14 @@ _PROVEN = "the checkpoint of the proof"
 @verb(
     examples=[
         "kmsgw audit prove build/demo/audit worker-0/123 -O entry.tlog-proof",
-        "kmsgw audit prove build/demo/audit 01a20108-50f6-7486-af26-557e80f353af --with-entry -O entry.tlog-proof",
+        "kmsgw audit prove build/demo/audit 01a20108-50f6-7486-af26-557e80f353af -O entry.tlog-proof",
         "kmsgw audit prove build/demo/audit/worker-0 --from kept.checkpoint -O growth.proof",
     ]
 )
 @folder_argument
 @click.argument("entry", metavar="[ENTRY]", required=False)
-@click.option("-O", "--out", "target", metavar="FILE", help="Proof; its entry goes to FILE.entry. Default: output.")
-@click.option("--with-entry", is_flag=True, help="Put the entry into the proof, in its line 'extra'.")
+@click.option("-O", "--out", "target", metavar="FILE", help="Write the proof here. Default: standard output.")
+@click.option("--without-entry", is_flag=True, help="Leave the entry out of the proof: it goes to FILE.entry.")
 @click.option(
     "--from", "kept", metavar="FILE", type=click.Path(path_type=Path), help="Prove the growth since this checkpoint."
 )
@@ -51,16 +51,16 @@ def prove(
     folder: Path,
     entry: str | None,
     target: str | None,
-    with_entry: bool,
+    without_entry: bool,
     kept: Path | None,
     verifier_keys: tuple[str, ...],
 ) -> None:
     """Prove that ENTRY is in its log of FOLDER, or with --from that the log begins with a checkpoint kept from before.
 
     ENTRY is a place as `tail` and `search` print it (worker-0/123), a number where FOLDER is one log, or a request id.
-    Whoever has the verifier key checks the proof with `kmsgw audit verify --proof`, without the log.
+    Whoever has the verifier key checks the proof with `kmsgw audit verify --proof`, without the log: the entry is in it.
     """
-    if (entry is None) == (kept is None) or (with_entry and entry is None):
+    if (entry is None) == (kept is None) or (without_entry and entry is None):
         raise CommandError("What to prove is not clear.", "Give ENTRY, or --from for the growth of a log.")
     check_target(target, binary=False)
     logs = find_logs(folder, read_verifier_keys(verifier_keys))
@@ -69,11 +69,11 @@ def prove(
         return
     log, found = _find(invocation, logs, entry or "")
     proof = found[0].proof_file(found[1].index)
-    if with_entry:
+    if not without_entry:
         proof = ProofFile(proof.index, proof.hashes, proof.checkpoint, found[1].raw)
     write_bytes(proof.encode(), target, private=False)
-    if target is not None and not with_entry:
-        write_bytes(found[1].raw, target + ENTRY_SUFFIX, private=False)
+    if target not in (None, PIPE) and without_entry:
+        write_bytes(found[1].raw, f"{target}{ENTRY_SUFFIX}", private=False)
     invocation.note(entry_line(found[1], log.name))
 
 
@@ -263,7 +263,7 @@ def _entry_of(proof: ProofFile, path: Path, given: Path | None) -> bytes:
         return _read(beside)
     raise CommandError(
         f"{path} proves an entry that it does not hold, and no {beside.name} lies beside it.",
-        "Give the entry's bytes with --entry, or make the proof with --with-entry.",
+        "Give the entry's bytes with --entry, or have the proof made without --without-entry.",
     )
 
 

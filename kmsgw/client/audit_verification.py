@@ -20,8 +20,8 @@ def keys_of(texts: Sequence[str]) -> Mapping[str, VerifierKey]:
 
 
 def proven(entry: wire.AuditEntry, checkpoint: bytes, keys: Mapping[str, VerifierKey]) -> AuditEntry:
-    """Return an entry with its proof, verified where keys are given. Raises `AuditDamaged`."""
-    proof = ProofFile(entry.index, tuple(entry.proof_hashes), checkpoint)
+    """Return an entry with its proof, which holds it too, verified where keys are given. Raises `AuditDamaged`."""
+    proof = ProofFile(entry.index, tuple(entry.proof_hashes), checkpoint, entry.entry)
     if keys:
         key = keys.get(entry.log)
         if key is None:

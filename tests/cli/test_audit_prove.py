@@ -37,7 +37,8 @@ def test_an_entry_is_proven_by_place_and_by_request_id(tmp_path: Path, entry: st
     log = sample_log(tmp_path / "logs", 700)
     sample_log(tmp_path / "logs", 3, "worker-1")
 
-    made = kmsgw("audit", "prove", str(tmp_path / "logs"), entry, "-O", str(tmp_path / "p.tlog-proof"))
+    what = (str(tmp_path / "logs"), entry, "--without-entry")
+    made = kmsgw("audit", "prove", *what, "-O", str(tmp_path / "p.tlog-proof"))
 
     assert (made.code, made.text) == (0, "")
     assert made.stderr.endswith("request-299  worker-0/299\n")
@@ -52,10 +53,10 @@ def test_an_entry_is_proven_by_place_and_by_request_id(tmp_path: Path, entry: st
     assert told["entry"] == json.loads(record(299))
 
 
-def test_a_proof_with_its_entry_is_one_file(tmp_path: Path) -> None:
+def test_a_proof_holds_its_entry_and_is_one_file(tmp_path: Path) -> None:
     log = sample_log(tmp_path, 5)
 
-    kmsgw("audit", "prove", str(log.folder), "4", "--with-entry", "-O", str(tmp_path / "p.tlog-proof"))
+    kmsgw("audit", "prove", str(log.folder), "4", "-O", str(tmp_path / "p.tlog-proof"))
 
     assert not (tmp_path / "p.tlog-proof.entry").exists()
     assert (tmp_path / "p.tlog-proof").read_text().split("\n")[1] == "extra " + b64encode(record(4)).decode()
@@ -68,11 +69,12 @@ def test_a_proof_with_its_entry_is_one_file(tmp_path: Path) -> None:
 def test_a_proof_goes_to_standard_output_and_takes_its_entry_from_any_file(tmp_path: Path) -> None:
     log = sample_log(tmp_path, 5)
 
-    made = kmsgw("audit", "prove", str(log.folder), "2", "--quiet")
+    made = kmsgw("audit", "prove", str(log.folder), "2", "--without-entry", "--quiet", "-O", "-")
 
     (tmp_path / "p.tlog-proof").write_bytes(made.stdout)
     (tmp_path / "edited").write_bytes(record(2) + b"\n")
     assert verify(tmp_path, log, "--entry", str(tmp_path / "edited")).code == 0
+    assert not list(tmp_path.glob("*.entry")), "beside a pipe there is no place for it"
     missing = verify(tmp_path, log)
     assert missing.code == 1
     assert "Give the entry's bytes with --entry" in missing.stderr
@@ -108,7 +110,7 @@ def test_a_proof_that_was_tampered_with_is_refused_and_says_why(
 ) -> None:
     log = sample_log(tmp_path, 7)
     target = tmp_path / "p.tlog-proof"
-    kmsgw("audit", "prove", str(log.folder), "4", "--with-entry", "-O", str(target))
+    kmsgw("audit", "prove", str(log.folder), "4", "-O", str(target))
     raw = target.read_bytes()
     target.write_bytes(change(raw))
     assert target.read_bytes() != raw
@@ -125,7 +127,7 @@ def test_a_proof_needs_the_key_of_its_log(tmp_path: Path) -> None:
     log = sample_log(tmp_path, 7)
     other = sample_log(tmp_path, 7, "worker-1")
     target = tmp_path / "p.tlog-proof"
-    kmsgw("audit", "prove", str(log.folder), "4", "--with-entry", "-O", str(target))
+    kmsgw("audit", "prove", str(log.folder), "4", "-O", str(target))
 
     assert verify(tmp_path, other).code == 5
     assert kmsgw("audit", "verify", "--proof", str(target)).code == 1
@@ -180,7 +182,7 @@ def test_the_checkpoint_of_a_proof_must_be_cosigned_by_every_witness_named(tmp_p
     kept.write_bytes(raw)
     lines = WITNESS.signature_line(raw.partition(b"\n\n")[0] + b"\n", 1_700_000_000)
     (log.folder / "checkpoint").write_bytes(raw + lines)
-    what = ("--from", str(kept)) if growth else ("5", "--with-entry")
+    what = ("--from", str(kept)) if growth else ("5",)
     assert kmsgw("audit", "prove", str(log.folder), *what, "-O", str(proof)).code == 0
     options = ("--checkpoint", str(kept)) if growth else ()
 
@@ -229,6 +231,7 @@ def test_what_to_prove_or_verify_must_be_clear(tmp_path: Path) -> None:
 
     assert kmsgw("audit", "prove", str(tmp_path)).code == 1
     assert kmsgw("audit", "prove", str(tmp_path), "0", "--from", str(log.folder / "checkpoint")).code == 1
+    assert kmsgw("audit", "prove", str(tmp_path), "--from", str(log.folder / "checkpoint"), "--without-entry").code == 1
     assert kmsgw("audit", "verify").code == 1
     assert kmsgw("audit", "verify", str(tmp_path), "--proof", "p").code == 1
     assert kmsgw("audit", "verify", str(tmp_path), "--entry", "e").code == 1

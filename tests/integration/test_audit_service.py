@@ -3,7 +3,9 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,8 @@ from kmsgw.client import (
 )
 from kmsgw.tlog.note import SigningKey
 from kmsgw.tlog.proof_file import ProofFile
+from tests.cli.command_line import kmsgw
+from tests.docs.blocks import DOCS, one_block
 from tests.support.gateway import Gateway, eventually
 
 OTHER = SigningKey.of_seed("example.com/another/log", bytes(32)).verifier
@@ -53,6 +57,27 @@ def test_an_auditor_finds_an_entry_by_its_request_and_verifies_it(gateway: Gatew
     again = auditor.audit.prove_entry(entry.log, entry.index)
     assert again.raw == entry.raw
     assert ProofFile.parse(entry.proof).index == entry.index
+    assert ProofFile.parse(again.proof).entry == ProofFile.parse(entry.proof).entry == entry.raw
+
+
+def test_the_guide_for_auditors_does_what_it_says(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code in docs/audit-proofs.md runs as it stands, up to its last loop, which has no end."""
+    a_call(gateway)
+    code = one_block(DOCS / "audit-proofs.md", "python").partition("    for entry in client.audit.watch(")[0]
+    monkeypatch.chdir(tmp_path)
+    Path("kept-keys.txt").write_text("\n".join(keys_of(gateway)))
+
+    @contextmanager
+    def connected(*_: object) -> Iterator[Client]:
+        yield gateway.client("auditor")
+
+    names = {"Client": connected, "Path": Path, "credentials": None, "yesterday": datetime.now(UTC) - timedelta(days=1)}
+    exec(compile(code, "audit-proofs.md", "exec"), names)  # noqa: S102  the document is ours
+    done = kmsgw("audit", "verify", "--proof", "entry.tlog-proof", "--verifier-key", "kept-keys.txt")
+    assert done.code == 0, done.stderr
+    assert Path("kept.checkpoint").read_bytes().startswith(b"kmsgw.")
 
 
 def test_entries_come_in_pages_and_every_filter_narrows(gateway: Gateway, auditor: Client) -> None:
