@@ -2,41 +2,29 @@
 
 A node sends its index (``POST /add-index``, which is kmsgw's own and no part of C2SP): a signed note, believed by the
 node's verifier key alone. The newest is kept. So an older one that was put back on the node is noticed here, and so is
-a log that an index has lost.
+a log that an index has lost. Who has the node's key alone can't take a log off the witness: one that an index says is
+lost is still served and cosigned, by the key that was known of it.
 
 | answer | to |
 | --- | --- |
-| 200 | the newest index, or the one that is known |
+| 200 | the newest index, or the one that is known; logs that it newly says are lost are alerts |
 | 400, 403, 404 | no index; not signed by the key of its node; of a node that is not known |
 | 409 | an older one than the known, or another of the same number; the known number as ``text/x.kmsgw.index-number`` |
-| 422 | a newer one that lacks a log of the known one, or names one that is not the node's |
+| 422 | a newer one that lacks a log of the known one, says another thing of it, or names one that is not the node's |
 """
 
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
 
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.node_index import INDEX_LIMIT, NodeIndex
 from kmsgw.tlog.note import Note, VerifierKey
 from kmsgw.witness.answer import INDEX_NUMBER_TYPE, Answer, say
-from kmsgw.witness.state import WitnessState
+from kmsgw.witness.index_fault import GRAVE, IndexFault, contradiction, is_own, keys_of, loss, strange_in
+from kmsgw.witness.state import HeldOrigin, WitnessState
 from kmsgw.witness.suspicion import Suspicions
-
-
-class IndexFault(StrEnum):
-    """How a signed index contradicts the newest one that is known of its node."""
-
-    ROLLED_BACK = "rolled-back"
-    """An older one. Indexes are public, so anybody may have sent it: a doubt."""
-
-    FORKED = "forked"
-    """Another of the same number."""
-
-    SHRUNK = "shrunk"
-    """A newer one that lacks a log."""
 
 
 def _ignore(_node: str, _found: IndexFault) -> None:
@@ -71,17 +59,24 @@ class KnownNodes:
         return sorted(self._keys)
 
     def origins(self) -> Iterable[str]:
-        """Return the origins of all logs in the newest indexes."""
+        """Return the origins of all logs in the newest indexes, those that are lost among them."""
         with self._lock:
-            return [log.origin for index in self._newest.values() for log in index.logs]
+            return [origin for index in self._newest.values() for origin in keys_of(index)]
+
+    def lost(self) -> Iterable[str]:
+        """Return the origins of the logs that the newest indexes say are lost."""
+        with self._lock:
+            return [gone.origin for index in self._newest.values() for gone in index.lost if is_own(gone.origin, index)]
 
     def keys_of(self, origin: str) -> Sequence[VerifierKey]:
-        """Return the keys that a log is believed by; none where no index lists it."""
+        """Return the keys that a log is believed by, the one that never changes first; none where no index lists it.
+
+        A log that is lost keeps its keys: else who has the node's key could end what this witness shows and checks.
+        """
         with self._lock:
             for index in self._newest.values():
-                for log in index.logs:
-                    if log.origin == origin:
-                        return log.keys
+                if keys := keys_of(index).get(origin):
+                    return keys
         return ()
 
     def add(self, raw: bytes) -> Answer:
@@ -100,24 +95,46 @@ class KnownNodes:
         with self._lock, self._state.holding(str(key)) as held:
             kept = held.index()
             known = None if kept is None else NodeIndex.open(kept, key)
-            if known is not None and (index.number < known.number or _differs(index, known)):
-                fault = IndexFault.ROLLED_BACK if index.number < known.number else IndexFault.FORKED
-                self._tell(fault, index, known)
-                return Answer(409, b"%d\n" % known.number, INDEX_NUMBER_TYPE)
-            if text := _fault(index, known):
-                self._tell(IndexFault.SHRUNK, index, known)
+            if kept is not None and known is not None:
+                if found := contradiction(index, known):
+                    self._tell(*found, index, known)
+                    if found[0] in GRAVE:
+                        _keep(held, found[0], raw, kept)
+                    return _refusal(*found, known)
+            elif text := strange_in(index):
+                self._tell(IndexFault.SHRUNK, text, index, known)
                 return say(422, text)
             if known is None or index.number > known.number:
+                self._tell_lost(index, known)  # before it is kept: a loss is told twice rather than never
                 held.replace_index(raw)
             self._newest[node] = index
         return Answer(200, b"")
 
-    def _tell(self, found: IndexFault, index: NodeIndex, known: NodeIndex | None) -> None:
+    def _tell(self, found: IndexFault, text: str, index: NodeIndex, known: NodeIndex | None) -> None:
         self._on_fault(index.node, found)
-        level = logging.WARNING if found is IndexFault.ROLLED_BACK else logging.CRITICAL
+        level = logging.CRITICAL if found in GRAVE else logging.WARNING
         number = 0 if known is None else known.number
-        text = f"its index of number {index.number} is refused, and number {number} is known"
-        self._suspicions.write(level, found, index.node, text)
+        more = f": {text}" if text else ""
+        line = f"its index of number {index.number} is refused, and number {number} is known{more}"
+        self._suspicions.write(level, found, index.node, line)
+
+    def _tell_lost(self, index: NodeIndex, known: NodeIndex | None) -> None:
+        """Raise an alert for each log that is newly lost. Raises OSError and `AuditDamaged`.
+
+        The index is believed all the same: a node that knows only an older checkpoint of its log must not be locked
+        out of its witnesses for ever.
+        """
+        before = {gone.origin for gone in known.lost} if known is not None else set()
+        for gone in index.lost:
+            if gone.origin in before:
+                continue
+            raw = self._state.newest(gone.origin)
+            if raw is None and known is None:
+                continue  # lost before this witness knew anything of the node
+            found, cosigned = loss(gone, raw)
+            self._on_fault(index.node, found)
+            line = f"the index of number {index.number} says that it is lost after {gone.size} entries, {cosigned}"
+            self._suspicions.write(logging.WARNING, found, gone.origin, line)
 
 
 def _is_signed(note: Note, key: VerifierKey) -> bool:
@@ -128,19 +145,13 @@ def _is_signed(note: Note, key: VerifierKey) -> bool:
     return True
 
 
-def _differs(index: NodeIndex, known: NodeIndex) -> bool:
-    return index.number == known.number and index.body != known.body
+def _refusal(found: IndexFault, text: str, known: NodeIndex) -> Answer:
+    if found in (IndexFault.ROLLED_BACK, IndexFault.FORKED):
+        return Answer(409, b"%d\n" % known.number, INDEX_NUMBER_TYPE)
+    return say(422, text)
 
 
-def _fault(index: NodeIndex, known: NodeIndex | None) -> str:
-    """Return what is wrong with a newer index; empty where nothing is."""
-    strange = [log.origin for log in index.logs if not log.origin.startswith(f"{index.node}/")]
-    if strange:
-        return f"The index names {strange[0]}, which is not below its node."
-    lacking = _named(known) - _named(index) if known is not None else set()
-    return f"The index lacks {', '.join(sorted(lacking))}, which an older one lists." if lacking else ""
-
-
-def _named(index: NodeIndex) -> set[str]:
-    """Return the origins of the logs that an index has, or says are lost."""
-    return {log.origin for log in index.logs} | {log.origin for log in index.lost}
+def _keep(held: HeldOrigin, found: IndexFault, raw: bytes, kept: bytes) -> None:
+    """Keep a refused index, and the known one, which a newer will replace: only the two together show anything."""
+    held.keep_evidence(found.value, raw)
+    held.keep_evidence(f"known-{found.value}", kept)

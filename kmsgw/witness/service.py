@@ -219,7 +219,7 @@ class WitnessServer(ThreadingHTTPServer):
         except (OSError, AuditDamaged) as error:
             _LOG.critical("the state of this witness can't be read: %s", error)
             logs = dict.fromkeys(self.witness.origins())
-        return self.tally.expose(logs, self.witness.nodes())
+        return self.tally.expose(logs, self.witness.nodes(), self.witness.lost())
 
     def newest(self, name: str) -> bytes | None:
         """Return the cosigned checkpoint of the log whose origin has this hash, or None."""
@@ -240,6 +240,14 @@ class WitnessServer(ThreadingHTTPServer):
         for each in self.connections.late():
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+    def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
+        """Answer a connection in a thread of its own. Where none can be begun, its place is free again."""
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self.connections.forget(client_address)
+            raise
 
     def process_request_thread(
         self, request: socket.socket | tuple[bytes, socket.socket], client_address: object

@@ -3,7 +3,8 @@
 Below the folder is a folder for each origin, named by the SHA-256 of the origin in hex: ``cosigned``, the cosigned
 note, replaced as a whole and on disk before anybody is answered; ``lock``, held from reading it to replacing it, also
 against other processes; ``refused-KIND-…``, signed checkpoints that contradict it, kept as evidence. A node whose index
-is believed has a folder too, named by the SHA-256 of its verifier key, with its newest ``index``.
+is believed has a folder too, named by the SHA-256 of its verifier key, with its newest ``index``
+and indexes that contradict one (``refused-known-KIND-…`` is the one that was known then).
 """
 
 import fcntl

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from kmsgw.witness.nodes import IndexFault
+from kmsgw.witness.index_fault import IndexFault
 from kmsgw.witness.suspicion import Contradiction, Doubt
 from kmsgw.witness.witness import Cosigned
 
@@ -38,12 +38,12 @@ class Tally:
             self._doubts[origin, found] += 1
 
     def contradicted_index(self, node: str, found: IndexFault) -> None:
-        """Count a signed index that contradicts the one before."""
+        """Count a signed index that contradicts the one before, or a log that one says is lost."""
         with self._lock:
             self._indexes[node, found] += 1
 
-    def expose(self, logs: Mapping[str, Cosigned | None], nodes: Iterable[str] = ()) -> bytes:
-        """Return the figures in the text format of Prometheus: of `logs`, what was cosigned last."""
+    def expose(self, logs: Mapping[str, Cosigned | None], nodes: Iterable[str] = (), lost: Iterable[str] = ()) -> bytes:
+        """Return the figures in the text format of Prometheus: what was cosigned last, and what is `lost`."""
         with self._lock:
             answers, indexes = dict(self._answers), dict(self._indexes)
             contradictions, doubts = dict(self._contradictions), dict(self._doubts)
@@ -55,7 +55,9 @@ class Tally:
             *_of_kinds("contradictions_total", "origin", sorted(logs), Contradiction, contradictions),
             *_head("doubts_total", "counter", "Refused checkpoints that anybody may have sent again."),
             *_of_kinds("doubts_total", "origin", sorted(logs), Doubt, doubts),
-            *_head("index_contradictions_total", "counter", "Signed indexes of nodes that contradict the one before."),
+            *_head(
+                "index_contradictions_total", "counter", "Signed indexes that contradict the one before, and lost logs."
+            ),
             *_of_kinds("index_contradictions_total", "node", sorted(nodes), IndexFault, indexes),
             *_head("cosigned_entries", "gauge", "Entries under the newest cosignature."),
             *(_line("cosigned_entries", {"origin": origin}, found.size) for origin, found in cosigned.items()),
@@ -64,6 +66,8 @@ class Tally:
                 _line("cosigned_timestamp_seconds", {"origin": origin}, found.time)
                 for origin, found in cosigned.items()
             ),
+            *_head("log_lost", "gauge", "1 for each log that its node says is lost."),
+            *(_line("log_lost", {"origin": origin}, 1) for origin in lost),
         ]
         return ("\n".join(lines) + "\n").encode()
 

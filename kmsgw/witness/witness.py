@@ -112,6 +112,10 @@ class Witness:
         """Return the nodes whose indexes it believes."""
         return () if self._nodes is None else self._nodes.names()
 
+    def lost(self) -> Iterable[str]:
+        """Return the logs that their nodes say are lost; they stay among `origins`."""
+        return () if self._nodes is None else sorted(self._nodes.lost())
+
     def origin_of(self, name: str) -> str | None:
         """Return the log whose origin has this SHA-256 in lower-case hex, or None."""
         return next((origin for origin in self.origins() if origin_name(origin) == name), None)
@@ -138,7 +142,7 @@ class Witness:
         trusted = self._trusted(checkpoint.origin)
         if not trusted:
             return say(404, "This witness does not know the log.")
-        if not _is_signed(submitted.note, trusted):
+        if not _is_signed(submitted.note, trusted) or not self._is_of_log(submitted.note, checkpoint.origin, trusted):
             return say(403, "No key that this witness knows of the log has signed the checkpoint.")
         if request.old > checkpoint.size:
             return say(400, "The old size is above that of the checkpoint.")
@@ -149,6 +153,10 @@ class Witness:
         if origin in self._logs:
             return self._logs[origin]
         return () if self._nodes is None else _usable(self._nodes.keys_of(origin))
+
+    def _is_of_log(self, note: Note, origin: str, trusted: Sequence[VerifierKey]) -> bool:
+        """Tell whether the log itself signed, and not a further key that the holder of its node's key put beside it."""
+        return origin in self._logs or note.is_signed_by(trusted[0])
 
     def _decide(self, asked: _Asked, held: HeldOrigin) -> Answer:
         checkpoint, request = asked.checkpoint, asked.request

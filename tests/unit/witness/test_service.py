@@ -11,7 +11,8 @@ import pytest
 
 from kmsgw.cli.development import DevelopmentCa
 from kmsgw.errors import ConfigurationError, Unavailable
-from kmsgw.tlog.node_index import IndexedLog, NodeIndex
+from kmsgw.tlog.hashing import EMPTY_ROOT
+from kmsgw.tlog.node_index import IndexedLog, LostLog, NodeIndex
 from kmsgw.tlog.note import Note, SigningKey
 from kmsgw.witness.answer import INDEX_NUMBER_TYPE, SIZE_TYPE, Answer
 from kmsgw.witness.client import HttpWitness, client_context
@@ -145,6 +146,27 @@ def test_connections_are_bounded_and_silent_ones_are_cut(bench: _Serving, monkey
         assert eventually(served)
 
 
+def test_a_connection_that_no_thread_can_be_begun_for_gives_its_place_back(
+    bench: _Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with WitnessServer(("127.0.0.1", 0), bench.witness, bench.tally, most=1) as server, ExitStack() as held:
+        address = server.server_address
+        mine = [held.enter_context(socket.create_connection(("127.0.0.1", int(address[1])))) for _ in range(2)]
+        with monkeypatch.context() as patched:
+            patched.setattr("kmsgw.witness.service.ThreadingHTTPServer.process_request", _no_thread)
+            server.handle_request()
+        mine[0].settimeout(60)
+        assert mine[0].recv(1) == b"", "it is closed"
+        server.handle_request()
+        mine[1].settimeout(60)
+        mine[1].sendall(b"GET /metrics HTTP/1.1\r\nHost: witness\r\nConnection: close\r\n\r\n")
+        assert mine[1].recv(12) == b"HTTP/1.1 200"
+
+
+def _no_thread(*_: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 def test_connections_of_one_host_leave_room_for_another(bench: _Serving) -> None:
     with bench.serving(most=4, most_of_a_host=2), ExitStack() as held:
         mine = [held.enter_context(socket.create_connection(("127.0.0.1", bench.port))) for _ in range(3)]
@@ -174,6 +196,8 @@ def test_an_index_is_taken_and_its_logs_are_shown_in_the_figures(bench: _Serving
         assert asking.submit(AddCheckpoint(0, (), note).encode()).status == 200
         older = NodeIndex(NODE.name, 1, index.logs).sign(NODE)
         assert asking.introduce(older) == Answer(409, b"2\n", INDEX_NUMBER_TYPE)
+        gone = LostLog(worker.name, 0, EMPTY_ROOT, (worker.verifier,))
+        assert asking.introduce(NodeIndex(NODE.name, 3, (), (), (gone,)).sign(NODE)).status == 200
         figures = bench.call("GET", "/metrics")[2].decode()
         asking.close()
     time = int(bench.clock.now().timestamp())
@@ -183,6 +207,7 @@ def test_an_index_is_taken_and_its_logs_are_shown_in_the_figures(bench: _Serving
         f'kmsgw_witness_contradictions_total{{origin="{worker.name}",kind="shrunk"}} 0',
         f'kmsgw_witness_doubts_total{{origin="{LOG.name}",kind="stale"}} 0',
         f'kmsgw_witness_index_contradictions_total{{node="{NODE.name}",kind="rolled-back"}} 0',
+        f'kmsgw_witness_log_lost{{origin="{worker.name}"}} 1',
     ):
         assert f"{line}\n" in figures, line
 

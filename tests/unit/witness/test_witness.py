@@ -13,7 +13,8 @@ from kmsgw.tlog.note import Note, SigningKey
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.schemes import SignatureKind
 from kmsgw.witness.answer import SIZE_TYPE, Answer
-from kmsgw.witness.nodes import IndexFault, KnownNodes
+from kmsgw.witness.index_fault import IndexFault
+from kmsgw.witness.nodes import KnownNodes
 from kmsgw.witness.request import AddCheckpoint
 from kmsgw.witness.state import EVIDENCE_LIMIT, WitnessState, origin_name
 from kmsgw.witness.suspicion import LINE_SECONDS, PATIENCE_SECONDS, Contradiction, Doubt
