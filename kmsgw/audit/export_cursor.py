@@ -119,9 +119,13 @@ def put_aside(path: Path) -> Path:
     return aside
 
 
-def exported_through(folder: Path, origin: str, targets: Iterable[str] = (), key: bytes = b"") -> Mapping[str, int]:
-    """Return for each target how many entries of the log of `origin` have arrived there for certain, from entry 0 on.
+def exported_through(
+    folder: Path, verifier: VerifierKey, targets: Iterable[str] = (), key: bytes = b""
+) -> Mapping[str, int]:
+    """Return for each target how many entries of the log of `verifier` have arrived there for certain, from entry 0 on.
 
+    `verifier` is the log's own key, or as the signed index lists it, and not what lies beside the log: who can write
+    the folder could put a log of the same origin, under another key, in its place for a while.
     `folder` is ``audit.folder``; `targets` names those configured; what has a cursor is answered besides. `key` is the
     one that they are sealed with.
     A target without a readable cursor has 0: so whoever asks whether an entry may go keeps what may still be wanted.
@@ -135,6 +139,6 @@ def exported_through(folder: Path, origin: str, targets: Iterable[str] = (), key
             cursor = load_cursor(path, key)
         except (KmsgwError, OSError):  # nothing may be pruned on the word of a cursor that is damaged, or forged
             continue
-        if cursor is not None and cursor.verifier.name == origin:
+        if cursor is not None and cursor.verifier == verifier:
             found[target] = cursor.size
     return found

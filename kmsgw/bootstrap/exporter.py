@@ -7,6 +7,7 @@ from typing import Final
 
 from kmsgw import __version__
 from kmsgw.audit.export_cursor import EXPORT_KEY
+from kmsgw.bootstrap.evidence import index_key
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.config import (
     ExportSettings,
@@ -74,10 +75,10 @@ class Exporter:
             self._publisher.stop()
 
     def _target(self, settings: Settings, wanted: ExportSettings) -> Target:
-        folder, key = settings.audit.folder, export_key(settings)
+        folder, key, listed_by = settings.audit.folder, export_key(settings), index_key(settings)
         match wanted:
             case MirrorExportSettings():
-                return MirrorTarget(wanted.name, folder, wanted.folder, key=key)
+                return MirrorTarget(wanted.name, folder, wanted.folder, key=key, index_key=listed_by)
             case SyslogExportSettings():
                 form = SyslogForm(settings.node, wanted.facility, wanted.enterprise, wanted.max_message_bytes)
                 sink = SyslogSink(
@@ -88,7 +89,7 @@ class Exporter:
                     wanted.timeout_seconds,
                     wanted.confirm_seconds,
                 )
-                return EntryTarget(wanted.name, folder, sink, key=key)
+                return EntryTarget(wanted.name, folder, sink, key=key, index_key=listed_by)
             case OtlpExportSettings():
                 resource = {
                     "service.name": "kmsgw",
@@ -103,7 +104,7 @@ class Exporter:
                     skip_rejected=wanted.skip_rejected,
                 )
                 self._otlp[wanted.name] = otlp
-                return EntryTarget(wanted.name, folder, otlp, key=key)
+                return EntryTarget(wanted.name, folder, otlp, key=key, index_key=listed_by)
 
 
 def export_key(settings: Settings) -> bytes:

@@ -56,7 +56,7 @@ def _exported(settings: Settings, log: DurableLog) -> list[Callable[[], int]]:
     def through() -> int:
         # Of those configured alone: what a target that is no more has not got would stay for ever.
         found = exported_through(
-            settings.audit.folder, log.origin, names, load_secret(settings.audit.keys / EXPORT_KEY)
+            settings.audit.folder, log.verifier, names, load_secret(settings.audit.keys / EXPORT_KEY)
         )
         return min(found[name] for name in names)
 

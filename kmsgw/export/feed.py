@@ -1,7 +1,7 @@
 """One log as one target sees it: the signed entries from its cursor on, and nothing else."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class LogFeed:
 
     @property
     def verifier(self) -> VerifierKey:
-        """The verifier key that the log is read with: the one that was there when this target first saw the log."""
+        """The verifier key that the log is read with: as the index lists it, or as it lay beside a copy's log."""
         assert self._cursor is not None
         return self._cursor.verifier
 
@@ -59,14 +59,17 @@ class LogFeed:
         """The checkpoint as `refresh` read it, with all its signatures."""
         return self._raw
 
-    def refresh(self) -> bool:
+    def refresh(self, listed: Mapping[str, VerifierKey] | None = None) -> bool:
         """Read the newest checkpoint; tell whether it is another one.
 
-        Raises `AuditDamaged` where the log does not continue what was read or exported before, and OSError.
+        `listed` are the keys of the node's logs by origin, None for a folder that is no node's: then the key that lies
+        beside the log is used. Raises `AuditDamaged` where the log is not listed, or does not continue what was read or
+        exported before, and OSError.
         """
-        if self._cursor is None:
-            self._open()
         raw = self._fetch(CHECKPOINT_PATH)
+        key = None if listed is None else self._listed_key(raw, listed)
+        if self._cursor is None or _is_of_another_key(self._cursor, key):
+            self._open(key)
         if raw == self._raw and self._reader is not None:
             return False
         # Apart from the one in use, so that after an error nothing unproven is ever handed out.
@@ -143,7 +146,15 @@ class LogFeed:
     def _fetch(self, path: str) -> bytes:
         return (self.folder / path).read_bytes()
 
-    def _open(self) -> None:
+    def _listed_key(self, raw: bytes, listed: Mapping[str, VerifierKey]) -> VerifierKey:
+        # By what the checkpoint claims: whether it is true is shown by its signature, with this key.
+        origin = raw.partition(b"\n")[0].decode("utf-8", "replace")
+        key = listed.get(origin)
+        if key is None:
+            raise damaged(f"{self.folder.name}: the node's signed index does not list {origin!r}.")
+        return key
+
+    def _open(self, key: VerifierKey | None) -> None:
         try:
             cursor = load_cursor(self.path, self._key)
         except AuditDamaged as error:
@@ -154,11 +165,23 @@ class LogFeed:
                 put_aside(self.path).name,
             )
             cursor = None
+        if cursor is not None and _is_of_another_key(cursor, key):
+            _LOG.error(
+                "%s: the cursor of %s is of another log of its name, whose key the node's signed index does not list. "
+                "It is put aside as %s, and export begins again",
+                self._target,
+                self.log,
+                put_aside(self.path).name,
+            )
+            cursor = None
         if cursor is None:
-            beside = self._fetch(VERIFIER_KEY_PATH).decode("utf-8", "replace")
-            cursor = ExportCursor(VerifierKey.parse(beside))
+            if key is None:
+                key = VerifierKey.parse(self._fetch(VERIFIER_KEY_PATH).decode("utf-8", "replace"))
+            cursor = ExportCursor(key)
             # Also a cursor at 0 is on disk: the key that the log is read with from now on is in it.
             save_cursor(self.path, cursor, self._key)
+        if self._cursor is not None and self._cursor.verifier != cursor.verifier:
+            self._reader, self._raw = None, b""
         self._cursor = cursor
         self.taken = cursor.size
 
@@ -175,6 +198,10 @@ class LogFeed:
                 )
             if root_at(reader, size) != root:
                 raise damaged(f"{self.log}/{CHECKPOINT_PATH}: its first {size} entries are not those that were {what}.")
+
+
+def _is_of_another_key(cursor: ExportCursor, key: VerifierKey | None) -> bool:
+    return key is not None and cursor.verifier.name == key.name and cursor.verifier != key
 
 
 def root_at(reader: LogReader, size: int) -> bytes:

@@ -1,7 +1,7 @@
 """The logs of a node as one target sees them: found by their origins, wherever they lie."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kmsgw.audit.export_cursor import EXPORT_FOLDER, cursor_path, load_cursor, log_name, name_apart
@@ -9,7 +9,8 @@ from kmsgw.audit.generation import ASIDE_MARK
 from kmsgw.errors import KmsgwError
 from kmsgw.export.failure import DeliveryFailed
 from kmsgw.export.feed import LogFeed
-from kmsgw.tlog.note import NOTE_LIMIT, is_key_name
+from kmsgw.export.listed_keys import ListedKeys
+from kmsgw.tlog.note import NOTE_LIMIT, VerifierKey, is_key_name
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
 
 _LOG = logging.getLogger(__name__)
@@ -31,8 +32,20 @@ class Shelf:
     ``feeds`` are by the names of the logs; ``faults`` says what is wrong with those that can't be read now.
     """
 
-    def __init__(self, folder: Path, target: str, key: bytes = b"", cursors: Path | None = None) -> None:
-        """Read the logs of ``audit.folder`` for a target; `key` seals its cursors, in that folder or in `cursors`."""
+    def __init__(
+        self,
+        folder: Path,
+        target: str,
+        key: bytes = b"",
+        cursors: Path | None = None,
+        index_key: VerifierKey | None = None,
+    ) -> None:
+        """Read the logs of ``audit.folder`` for a target; `key` seals its cursors, in that folder or in `cursors`.
+
+        `index_key` is that of the node's signed index: what it does not list is not exported. None for a folder that is
+        no node's: a copy, from which the keys beside the logs are taken.
+        """
+        self._listed = None if index_key is None else ListedKeys(folder, index_key)
         self.folder = folder
         self._cursors = cursors or folder
         self.target = target
@@ -42,10 +55,16 @@ class Shelf:
         self._names: dict[str, str] = {}
         self._said: dict[str, str] = {}
 
+    @property
+    def unread(self) -> Mapping[str, str]:
+        """What is wrong with each log that is not exported, also with one set aside, for which ``faults`` has nothing."""
+        return self._said
+
     def refreshed(self) -> Sequence[LogFeed]:
         """Return the feeds of all logs that can be read, as of now. One that can't stops no other."""
         found: list[LogFeed] = []
         places = self._places()
+        listed = self._read_listed()
         for name, folder in places.items():
             feed = self.feeds.get(name)
             if feed is None:
@@ -55,11 +74,26 @@ class Shelf:
             elif feed.folder != folder:
                 _LOG.info("%s: the log %s lies in %s now", self.target, name, folder.name)
                 feed.folder = folder
-            if self.attempt(feed, feed.refresh):
+            if self.attempt(feed, lambda feed=feed: feed.refresh(listed())):  # type: ignore[misc]
                 found.append(feed)
         for name in self.feeds.keys() - places.keys():
             self._note_fault(self.feeds[name], "it is in no folder any more")
         return found
+
+    def _read_listed(self) -> Callable[[], Mapping[str, VerifierKey] | None]:
+        """Return what returns the listed keys, or raises: an index that can't be read is a fault of each log."""
+        if self._listed is None:
+            return lambda: None
+        try:
+            keys = self._listed.read()
+        except (KmsgwError, OSError) as error:
+            fault = error
+
+            def refuse() -> None:
+                raise fault
+
+            return refuse
+        return lambda: keys
 
     def attempt(self, feed: LogFeed, work: Callable[[], object]) -> bool:
         """Do something with a log; tell whether it went well, and tell the log of this process what did not, once."""

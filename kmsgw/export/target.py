@@ -10,6 +10,7 @@ from kmsgw.export.failure import DeliveryFailed, FailureKind
 from kmsgw.export.feed import LogFeed
 from kmsgw.export.shelf import Shelf
 from kmsgw.tlog.entry import LoggedEntry
+from kmsgw.tlog.note import VerifierKey
 
 CONFIRM_ENTRIES: Final = 10_000
 """Entries that are sent at most before they must be confirmed: as many may arrive twice after a fault."""
@@ -61,10 +62,19 @@ class Sink(Protocol):
 class EntryTarget:
     """A target that takes entries one by one, in the order of each log."""
 
-    def __init__(self, name: str, folder: Path, sink: Sink, clock: Clock = SYSTEM_CLOCK, *, key: bytes = b"") -> None:
-        """Export the logs of ``audit.folder``; `key` seals the cursors."""
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        sink: Sink,
+        clock: Clock = SYSTEM_CLOCK,
+        *,
+        key: bytes = b"",
+        index_key: VerifierKey | None = None,
+    ) -> None:
+        """Export the logs of ``audit.folder``; see `Shelf` for the keys."""
         self.name = name
-        self.shelf = Shelf(folder, name, key)
+        self.shelf = Shelf(folder, name, key, index_key=index_key)
         self._sink = sink
         self._clock = clock
         self._unconfirmed = 0

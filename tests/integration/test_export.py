@@ -128,7 +128,7 @@ def test_a_wrong_certificate_is_named_on_either_side(tmp_path: Path) -> None:
             expected = FailureKind.FILES if "gone" in text else FailureKind.TLS
             assert refusal.value.kind is expected
     assert rsyslog.received() == []
-    assert exported_through(tmp_path / "audit", log.key.name, ["siem"]) == {"siem": 0}
+    assert exported_through(tmp_path / "audit", log.key.verifier, ["siem"]) == {"siem": 0}
 
 
 def test_a_receiver_that_takes_a_connection_and_no_more_is_given_up(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_a_gateways_mirror_verifies_while_a_target_that_hangs_falls_behind_and_c
     for log in ("worker-0", "worker-1"):
         key = VerifierKey.parse((gateway.folder / "audit" / log / "verifier.key").read_text())
         found += verify_log(lambda path, log=log: (mirror / log / path).read_bytes(), key).size  # type: ignore[misc]
-        assert exported_through(gateway.folder / "audit", key.name, ["hung"])["hung"] == 0
+        assert exported_through(gateway.folder / "audit", key, ["hung"])["hung"] == 0
 
     assert found > 20
 

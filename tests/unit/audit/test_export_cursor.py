@@ -63,11 +63,11 @@ def test_a_cursor_that_others_wrote_or_of_another_target_is_refused(tmp_path: Pa
     path = cursor_path(tmp_path, "siem", "worker-0")
     save_cursor(path, CURSOR, SECRET)
     assert load_cursor(path, SECRET) == CURSOR
-    assert exported_through(tmp_path, KEY.name, key=SECRET) == {"siem": 700}
+    assert exported_through(tmp_path, KEY, key=SECRET) == {"siem": 700}
     path.write_bytes(ExportCursor(KEY, 900, b"\x08" * 32).encode(target, key))
     with pytest.raises(AuditDamaged, match="others wrote it"):
         load_cursor(path, SECRET)
-    assert exported_through(tmp_path, KEY.name, key=SECRET) == {"siem": 0}
+    assert exported_through(tmp_path, KEY, key=SECRET) == {"siem": 0}
 
 
 def test_a_log_is_called_by_the_last_part_of_its_origin() -> None:
@@ -81,7 +81,7 @@ def test_what_was_exported_is_told_for_each_target(tmp_path: Path) -> None:
     other = ExportCursor(SigningKey.of_seed("kmsgw.example/log/worker-1", b"\x02" * 32).verifier, 9, b"\x08" * 32)
     save_cursor(cursor_path(tmp_path, "siem", "worker-1"), other)
     save_cursor(cursor_path(tmp_path, "mirror", "worker-1"), other)
-    found = exported_through(tmp_path, KEY.name, ["siem", "collector"])
+    found = exported_through(tmp_path, KEY, ["siem", "collector"])
     assert found == {"siem": 700, "mirror": 0, "collector": 0}
 
 
@@ -89,7 +89,7 @@ def test_on_the_word_of_a_damaged_cursor_nothing_may_go(tmp_path: Path) -> None:
     path = cursor_path(tmp_path, "siem", "worker-0")
     save_cursor(path, CURSOR)
     path.write_bytes(path.read_bytes().replace(b"700", b"900"))
-    assert exported_through(tmp_path, KEY.name) == {"siem": 0}
+    assert exported_through(tmp_path, KEY) == {"siem": 0}
     put_aside(path)
     assert load_cursor(path) is None
-    assert exported_through(tmp_path / "elsewhere", KEY.name, ["siem"]) == {"siem": 0}
+    assert exported_through(tmp_path / "elsewhere", KEY, ["siem"]) == {"siem": 0}

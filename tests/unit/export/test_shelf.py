@@ -12,6 +12,8 @@ from kmsgw.export.mirror import MirrorTarget
 from kmsgw.export.shelf import Shelf
 from kmsgw.export.target import EntryTarget
 from kmsgw.tlog.entry import LoggedEntry
+from kmsgw.tlog.hashing import EMPTY_ROOT
+from kmsgw.tlog.node_index import INDEX_PATH, IndexedLog, LostLog, NodeIndex
 from kmsgw.tlog.note import SigningKey
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
 from kmsgw.tlog.verification import verify_log
@@ -19,6 +21,7 @@ from tests.cli.sample_log import SampleLog, record, sample_log
 
 SECRET = b"\x05" * 32
 BASE = "kmsgw.example/log"
+NODE = SigningKey.of_seed(BASE, b"\x09" * 32)
 
 
 class Taken:
@@ -48,6 +51,12 @@ def begun_anew(folder: Path, count: int, generation: int = 2) -> SampleLog:
     return log.append(*(record(number) for number in range(count)))
 
 
+def write_index(folder: Path, number: int, *logs: SampleLog, lost: Sequence[SampleLog] = ()) -> None:
+    listed = tuple(IndexedLog(log.folder.name, log.key.name, (log.key.verifier,)) for log in logs)
+    gone = tuple(LostLog(log.key.name, 0, EMPTY_ROOT, (log.key.verifier,)) for log in lost)
+    (folder / INDEX_PATH).write_bytes(NodeIndex(BASE, number, listed, lost=gone).sign(NODE))
+
+
 def run(target: EntryTarget | MirrorTarget) -> None:
     while target.work():
         pass
@@ -65,7 +74,7 @@ def test_a_log_that_begins_anew_is_exported_from_zero_and_the_one_set_aside_to_i
     assert taken.got == [("worker-0", number) for number in range(100)]
 
     old.folder.rename(tmp_path / "worker-0.aside-20260131T080000Z")
-    begun_anew(tmp_path, 30)
+    new = begun_anew(tmp_path, 30)
     if restarted:
         target = EntryTarget("siem", tmp_path, taken, key=SECRET)
     run(target)
@@ -73,8 +82,8 @@ def test_a_log_that_begins_anew_is_exported_from_zero_and_the_one_set_aside_to_i
         [("worker-0", number) for number in range(150)] + [("worker-0.2", number) for number in range(30)]
     )
     assert not target.faults
-    assert exported_through(tmp_path, f"{BASE}/worker-0", key=SECRET) == {"siem": 150}
-    assert exported_through(tmp_path, f"{BASE}/worker-0.2", key=SECRET) == {"siem": 30}
+    assert exported_through(tmp_path, old.key.verifier, key=SECRET) == {"siem": 150}
+    assert exported_through(tmp_path, new.key.verifier, key=SECRET) == {"siem": 30}
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -180,3 +189,85 @@ def test_a_log_that_is_in_no_folder_any_more_is_told_and_what_was_set_aside_dama
     again = EntryTarget("siem", tmp_path, Taken(), key=SECRET)
     run(again)
     assert not again.faults
+
+
+def forged(folder: Path, count: int) -> SampleLog:
+    """Make a log of the origin of worker-0, under another key than its own."""
+    log = SampleLog(folder)
+    log.key = SigningKey.of_seed(log.key.name, b"\x66" * 32)
+    return log.append(*(record(number) for number in range(count)))
+
+
+def test_a_log_of_the_same_origin_under_another_key_is_not_exported_and_earns_the_true_one_no_cursor(
+    tmp_path: Path,
+) -> None:
+    true = sample_log(tmp_path, 50)
+    write_index(tmp_path, 1, true)
+    true.folder.rename(tmp_path.with_name(f"{tmp_path.name}-away"))
+    forged(tmp_path, 500)
+    taken = Taken()
+    target = EntryTarget("siem", tmp_path, taken, key=SECRET, index_key=NODE.verifier)
+    run(target)
+    assert taken.got == []
+    assert "not signed by" in target.faults["worker-0"]
+    shutil.rmtree(true.folder)
+    tmp_path.with_name(f"{tmp_path.name}-away").rename(true.folder)
+    assert exported_through(tmp_path, true.key.verifier, ["siem"], SECRET) == {"siem": 0}
+    run(target)
+    assert taken.got == [("worker-0", number) for number in range(50)]
+    assert not target.faults
+
+
+def test_a_cursor_that_a_log_under_another_key_earned_is_put_aside_and_the_true_log_is_exported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    true = sample_log(tmp_path, 50)
+    write_index(tmp_path, 1, true)
+    other = SigningKey.of_seed(true.key.name, b"\x66" * 32).verifier
+    save_cursor(cursor_path(tmp_path, "siem", "worker-0"), ExportCursor(other, 500, bytes(32)), SECRET)
+    assert exported_through(tmp_path, true.key.verifier, ["siem"], SECRET) == {"siem": 0}
+    taken = Taken()
+    with caplog.at_level(logging.ERROR):
+        run(EntryTarget("siem", tmp_path, taken, key=SECRET, index_key=NODE.verifier))
+    assert taken.got == [("worker-0", number) for number in range(50)]
+    assert "is of another log of its name" in caplog.text
+    assert exported_through(tmp_path, true.key.verifier, ["siem"], SECRET) == {"siem": 50}
+
+
+def test_a_log_waits_until_the_index_lists_it_and_one_set_aside_or_found_again_is_exported_to_its_end(
+    tmp_path: Path,
+) -> None:
+    aside, found, new = sample_log(tmp_path, 20), sample_log(tmp_path, 30, "worker-1"), sample_log(tmp_path, 4, "new")
+    aside.folder = aside.folder.rename(tmp_path / "worker-0.aside-20260131T080000Z")
+    write_index(tmp_path, 1, aside, lost=[found])
+    taken = Taken()
+    target = EntryTarget("siem", tmp_path, taken, key=SECRET, index_key=NODE.verifier)
+    run(target)
+    before = [("worker-0", number) for number in range(20)] + [("worker-1", number) for number in range(30)]
+    assert sorted(taken.got) == before
+    assert target.faults.keys() == {"new"}
+    assert "does not list" in target.faults["new"]
+    write_index(tmp_path, 2, aside, new, lost=[found])
+    run(target)
+    assert taken.got[len(before) :] == [("new", number) for number in range(4)]
+    assert not target.faults
+
+
+def test_without_an_index_that_the_node_signed_nothing_is_exported_and_each_log_says_why(tmp_path: Path) -> None:
+    log = sample_log(tmp_path, 20)
+    taken = Taken()
+    target = EntryTarget("siem", tmp_path, taken, key=SECRET, index_key=NODE.verifier)
+    run(target)
+    assert "index of the logs is missing" in target.faults["worker-0"]
+    write_index(tmp_path, 2, log)
+    signed = (tmp_path / INDEX_PATH).read_bytes()
+    (tmp_path / INDEX_PATH).write_bytes(signed.replace(b"number 2", b"number 3"))
+    run(target)
+    assert "index" in target.faults["worker-0"]
+    assert taken.got == []
+    (tmp_path / INDEX_PATH).write_bytes(signed)
+    run(target)
+    assert len(taken.got) == 20
+    write_index(tmp_path, 1, log)
+    run(target)
+    assert "it was rolled back" in target.faults["worker-0"]
