@@ -150,7 +150,7 @@ class Explain:
 
     def _recorded(self, request_id: str, tenant: str) -> Explanation:
         found = self._finder.find(request_id)
-        key = self._named(found) if found is not None else None
+        key = self._named(found, tenant) if found is not None else None
         # Who asked, and whose key it was: an officer of either tenant may know why.
         if found is None or tenant not in {found.tenant or tenant, key.tenant if key is not None else ""}:
             raise NotFound(
@@ -181,11 +181,17 @@ class Explain:
             found.time,
         )
 
-    def _named(self, found: RecordedRequest) -> Key | None:
-        """Return the key that a request named, if there was one by then; it may be another tenant's."""
+    def _named(self, found: RecordedRequest, tenant: str) -> Key | None:
+        """Return the key that a request named, if there was one by then; it may be another tenant's than `tenant`.
+
+        That costs a look at the database too, as an unknown one does: or the time would tell one from the other.
+        """
         refused = found.note == NO_SUCH_KEY
         name = found.alias or found.key_id if refused else found.key_id
+        asked = self._clock.monotonic()
         key = self._keyring.resolve(name) if name else None
+        if key is not None and key.tenant != tenant:
+            self._keyring.refresh(unless_since=asked)
         return None if refused and key is not None and key.created > found.time else key
 
     def _decided_now(self, found: RecordedRequest, key: Key) -> tuple[str, ...]:
