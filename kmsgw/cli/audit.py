@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from kmsgw.cli.audit_nodes import tell_missing
 from kmsgw.cli.command import Group, verb
 from kmsgw.cli.entry_printer import EntryPrinter
 from kmsgw.cli.failure import CommandError
@@ -77,6 +78,7 @@ class _Followed:
         self._places: dict[str, LogFolder] = {}
         self._followers: dict[str, LogFollower] = {}
         logs = self._look()
+        tell_missing(invocation, folders, logs)
         self._printer = EntryPrinter(invocation, logs)
         for log in logs:
             self._followers[str(log.verifier)] = LogFollower(self._fetch_of(log), log.verifier)

@@ -11,7 +11,7 @@ from kmsgw.cli.command import verb
 from kmsgw.cli.entry_line import entry_line, entry_record
 from kmsgw.cli.failure import CommandError
 from kmsgw.cli.invocation import Invocation, pass_invocation
-from kmsgw.cli.log_folder import key_option, read_verifier_keys
+from kmsgw.cli.log_folder import read_verifier_keys
 from kmsgw.tlog.entry import LoggedEntry
 
 if TYPE_CHECKING:
@@ -35,7 +35,13 @@ if TYPE_CHECKING:
 @click.option("--until", metavar="TIME", help="Before, RFC 3339.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
 @click.option("-f", "--follow", is_flag=True, help="Show what comes from now on, until Ctrl-C.")
-@key_option
+@click.option(
+    "--verifier-key",
+    "verifier_keys",
+    multiple=True,
+    metavar="FILE|TEXT",
+    help="Verifier key of a log, or a file with one a line; repeat it. Default: none, and no entry is verified.",
+)
 @pass_invocation
 def entries(
     invocation: Invocation,

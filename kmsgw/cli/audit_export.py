@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import click
 
+from kmsgw.cli.audit_nodes import tell_missing
 from kmsgw.cli.audit_progress import EntriesProgress, entries_progress
 from kmsgw.cli.audit_search import time_of
 from kmsgw.cli.command import verb
@@ -97,6 +98,7 @@ def export(
     check_target(target, binary=False)
     begin, end = time_of(since, "--since"), time_of(until, "--until")
     logs = find_all_logs(folders, read_verifier_keys(verifier_keys))
+    tell_missing(invocation, folders, logs)
     count = 0
     with _opened(target) as out, entries_progress(invocation, "export") as progress:
         for log, entry in _entries(logs, first, last, progress):

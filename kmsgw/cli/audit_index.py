@@ -1,5 +1,6 @@
 """`kmsgw audit index`, and the index as `audit search` uses it: up to date, and made anew where it is damaged."""
 
+import shlex
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,9 +10,10 @@ from typing import TypeVar
 
 import click
 
+from kmsgw.cli.audit_nodes import lost_logs
 from kmsgw.cli.audit_progress import EntriesProgress, entries_progress
 from kmsgw.cli.command import verb
-from kmsgw.cli.failure import CommandError
+from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.cli.log_folder import (
     LogFolder,
@@ -22,7 +24,7 @@ from kmsgw.cli.log_folder import (
     read_verifier_keys,
 )
 from kmsgw.cli.output import Record
-from kmsgw.reading.index import SourceLog, update
+from kmsgw.reading.index import LogGoneError, SourceLog, update
 from kmsgw.reading.index_file import IndexDamagedError, IndexFile
 
 Function = TypeVar("Function", bound=Callable[..., None])
@@ -80,7 +82,7 @@ def index(
             file.remove()
     sources = source_logs(logs)
     with entries_progress(invocation, "index") as progress:
-        added = bring_up_to_date(invocation, file, sources, progress)
+        added = bring_up_to_date(invocation, file, sources, progress, lost_logs(invocation, folders, logs))
     size = file.size()
     entries = sum(source.reader.size for source in sources)
     record: Record = {"index": str(file.path), "logs": len(logs), "entries": entries, "added": added, "bytes": size}
@@ -94,20 +96,32 @@ def source_logs(logs: Sequence[LogFolder]) -> list[SourceLog]:
 
 
 def bring_up_to_date(
-    invocation: Invocation, file: IndexFile, sources: Sequence[SourceLog], progress: EntriesProgress | None
+    invocation: Invocation,
+    file: IndexFile,
+    sources: Sequence[SourceLog],
+    progress: EntriesProgress | None,
+    lost: Sequence[str] = (),
 ) -> int:
     """Put into the index what it lacks, and return how many entries that was; make it anew where it is damaged.
 
-    Raises `AuditDamaged` for a log that is wrong, and `CommandError` where a new index is damaged too.
+    `lost` are origins of logs that are not there any more, and that their nodes say are lost. Raises `AuditDamaged` for
+    a log that is wrong or gone, and `CommandError` where a new index is damaged too.
     """
     with file.locked():
         try:
-            return _updated(file, sources, progress)
+            return _updated(file, sources, progress, lost)
+        except LogGoneError as error:
+            raise CommandError(
+                f"{error.message} The index is {file.path}.",
+                "Find out where the log went, and tell your security officer. If it was you who moved it, run "
+                f"`kmsgw audit index FOLDER... --index {shlex.quote(str(file.path))} --rebuild` on the same folders.",
+                ExitCode.UNVERIFIED,
+            ) from None
         except IndexDamagedError as error:
             invocation.note(f"The index {file.path} is damaged ({error.why}); it is made anew.")
             file.remove()
         try:
-            return _updated(file, sources, progress)
+            return _updated(file, sources, progress, lost)
         except IndexDamagedError as error:
             raise CommandError(
                 f"{file.path}: the index is damaged as soon as it is made: {error.why}.",
@@ -115,20 +129,27 @@ def bring_up_to_date(
             ) from None
 
 
-def _updated(file: IndexFile, sources: Sequence[SourceLog], progress: EntriesProgress | None) -> int:
+def _updated(
+    file: IndexFile, sources: Sequence[SourceLog], progress: EntriesProgress | None, lost: Sequence[str]
+) -> int:
     with file.opened() as database:
-        return update(database, sources, progress)
+        return update(database, sources, progress, lost=lost)
 
 
 @contextmanager
 def current_index(
-    invocation: Invocation, file: IndexFile, sources: Sequence[SourceLog], *, anew: bool = False
+    invocation: Invocation,
+    file: IndexFile,
+    sources: Sequence[SourceLog],
+    *,
+    lost: Sequence[str] = (),
+    anew: bool = False,
 ) -> Iterator[sqlite3.Connection]:
     """Open the index to search in, up to date; with `anew`, another one in its place. Raises `IndexDamagedError`."""
     if anew:
         with file.locked():
             file.remove()
     with entries_progress(invocation, "index") as progress:
-        bring_up_to_date(invocation, file, sources, progress)
+        bring_up_to_date(invocation, file, sources, progress, lost)
     with file.opened() as database:
         yield database

@@ -11,7 +11,7 @@ from kmsgw.cli.audit_search import time_of
 from kmsgw.cli.command import verb
 from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.cli.invocation import Invocation, pass_invocation
-from kmsgw.cli.log_folder import find_all_logs, folders_argument, key_option, read_verifier_keys
+from kmsgw.cli.log_folder import find_all_logs, folders_argument, key_option, read_verifier_keys, verifier_keys_of
 from kmsgw.cli.output import Format
 from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.reading.report import Report, ReportedLog, make_report
@@ -67,7 +67,7 @@ def report(
             begin and begin.astimezone(UTC),
             end and end.astimezone(UTC),
             SYSTEM_CLOCK.now(),
-            witnesses=tuple(read_verifier_keys(witness_keys).values()),
+            witnesses=tuple(verifier_keys_of(witness_keys)),
             progress=progress,
         )
     if out is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from kmsgw.cli.audit_index import current_index, default_index, index_option, source_logs
+from kmsgw.cli.audit_nodes import lost_logs, tell_missing
 from kmsgw.cli.command import verb
 from kmsgw.cli.entry_printer import EntryPrinter
 from kmsgw.cli.failure import CommandError
@@ -99,13 +100,14 @@ def search(
         changes=changes,
     )
     logs = find_all_logs(folders, read_verifier_keys(verifier_keys))
+    tell_missing(invocation, folders, logs)
     sources = source_logs(logs)
     file = IndexFile(index_path or default_index(folders, invocation.environ))
     # By time alone a log is searched by halving, which is as quick.
     if no_index or wanted.times_alone or not (index_path or file.exists()):
         find: Callable[..., Iterable[LoggedEntry]] = partial(_in_logs, sources)
     else:
-        find = partial(_in_index, invocation, file, sources)
+        find = partial(_in_index, invocation, file, sources, lost_logs(invocation, folders, logs))
     found: Iterable[LoggedEntry]
     if pseudonym_keys and (wanted.end_user or wanted.principal):
         found = _of_persons(find, wanted, pseudonym_keys, limit, newest_first=newest_first)
@@ -149,6 +151,7 @@ def _in_index(
     invocation: Invocation,
     file: IndexFile,
     sources: Sequence[SourceLog],
+    lost: Sequence[str],
     wanted: EntryFilter,
     limit: int | None,
     *,
@@ -158,9 +161,9 @@ def _in_index(
     for anew in (False, True):
         shown = False
         try:
-            with current_index(invocation, file, sources, anew=anew) as database:
+            with current_index(invocation, file, sources, lost=lost, anew=anew) as database:
                 backwards = newest_first or limit is not None
-                entries = SignedEntries([source.reader for source in sources])
+                entries = SignedEntries([source.reader for source in sources], lost)
                 found: Iterable[LoggedEntry] = entries.found(places(database, wanted, newest_first=backwards), wanted)
                 if wanted.request_id:
                     by_time = sorted(found, key=lambda each: (each.microseconds, each.origin, each.index))

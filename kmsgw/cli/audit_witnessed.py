@@ -31,7 +31,18 @@ def read_index(folder: Path, given: str | None) -> NodeIndex | None:
 
 
 def require_listed(folder: Path, logs: Sequence[LogFolder], index: NodeIndex) -> None:
-    """Raise `CommandError` unless the logs in a folder are those of its index: none is missing, none unlisted.
+    """Raise `CommandError` unless the logs in a folder are those of its index: none is missing, none unlisted."""
+    faults = listing_faults(folder, logs, index)
+    if faults:
+        raise CommandError(
+            f"{folder} does not hold the logs of its signed index: {', '.join(faults)}.",
+            "Find out where a log went, or who put one there.",
+            ExitCode.UNVERIFIED,
+        )
+
+
+def listing_faults(folder: Path, logs: Sequence[LogFolder], index: NodeIndex) -> Sequence[str]:
+    """Return which logs in a folder are not as its index lists them: those that are missing, and those not listed.
 
     Compared are origins: a mirror has other names for folders than the node. One that was said to be lost may be there.
     """
@@ -39,13 +50,7 @@ def require_listed(folder: Path, logs: Sequence[LogFolder], index: NodeIndex) ->
     listed = {log.origin: log.folder for log in index.logs}
     known = {*listed, *(gone.origin for gone in index.lost)}
     faults = [f"{listed[origin]} is missing" for origin in sorted(listed.keys() - found.keys())]
-    faults += [f"{found[origin]} is not listed" for origin in sorted(found.keys() - known)]
-    if faults:
-        raise CommandError(
-            f"{folder} does not hold the logs of its signed index: {', '.join(faults)}.",
-            "Find out where a log went, or who put one there.",
-            ExitCode.UNVERIFIED,
-        )
+    return faults + [f"{found[origin]} is not listed" for origin in sorted(found.keys() - known)]
 
 
 def lost_records(logs: Sequence[LogFolder], index: NodeIndex) -> list[Record]:

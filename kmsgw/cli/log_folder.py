@@ -1,6 +1,6 @@
 """Audit logs on this machine: which folders hold one, and which verifier key each must be read with."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +10,7 @@ import click
 
 from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.errors import AuditDamaged
+from kmsgw.tlog.node_index import INDEX_PATH
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.schemes import SignatureKind
@@ -106,12 +107,27 @@ def find_logs(folder: Path, given: Mapping[str, VerifierKey]) -> list[LogFolder]
 def find_all_logs(folders: Sequence[Path], given: Mapping[str, VerifierKey]) -> list[LogFolder]:
     """Return the logs of several folders, such as one a node, to be read together; for the rest as `find_logs`.
 
-    Where logs of different folders have one name, each is called by its folder too. A log that is there twice, as
-    with a copy of it, is refused: its entries would be told twice.
+    Where logs of different folders have one name, each is called by its folders too, as many as tell it apart. A log
+    that is there twice, as with a copy of it, is refused: its entries would be told twice.
     """
     found = _find(folders, given)
     _require_different(found)
     return found
+
+
+def node_folders(folders: Sequence[Path]) -> list[Path]:
+    """Return the folders with the signed index of a node, of these and those in them; of logs themselves none."""
+    return [found for folder in dict.fromkeys(folders) for found in _nodes_below(folder, _DEPTH)]
+
+
+def _nodes_below(folder: Path, depth: int) -> list[Path]:
+    if (folder / INDEX_PATH).is_file():
+        return [] if _is_log(folder) else [folder]
+    below = _folders_in(folder) if folder.is_dir() else []
+    # As with logs: beside those of a node there is no other node.
+    if depth == 1 or _is_log(folder) or any(map(_is_log, below)):
+        return []
+    return [found for each in below for found in _nodes_below(each, depth - 1)]
 
 
 def _find(folders: Sequence[Path], given: Mapping[str, VerifierKey]) -> list[LogFolder]:
@@ -125,8 +141,7 @@ def _find(folders: Sequence[Path], given: Mapping[str, VerifierKey]) -> list[Log
             "Find out where the log went, or leave its key out.",
             ExitCode.UNVERIFIED,
         )
-    names = Counter(log.name for log in found)
-    return [log if names[log.name] == 1 else replace(log, name=f"{_holder(log.path)}/{log.name}") for log in found]
+    return _with_names_apart(found)
 
 
 def open_readers(logs: Sequence[LogFolder]) -> list[LogReader]:
@@ -154,8 +169,22 @@ def _require_different(logs: Sequence[LogFolder]) -> None:
             )
 
 
-def _holder(path: Path) -> str:
-    return path.resolve().parent.name
+def _with_names_apart(logs: Sequence[LogFolder]) -> list[LogFolder]:
+    """Call logs of one name by as much of their paths as tells them apart: node1/worker-0, or a/audit/worker-0."""
+    alike: defaultdict[str, list[LogFolder]] = defaultdict(list)
+    for log in logs:
+        alike[log.name].append(log)
+    names: dict[Path, str] = {}
+    for name, group in alike.items():
+        holders = {log.path: log.path.resolve().parent.parts[1:] for log in group}
+        depth = 0 if len(group) == 1 else 1
+        # Where the paths are the same to their ends, it is one log named twice: told by whoever must have it once.
+        while depth < max(map(len, holders.values())) and len({each[-depth:] for each in holders.values()}) < len(
+            group
+        ):
+            depth += 1
+        names |= {path: "/".join([*(parts[-depth:] if depth else ()), name]) for path, parts in holders.items()}
+    return [replace(log, name=names[log.path]) for log in logs]
 
 
 def _log_paths(folder: Path) -> list[Path]:
@@ -164,6 +193,12 @@ def _log_paths(folder: Path) -> list[Path]:
     if _is_log(folder):
         return [folder]
     found = _logs_below(folder, _DEPTH)
+    if not found and (folder / INDEX_PATH).is_file():
+        raise CommandError(
+            f"{folder} does not hold the logs of its signed index: all of them are missing.",
+            "Find out where they went.",
+            ExitCode.UNVERIFIED,
+        )
     if not found:
         raise CommandError(
             f"{folder} is no audit log and holds none.", "Give the folder that [audit] folder names, or one below it."
@@ -173,11 +208,15 @@ def _log_paths(folder: Path) -> list[Path]:
 
 def _logs_below(folder: Path, depth: int) -> list[Path]:
     """Return the logs in a folder; where there are none, those in its folders. A node's logs lie beside each other."""
-    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = _folders_in(folder)
     found = [path for path in folders if _is_log(path)]
     if found or depth == 1:
         return found
     return [log for path in folders for log in _logs_below(path, depth - 1)]
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _is_log(path: Path) -> bool:

@@ -1,14 +1,15 @@
 """An index over audit logs: brought up to date from their signed trees, and thrown away where it contradicts itself.
 
 For each log it keeps the signed checkpoint that it stands on. A log that has become smaller since, or that does not
-begin with what that checkpoint says, is damaged: both checkpoints are signed by the log's own key.
+begin with what that checkpoint says, is damaged: both checkpoints are signed by the log's own key. Of a log that
+is lost the index keeps what it has; that can't be verified any more, so it is never shown.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from kmsgw.errors import KmsgwError
+from kmsgw.errors import AuditDamaged, KmsgwError
 from kmsgw.reading.index_file import ENTRY_BITS, TIME_BASE, IndexDamagedError, reading_database
 from kmsgw.reading.index_pruning import let_go_of_pruned
 from kmsgw.reading.kinds import Described, Describer, Kind
@@ -44,15 +45,26 @@ class SourceLog:
     verifier: VerifierKey
 
 
-def update(database: sqlite3.Connection, logs: Sequence[SourceLog], progress: Progress | None = None) -> int:
+class LogGoneError(AuditDamaged):
+    """A log is in the index, and is neither there any more nor known to be lost."""
+
+
+def update(
+    database: sqlite3.Connection,
+    logs: Sequence[SourceLog],
+    progress: Progress | None = None,
+    *,
+    lost: Collection[str] = (),
+) -> int:
     """Put into the index what the logs have beyond it, and return how many entries that was.
 
-    Only for one at a time. An end in the middle loses no more than the last batch. Raises `AuditDamaged` for a log
-    that shrank, forked or is gone, and `IndexDamagedError`.
+    Only for one at a time. An end in the middle loses no more than the last batch. `lost` are origins of logs that need
+    not be there any more: what the index has of them stays. Raises `AuditDamaged` for a log that shrank or forked,
+    `LogGoneError`, and `IndexDamagedError`.
     """
     with reading_database():
         rows = {row[1]: _Indexed(*row) for row in database.execute("SELECT * FROM log")}
-        _require_all(rows, logs)
+        _require_all(rows, logs, lost)
         _require_counts(database, rows.values())
         writer = _Writer(database)
         added = sum(_extend(database, writer, log, rows.get(log.reader.origin), progress) for log in logs)
@@ -71,10 +83,10 @@ class _Indexed:
     indexed: int
 
 
-def _require_all(rows: dict[str, _Indexed], logs: Sequence[SourceLog]) -> None:
-    missing = sorted(set(rows) - {log.reader.origin for log in logs})
+def _require_all(rows: dict[str, _Indexed], logs: Sequence[SourceLog], lost: Collection[str]) -> None:
+    missing = sorted(set(rows) - {log.reader.origin for log in logs} - set(lost))
     if missing:
-        raise damaged(f"The log {missing[0]} is in the index and is not there any more.")
+        raise LogGoneError(f"The log {missing[0]} is in the index and is not there any more.")
 
 
 def _require_counts(database: sqlite3.Connection, rows: Iterable[_Indexed]) -> None:

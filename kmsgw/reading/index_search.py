@@ -6,7 +6,7 @@ found by merging, opening a kind only when it could be next: as many rows are re
 
 import heapq
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -53,17 +53,19 @@ def places(database: sqlite3.Connection, wanted: EntryFilter, *, newest_first: b
 class SignedEntries:
     """Entries of signed trees, read by their places. Of a bundle that several are in, the entries are kept."""
 
-    def __init__(self, readers: Sequence[LogReader]) -> None:
+    def __init__(self, readers: Sequence[LogReader], lost: Collection[str] = ()) -> None:
         self._readers = {reader.origin: reader for reader in readers}
+        self._lost = frozenset(lost) - self._readers.keys()
         self._bundles: dict[tuple[str, int], Mapping[int, bytes] | None] = {}
 
     def found(self, places: Iterator[Found], wanted: EntryFilter) -> Iterator[LoggedEntry]:
-        """Yield the entries at these places, each as its signed tree has it; one that was pruned is passed over.
+        """Yield the entries at these places, each as its signed tree has it.
 
-        Raises `AuditDamaged` where a log is wrong, and `IndexDamagedError` where it is the index.
+        One that was pruned, or is of a lost log, is passed over. Raises `AuditDamaged` where a log is wrong, and
+        `IndexDamagedError` where it is the index.
         """
         for place in places:
-            raw = self._entry(place.origin, place.entry)
+            raw = None if place.origin in self._lost else self._entry(place.origin, place.entry)
             if raw is None:
                 continue
             entry = LoggedEntry.parse(place.origin, place.entry, raw)

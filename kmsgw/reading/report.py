@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from functools import partial
 
-from kmsgw.errors import AuditDamaged, KmsgwError
+from kmsgw.errors import AuditDamaged, InvalidRequest
 from kmsgw.reading.figures import Figures, Period
 from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.hashing import SIZE_LIMIT, TILE_HASHES
-from kmsgw.tlog.note import Note, VerifierKey
+from kmsgw.tlog.note import Note, NoteSignature, VerifierKey
 from kmsgw.tlog.reader import Fetch, LogReader
 from kmsgw.tlog.search import ORDER_SLACK, entries_between, shifted
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
@@ -31,12 +32,23 @@ class ReportedLog:
     key_given: bool
 
 
+class CosignatureState(StrEnum):
+    """What is known of a cosignature."""
+
+    VERIFIED = "verified"
+    NOT_CHECKED = "not_checked"
+    """No key was given for it."""
+    UNREADABLE = "unreadable"
+    """A key was given, and this machine's library does not know its kind of signature."""
+    WRONG = "wrong"
+
+
 @dataclass(frozen=True, slots=True)
 class Cosignature:
-    """Whoever else signed a checkpoint. ``checked`` says that the signature is of a key that was given for it."""
+    """A signature of a checkpoint that is not the log's own. A witness with keys of two kinds has two of them."""
 
     name: str
-    checked: bool
+    state: CosignatureState
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +95,15 @@ def make_report(
 ) -> Report:
     """Verify the logs and count their entries. Without a time, the period begins or ends with the entries.
 
-    A log that is damaged is in the report with its fault, and what of it can be read up to there. Memory does not grow
-    with the logs.
+    A log that is damaged is in the report with its fault, and what of it can be read up to there; so is one with a
+    cosignature that is wrong by a key of `witnesses`. Memory does not grow with the logs.
     """
     period = _period(logs, since, until, made)
     figures = Figures(period)
     states: list[LogState] = []
     for log in logs:
         figures, state = _state(log, figures, (since, until), progress)
-        states.append(replace(state, cosignatures=_cosignatures(log, witnesses)))
+        states.append(_with_cosignatures(state, _cosignatures(log, witnesses)))
     return Report(made, period, states, figures)
 
 
@@ -199,12 +211,23 @@ def _cosignatures(log: ReportedLog, witnesses: Sequence[VerifierKey]) -> tuple[C
         return ()
     found: list[Cosignature] = []
     for each in note.signatures:
-        if (each.name, each.key_id) == (log.verifier.name, log.verifier.key_id):
+        if each.name == log.verifier.name:  # the log's own, of each of its kinds of key
             continue
         key = next((key for key in witnesses if (key.name, key.key_id) == (each.name, each.key_id)), None)
-        try:
-            checked = key is not None and key.verifies(each.signature, note.body)
-        except KmsgwError:
-            checked = False  # a kind of signature that this machine's library does not know
-        found.append(Cosignature(each.name, checked))
+        found.append(Cosignature(each.name, _state_of(each, key, note.body)))
     return tuple(found)
+
+
+def _state_of(signature: NoteSignature, key: VerifierKey | None, body: bytes) -> CosignatureState:
+    if key is None:
+        return CosignatureState.NOT_CHECKED
+    try:
+        return CosignatureState.VERIFIED if key.verifies(signature.signature, body) else CosignatureState.WRONG
+    except InvalidRequest:
+        return CosignatureState.UNREADABLE
+
+
+def _with_cosignatures(state: LogState, found: Sequence[Cosignature]) -> LogState:
+    wrong = sorted({each.name for each in found if each.state is CosignatureState.WRONG})
+    fault = f"The cosignature of {', '.join(wrong)} is wrong." if wrong else ""
+    return replace(state, cosignatures=tuple(found), fault=state.fault or fault)

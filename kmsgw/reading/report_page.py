@@ -12,7 +12,7 @@ from typing import Final
 
 from kmsgw.reading.figures import OUTCOMES
 from kmsgw.reading.markup import shown, table
-from kmsgw.reading.report import LogState, Report
+from kmsgw.reading.report import CosignatureState, LogState, Report
 from kmsgw.reading.report_charts import bars, columns, gathered
 from kmsgw.reading.report_style import STYLE
 from kmsgw.reading.tally import Newest, Row, Tally
@@ -26,6 +26,12 @@ _POLICY: Final = (
     f"style-src 'sha256-{b64encode(sha256(STYLE.encode()).digest()).decode()}'"
 )
 _ROW_HEADS: Final = ("time (UTC)", "who", "what", "key", "result", "reason given", "details", "request", "place")
+_STATES: Final = {
+    CosignatureState.VERIFIED: "verified",
+    CosignatureState.NOT_CHECKED: "not checked: no key was given",
+    CosignatureState.UNREADABLE: "not checked: of a kind that this machine does not know",
+    CosignatureState.WRONG: "WRONG",
+}
 _SECTIONS: Final = (
     ("integrity", "Integrity of the logs"),
     ("use", "Use of keys"),
@@ -142,8 +148,7 @@ def _integrity(report: Report) -> Iterator[str]:
 
 
 def _cosigners(log: LogState) -> str:
-    texts = (f"{each.name} ({'verified' if each.checked else 'not checked'})" for each in log.cosignatures)
-    return ", ".join(texts) or "nobody"
+    return ", ".join(f"{each.name} ({_STATES[each.state]})" for each in log.cosignatures) or "nobody"
 
 
 def _use(report: Report) -> Iterator[str]:

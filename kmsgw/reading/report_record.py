@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from kmsgw.reading.figures import OUTCOMES
-from kmsgw.reading.report import Report
+from kmsgw.reading.report import CosignatureState, Report
 from kmsgw.reading.tally import Newest, Row, Tally
 
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
@@ -30,7 +30,14 @@ def report_record(report: Report) -> Mapping[str, Json]:
                 "root": log.root,
                 "read": log.read,
                 "pruned": log.pruned,
-                "cosignatures": [{"name": each.name, "checked": each.checked} for each in log.cosignatures],
+                "cosignatures": [
+                    {
+                        "name": each.name,
+                        "checked": each.state is CosignatureState.VERIFIED,
+                        "result": each.state.value,
+                    }
+                    for each in log.cosignatures
+                ],
             }
             for log in report.logs
         ],

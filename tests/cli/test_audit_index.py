@@ -1,10 +1,13 @@
 """`kmsgw audit index`, and searches with it, on logs of one node and of two."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from kmsgw.tlog.node_index import IndexedLog, LostLog, NodeIndex
+from kmsgw.tlog.note import SigningKey
 from tests.cli.command_line import Transcript, kmsgw
 from tests.cli.sample_log import sample_log
 
@@ -141,3 +144,51 @@ def test_entries_of_two_nodes_come_by_time_and_each_once(tmp_path: Path, indexed
     assert [json.loads(line) for line in backwards.text.splitlines()] == lines[::-1]
     some = in_cache(tmp_path, "search", *nodes, "--key", "ehr", "--limit", "7", "-o", "json")
     assert [json.loads(line) for line in some.text.splitlines()] == lines[-7:]
+
+
+def test_a_lost_log_does_not_stop_the_index_and_one_that_is_gone_is_told_with_what_to_do(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    logs = [sample_log(folder, 30, name) for name in ("worker-0", "worker-1")]
+    listed = tuple(IndexedLog(log.folder.name, log.key.name, (log.key.verifier,)) for log in logs)
+    node = SigningKey.of_seed("kmsgw.example/log", bytes(32))
+    (folder / "index").write_bytes(NodeIndex(node.name, 1, listed).sign(node))
+    (folder / "index.key").write_text(f"{node.verifier}\n")
+    in_cache(tmp_path, "index", str(folder))
+    shutil.rmtree(logs[0].folder)
+
+    for verb in (["index", str(folder)], ["search", str(folder), "--principal", "billing"]):
+        refused = in_cache(tmp_path, *verb)
+        assert (refused.code, refused.text) == (5, "")
+        assert f"{logs[0].key.name} is in the index and is not there any more. The index is {index_of(tmp_path)}." in (
+            refused.stderr
+        )
+        assert f"kmsgw audit index FOLDER... --index {index_of(tmp_path)} --rebuild" in refused.stderr
+    assert "worker-0 is missing" in refused.stderr
+
+    lost = LostLog(logs[0].key.name, 30, bytes(32), (logs[0].key.verifier,))
+    (folder / "index").write_bytes(NodeIndex(node.name, 2, listed[1:], lost=[lost]).sign(node))
+    again = in_cache(tmp_path, "index", str(folder), "-o", "json")
+    assert (again.code, json.loads(again.text)["added"]) == (0, 0)
+    assert f"{logs[0].key.name} is lost" in again.stderr
+    shown = in_cache(tmp_path, "search", str(folder), "--principal", "billing", "--limit", "2", "-o", "json")
+    assert found(shown) == [("worker-1", 26), ("worker-1", 29)]
+    by_request = in_cache(tmp_path, "search", str(folder), "--request-id", "request-7", "-o", "json")
+    assert found(by_request) == [("worker-1", 7)]
+
+    sample_log(folder, 30, "worker-0")
+    back = in_cache(tmp_path, "search", str(folder), "--request-id", "request-7", "-o", "json")
+    assert sorted(found(back)) == [("worker-0", 7), ("worker-1", 7)]
+    assert "lost" not in back.stderr
+
+
+def test_logs_of_one_name_in_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for number, site in enumerate(("kms", "small")):
+        log = sample_log(tmp_path / "made", 1, f"worker-{number}")
+        (tmp_path / site / "audit").mkdir(parents=True)
+        log.folder.rename(tmp_path / site / "audit" / "worker-0")
+    sample_log(tmp_path / "kms" / "audit", 1, "worker-7")
+
+    shown = in_cache(tmp_path, "search", str(tmp_path / "kms" / "audit"), str(tmp_path / "small" / "audit"))
+
+    places = sorted(line.split()[-1] for line in shown.text.splitlines())
+    assert places == ["kms/audit/worker-0/0", "small/audit/worker-0/0", "worker-7/0"]

@@ -166,6 +166,24 @@ def test_a_log_that_is_gone_is_damaged(two_logs: list[MemoryLog], database: sqli
         update(database, sources(two_logs[0]))
 
 
+def test_of_a_lost_log_the_index_keeps_what_can_be_found_once_it_is_back(
+    two_logs: list[MemoryLog], database: sqlite3.Connection
+) -> None:
+    update(database, sources(*two_logs))
+    there, lost, wanted = sources(two_logs[0]), [KEYS[1].name], EntryFilter(principal="billing")
+
+    assert update(database, there, lost=lost) == 0
+
+    assert {each.origin for each in SignedEntries(readers(there), lost).found(places(database, wanted), wanted)} == {
+        KEYS[0].name
+    }
+    back = sources(*two_logs)
+    update(database, back, lost=lost)
+    assert {each.origin for each in SignedEntries(readers(back), lost).found(places(database, wanted), wanted)} == {
+        key.name for key in KEYS
+    }
+
+
 def test_another_verifier_key_is_damage(two_logs: list[MemoryLog], database: sqlite3.Connection) -> None:
     update(database, sources(*two_logs))
     forged = MemoryLog(SigningKey.of_seed(KEYS[0].name, b"x" * 32), two_logs[0].entries)

@@ -4,9 +4,11 @@ import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
-from kmsgw.reading.report import Report, ReportedLog, make_report
+from kmsgw.reading.report import CosignatureState, Report, ReportedLog, make_report
+from kmsgw.reading.report_page import page
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.note import SigningKey
+from kmsgw.tlog.schemes import SignatureKind
 from kmsgw.tlog.tiles import bundle_path, tile_path
 from tests.unit.tlog.memory_log import MemoryLog
 
@@ -71,3 +73,31 @@ def test_what_the_signed_root_does_not_bear_out_is_not_counted() -> None:
 
     assert [(log.read, bool(log.fault)) for log in made.logs] == [(0, True), (300, False)]
     assert made.figures.entries == 300
+
+
+def test_each_key_of_a_witness_is_checked_and_the_log_is_no_cosigner_of_itself() -> None:
+    log = a_log(size=3)
+    kinds = (SignatureKind.COSIGNATURE_ED25519, SignatureKind.ML_DSA_44)
+    keys = [SigningKey.of_seed("witness.example/w1", bytes([n]) * 32, kind) for n, kind in enumerate(kinds)]
+    stranger = SigningKey.of_seed("witness.example/w2", bytes([9]) * 32, kinds[0])
+    own = SigningKey.of_seed(log.key.name, bytes(32), kinds[1])
+    signed = log.files["checkpoint"]
+    body = signed.rpartition(b"\n\n")[0] + b"\n"
+    log.files["checkpoint"] = signed + b"".join(key.signature_line(body, 1) for key in (own, *keys, stranger))
+    reported = [ReportedLog("worker-0", log.fetch, log.key.verifier, key_given=True)]
+
+    made = make_report(reported, None, None, START, witnesses=[key.verifier for key in keys])
+
+    assert [(each.name, each.state) for each in made.logs[0].cosignatures] == [
+        ("witness.example/w1", CosignatureState.VERIFIED),
+        ("witness.example/w1", CosignatureState.VERIFIED),
+        ("witness.example/w2", CosignatureState.NOT_CHECKED),
+    ]
+    assert made.sound
+    assert "witness.example/w2 (not checked: no key was given)" in page(made)
+
+    log.files["checkpoint"] = signed + keys[0].signature_line(body + b"other\n", 1)
+    wrong = make_report(reported, None, None, START, witnesses=[keys[0].verifier])
+    assert [each.state for each in wrong.logs[0].cosignatures] == [CosignatureState.WRONG]
+    assert (wrong.sound, wrong.logs[0].fault) == (False, "The cosignature of witness.example/w1 is wrong.")
+    assert "witness.example/w1 (WRONG)" in page(wrong)
