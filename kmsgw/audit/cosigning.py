@@ -118,10 +118,13 @@ class Cosigner:
         submit: Submit,
         clock: Clock = SYSTEM_CLOCK,
         introduce: Introduce | None = None,
+        *,
+        aside: bool = False,
     ) -> None:
         """Ask the witness that signs with `keys` about the log in `folder`.
 
-        `introduce` sends the node's index to it: at first, and where the witness does not know the log.
+        `introduce` sends the node's index to it: at first, and where the witness does not know the log. A log that was
+        set `aside` may be one that was rolled back: a witness that says so is told of once, and asked no more.
         """
         self._log = log
         self._folder = folder
@@ -129,6 +132,8 @@ class Cosigner:
         self._submit = submit
         self._clock = clock
         self._introduce = introduce
+        self._aside = aside
+        self._given_up = False
         self._introduced = False
         self._index_fault = ""
         self._known = 0
@@ -139,6 +144,8 @@ class Cosigner:
 
     def ask(self) -> bool:
         """Have the newest checkpoint cosigned where it is due; tell whether all is well."""
+        if self._given_up:
+            return True
         try:
             raw = (self._folder / CHECKPOINT_PATH).read_bytes()
             reader = LogReader(lambda path: raw if path == CHECKPOINT_PATH else (self._folder / path).read_bytes())
@@ -253,7 +260,20 @@ class Cosigner:
             sync_folder(path.parent)
         self._log.add_signatures(body + b"\n", b"".join(lines.values()))
 
+    def _give_up(self, text: str) -> bool:
+        # That it was set aside is in the signed index and the log after it: an alarm that never ends hides others.
+        self._given_up = True
+        self.standing.failures[Failure.CONTRADICTED] += 1
+        self.standing.since, self.standing.contradicted = None, False
+        _LOG.warning(
+            "the witness %s did not cosign %s, which was set aside, and is asked for it no more: %s",
+            self.standing.witness, self._log.origin, text,
+        )  # fmt: skip
+        return True
+
     def _fail(self, failure: Failure, text: str) -> bool:
+        if self._aside and failure is Failure.CONTRADICTED:
+            return self._give_up(text)
         self.standing.failures[failure] += 1
         self.standing.contradicted = self.standing.contradicted or failure is Failure.CONTRADICTED
         if failure is not self._told:  # once, and not every second

@@ -17,6 +17,11 @@ _NAME = re.compile(r"([a-z0-9-]{1,80})(?:\.([1-9][0-9]{0,5}))?\Z")
 _MODE = 0o600
 
 
+def is_aside(folder: Path) -> bool:
+    """Tell by its name whether a log's folder is one that was set aside."""
+    return ASIDE_MARK in folder.name
+
+
 def origin_name(keys: Path, log: str) -> str:
     """Return the last part of a log's origin: the name of its folder, unless a file in `keys` says another.
 

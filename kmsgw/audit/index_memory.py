@@ -5,7 +5,7 @@ back, with the logs that it does not list taken away. So the newest number, and 
 
 | memory | where | asked |
 | --- | --- | --- |
-| a note beside the state of the node's own witness | `audit.witness` | before a start changes anything |
+| a note beside the state of the node's own witness | `audit.witness` | before a start, or `audit repair`, changes it |
 | the database | `state.url` | by each worker at its start |
 | an entry in each worker's log | the log, and so its witnesses | by `kmsgw audit verify` |
 | witnesses elsewhere that know the node | their state | whenever the node sends its index |
@@ -22,7 +22,7 @@ from kmsgw.audit.log import DurableLog
 from kmsgw.audit.record import AuditRecord, Outcome
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.durable_files import make_folder, sync_folder, write_file
-from kmsgw.errors import AuditUnavailable
+from kmsgw.errors import AuditUnavailable, ConfigurationError, Reason
 from kmsgw.operations.log_ledger import LogLedger
 from kmsgw.tlog.damage import damaged
 from kmsgw.tlog.index_entry import INDEX_METHOD, KnownIndex
@@ -135,13 +135,18 @@ class IndexWatch:
             _LOG.warning("which index the node has is recorded by the next start: %s", error)
 
 
-def require_newest(place: Path, index: KnownIndex, state: Path) -> str:
-    """Return how an index contradicts the note of its node, for a start that has no database yet; empty where it fits.
+def require_newest(place: Path, index: KnownIndex, state: Path) -> bool:
+    """Compare the index at `place` with the note of its node, where no database is asked; tell whether there is one.
 
-    `state` is `audit.witness`. Raises `AuditDamaged` where the note can't be read.
+    `state` is `audit.witness`. Raises `ConfigurationError` with AUDIT_ROLLED_BACK where it is not the newest, and
+    `AuditDamaged` where the note can't be read.
     """
-    fault = index.contradicts(IndexNote.of_node(state).read())
-    return f"{place}: the note in audit.witness knows {fault}" if fault else ""
+    known = IndexNote.of_node(state).read()
+    fault = index.contradicts(known)
+    if fault:
+        text = f"{Reason.AUDIT_ROLLED_BACK.value}: {place}: the note in audit.witness knows {fault}"
+        raise ConfigurationError([text], advice=INDEX_ADVICE)
+    return known is not None
 
 
 def index_entry(index: KnownIndex, clock: Clock) -> bytes:

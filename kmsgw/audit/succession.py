@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from kmsgw.audit.generation import begin_anew, next_name, origin_name
+from kmsgw.audit.index_memory import IndexNote, require_newest
 from kmsgw.audit.kept_checkpoints import KeptCheckpoint
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.mending import REPAIRS_FOLDER
@@ -23,6 +24,7 @@ from kmsgw.durable_files import make_folder, sync_folder, write_file
 from kmsgw.errors import ConfigurationError
 from kmsgw.seed_file import load_or_create_secret, load_secret
 from kmsgw.tlog.hashing import EMPTY_ROOT
+from kmsgw.tlog.index_entry import KnownIndex
 from kmsgw.tlog.node_index import INDEX_PATH, IndexedLog, LostLog, NodeIndex
 from kmsgw.tlog.note import SigningKey, VerifierKey
 from kmsgw.tlog.schemes import SignatureKind, has_ml_dsa
@@ -78,6 +80,31 @@ def listed_log(logs: Path, keys: Path, worker: str) -> IndexedLog | None:
     raise ConfigurationError(
         [f"{logs / INDEX_PATH}: it lists no log in {worker}"], advice="Name the folder of a log that this node had."
     )
+
+
+def require_newest_index(logs: Path, keys: Path, witness: Path) -> bool:
+    """Tell whether a note in `witness`, which is ``audit.witness``, bears out that the node's index is the newest.
+
+    To be asked before another index is written: after an older one that was put back, two would have one number. A
+    node without an index needs no note. Raises as `listed_log` does, and `ConfigurationError` with AUDIT_ROLLED_BACK.
+    """
+    found = known_index(logs, keys)
+    return found is None or require_newest(logs / INDEX_PATH, found, witness)
+
+
+def remember_index(logs: Path, keys: Path, witness: Path) -> None:
+    """Let the note in `witness` know the index that was just written, where there is a note. Raises OSError."""
+    note, found = IndexNote.of_node(witness), known_index(logs, keys)
+    if found is not None and note.read() is not None:
+        note.write(found)
+
+
+def known_index(logs: Path, keys: Path) -> KnownIndex | None:
+    """Return the node's index as it is to be remembered, None before it has one. Raises as `listed_log` does."""
+    index = _index(logs, keys)
+    if index is None:
+        return None
+    return KnownIndex.of(index, SigningKey.of_seed(index.node, load_secret(keys / NODE_KEY)).verifier)
 
 
 def place_of(logs: Path, origin: str) -> str:

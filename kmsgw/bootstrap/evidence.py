@@ -9,14 +9,14 @@ from typing import Final
 
 from kmsgw.audit.cosigning import Cosigner, Cosigning, RetiredLog
 from kmsgw.audit.folder_owner import require_own_folder
-from kmsgw.audit.generation import origin_name
-from kmsgw.audit.index_memory import INDEX_ADVICE, IndexNote, IndexWatch, require_newest
+from kmsgw.audit.generation import is_aside, origin_name
+from kmsgw.audit.index_memory import IndexNote, IndexWatch, require_newest
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.node_index import read_index, require_index, require_succession, write_index
 from kmsgw.audit.rollback import DatabaseNote, RollbackGuard
 from kmsgw.audit.succession import NODE_KEY, is_beginning, record_beginning
 from kmsgw.config import Settings, WitnessSettings
-from kmsgw.errors import AuditDamaged, ConfigurationError, Reason, StateUnavailable
+from kmsgw.errors import AuditDamaged, ConfigurationError, StateUnavailable
 from kmsgw.operations.log_ledger import LogLedger
 from kmsgw.refusal import FoundFaults
 from kmsgw.seed_file import load_or_create_secret, load_secret
@@ -69,6 +69,9 @@ def examine_evidence(settings: Settings) -> None:
     faults.attempt("audit", lambda: require_own_folder(audit.folder, _node_name(settings), audit.keys / NODE_KEY))
     faults.require_none()  # of another node's folder nothing else is worth telling
     if faults.attempt("audit", lambda: require_index(audit.folder, _node_name(settings), audit.keys / NODE_KEY)):
+        # Of an older index that was put back nothing may follow: its advice would set aside a log that is good.
+        faults.attempt("audit", lambda: _require_newest_index(settings))
+        faults.require_none()
         faults.attempt("audit", lambda: _require_succession(settings))
     if audit.witness_folder == audit.folder or audit.folder in audit.witness_folder.parents:
         inside = f"audit.witness: {audit.witness_folder}: it is inside audit.folder"
@@ -76,7 +79,6 @@ def examine_evidence(settings: Settings) -> None:
     if (audit.keys / _WITNESS_KEY).exists():
         key = _witness_key(settings).verifier
         faults.attempt("audit.witness", lambda: WitnessState.open(audit.witness_folder, [key], fresh=False))
-    faults.attempt("audit", lambda: _require_newest_index(settings))
     for each in audit.witnesses:
         faults.attempt("audit.witnesses", lambda each=each: _asked(each))  # type: ignore[misc]
     faults.require_none()
@@ -94,9 +96,8 @@ def _require_succession(settings: Settings) -> None:
 def _require_newest_index(settings: Settings) -> None:
     """Raise `ConfigurationError` where the index is older than this node knows: before it would be written anew."""
     found = known_index(settings)
-    fault = "" if found is None else require_newest(_index_place(settings), found, settings.audit.witness_folder)
-    if fault:
-        raise ConfigurationError([f"{Reason.AUDIT_ROLLED_BACK.value}: {fault}"], advice=INDEX_ADVICE)
+    if found is not None:
+        require_newest(_index_place(settings), found, settings.audit.witness_folder)
 
 
 def known_index(settings: Settings) -> KnownIndex | None:
@@ -217,22 +218,24 @@ def open_evidence(settings: Settings, worker: str, log: DurableLog, ledger: LogL
     witness = Witness([key], known, state)
     cosigners = [Cosigner(log, folder, "node", [key.verifier], witness.add_checkpoint)]
     of_retired = [
-        Cosigner(each, path, "node", [key.verifier], witness.add_checkpoint) for path, each in retired.items()
+        Cosigner(each, path, "node", [key.verifier], witness.add_checkpoint, aside=is_aside(path))
+        for path, each in retired.items()
     ]
     for each in audit.witnesses:
         asked, keys = _asked(each)
         introduce = partial(_introduce, asked, _index_place(settings))
         cosigners.append(Cosigner(log, folder, keys[0].name, keys, asked.submit, introduce=introduce))
         # A connection of its own: where a log without a worker takes long, that of this worker must not wait.
-        aside, _ = _asked(each)
+        apart, _ = _asked(each)
         of_retired += [
             Cosigner(
                 gone,
                 path,
                 keys[0].name,
                 keys,
-                aside.submit,
-                introduce=partial(_introduce, aside, _index_place(settings)),
+                apart.submit,
+                introduce=partial(_introduce, apart, _index_place(settings)),
+                aside=is_aside(path),
             )
             for path, gone in retired.items()
         ]

@@ -7,7 +7,17 @@ from pathlib import Path
 
 from kmsgw.audit.kept_checkpoints import KeptCheckpoint, kept_checkpoints
 from kmsgw.audit.mending import set_aside
-from kmsgw.audit.succession import Predecessor, finish, listed_log, place_of, succeed, words_on, write_words
+from kmsgw.audit.succession import (
+    Predecessor,
+    finish,
+    listed_log,
+    place_of,
+    remember_index,
+    require_newest_index,
+    succeed,
+    words_on,
+    write_words,
+)
 from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.cli.invocation import Invocation
 from kmsgw.cli.log_owner import require_owner
@@ -40,6 +50,7 @@ class Succession:
         """Rename the folder of a log that is locked, and begin a new one where that is asked for."""
         before: Predecessor | None = None
         if self.keys is not None:
+            self._require_newest(self.keys)
             before = Predecessor(self._keys_of(self.keys, given), "", ())
             self._show(self._known(self.folder, before.keys[0]))
         if not yes:
@@ -68,6 +79,7 @@ class Succession:
             )
         if yes:
             require_owner(logs)
+        self._require_newest(self.keys)
         listed = listed_log(logs, self.keys, worker)
         if listed is None:
             raise CommandError(
@@ -90,6 +102,14 @@ class Succession:
             return
         self._succeed(before, earlier=words_on(logs, place) if place else "")
 
+    def _require_newest(self, keys: Path) -> None:
+        """Raise `ConfigurationError` where the index is an older one that was put back: its word moves a good log."""
+        if not require_newest_index(self.folder.parent, keys, self.witness):
+            self.invocation.note(
+                f"Not compared: whether the node's index is the newest. No note of it is in {self.witness}; give the "
+                "folder of [audit] witness with --witness."
+            )
+
     def _succeed(self, before: Predecessor, *, earlier: str) -> None:
         assert self.keys is not None
         verifier = succeed(
@@ -102,6 +122,7 @@ class Succession:
             now=SYSTEM_CLOCK.now(),
             earlier=earlier,
         )
+        remember_index(self.folder.parent, self.keys, self.witness)
         self.invocation.note(
             f"A new log begins, with a key of its own: {verifier.name}\n"
             "Its first entry says why. Give your auditors its verifier key, and tell your security officer."

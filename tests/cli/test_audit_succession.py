@@ -33,6 +33,7 @@ def test_what_was_said_when_a_log_was_set_aside_is_in_the_one_that_begins_later(
     assert "is not lost" in shown.stderr
     done = kmsgw("audit", "repair", str(folder), "--lost", "--begin-anew", str(keys), "--yes", "--reason", "Go on")
     assert done.code == 0, done.stderr
+    assert f"No note of it is in {tmp_path.parent / (tmp_path.name + '-witness')}; give" in done.stderr
     first = json.loads(kmsgw("audit", "search", str(folder), "--method", "BeginAuditLog", "-o", "json").text)
     assert (first["entry"]["change"]["folder"], first["entry"]["change"]["reason"]) == (aside.name, "Go on")
     assert first["entry"]["change"]["set_aside"].endswith(": Disk replaced")

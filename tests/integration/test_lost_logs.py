@@ -69,6 +69,43 @@ def test_a_log_whose_key_alone_is_gone_is_set_aside_as_the_start_says(node: Gate
     assert len(list(audit.glob("worker-1.aside-*"))) == 1
 
 
+@pytest.mark.parametrize("started", [False, True])
+def test_with_an_older_index_put_back_neither_start_nor_repair_moves_a_good_log(node: Gateway, started: bool) -> None:
+    audit, keys = node.folder / "audit", node.folder / "audit-keys"
+    older = (audit / "index").read_bytes()
+    shutil.rmtree(audit / "worker-0")
+    begin = ("--begin-anew", str(keys), "--yes", "--reason", "Disk died")
+    done = kmsgw("audit", "repair", str(audit / "worker-0"), "--lost", *begin)
+    assert done.code == 0, done.stderr
+    assert "Not compared" not in done.stderr
+    if started:
+        start(node)
+    newest = (audit / "index").read_bytes()
+    (audit / "index").write_bytes(older)
+
+    error = refused(node)
+    (fault,) = error.faults
+    assert fault.startswith("AUDIT_ROLLED_BACK: ")
+    assert "number 2, and the index has number 1" in fault
+    assert "audit repair" not in error.message + error.advice, "what it says of logs follows from the older index"
+
+    before = sorted(str(path) for path in node.folder.rglob("*"))
+    for what in ("--set-aside", "--lost"):
+        folder = audit / ("worker-0" if what == "--set-aside" else "worker-1")
+        if what == "--lost":
+            folder.rename(node.folder / "elsewhere")
+        done = kmsgw("audit", "repair", str(folder), what, *begin)
+        assert done.code == 1, what
+        assert "AUDIT_ROLLED_BACK" in done.stderr
+        assert "Put the newest index back" in done.stderr
+    (node.folder / "elsewhere").rename(audit / "worker-1")
+    assert sorted(str(path) for path in node.folder.rglob("*")) == before
+    assert (audit / "index").read_bytes() == older
+
+    (audit / "index").write_bytes(newest)
+    start(node)
+
+
 def test_an_index_that_is_gone_is_made_anew_under_another_key_once_its_key_is_removed_as_the_start_says(
     node: Gateway,
 ) -> None:

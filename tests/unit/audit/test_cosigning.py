@@ -269,6 +269,51 @@ def test_a_log_without_a_worker_that_was_rolled_back_is_an_alert_of_its_witness(
     assert cosigning.standings[0].contradicted
 
 
+def test_a_log_that_was_set_aside_as_rolled_back_is_told_of_once_and_asked_for_no_more(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.append(3)
+    small = (bench.folder / "checkpoint").read_bytes()
+    bench.append(2)
+    assert bench.cosigner.ask()
+    bench.log.close()
+    (bench.folder / "checkpoint").write_bytes(small)
+    asked: list[bytes] = []
+
+    def submit(request: bytes) -> Answer:
+        asked.append(request)
+        return bench.witness.add_checkpoint(request)
+
+    retired = RetiredLog(ORIGIN, bench.log.verifier)
+    keys = [KEY.verifier, ML_DSA.verifier]
+    aside = Cosigner(retired, bench.folder, "w1", keys, submit, bench.clock, aside=True)
+    cosigning = Cosigning([bench.asking(lambda _: Answer(500, b""))], retired=[aside])
+    with caplog.at_level(logging.WARNING, "kmsgw.audit.cosigning"):
+        for _ in range(5):
+            cosigning.ask_retired()
+            bench.clock.sleep(REFRESH_SECONDS + 1)
+    (told,) = [each for each in caplog.records if each.name == "kmsgw.audit.cosigning"]
+    assert told.levelno == logging.WARNING
+    assert "which was set aside, and is asked for it no more" in told.getMessage()
+    assert len(asked) == 1
+    assert not cosigning.standings[0].contradicted
+    assert aside.standing.failures[Failure.CONTRADICTED] == 1
+
+
+def test_a_log_that_was_set_aside_and_is_whole_is_cosigned_again_after_a_while(bench: Bench) -> None:
+    bench.append(3)
+    bench.log.close()
+    retired = RetiredLog(ORIGIN, bench.log.verifier)
+    cosigner = Cosigner(
+        retired, bench.folder, "w1", [KEY.verifier], bench.witness.add_checkpoint, bench.clock, aside=True
+    )
+    cosigner.ask()
+    first = bench.note(cosigned_path(KEY.verifier.key_id))
+    bench.clock.sleep(REFRESH_SECONDS + 1)
+    cosigner.ask()
+    assert bench.note(cosigned_path(KEY.verifier.key_id)) != first
+
+
 def test_witnesses_are_asked_in_threads_and_the_last_checkpoint_too(bench: Bench) -> None:
     cosigning = Cosigning([bench.cosigner], interval=0.01)
     bench.append(2)

@@ -7,7 +7,7 @@ import pytest
 
 from kmsgw.audit.index_memory import IndexNote, IndexWatch, require_newest
 from kmsgw.audit.log import DurableLog
-from kmsgw.errors import AuditDamaged
+from kmsgw.errors import AuditDamaged, ConfigurationError
 from kmsgw.operations.log_ledger import LedgerEntry
 from kmsgw.tlog.index_entry import INDEX_METHOD, KnownIndex, index_of_entry, newest
 from kmsgw.tlog.node_index import IndexedLog, NodeIndex
@@ -79,11 +79,14 @@ def test_an_index_that_was_put_back_is_named_by_every_memory_that_is_left(bench:
     place = bench.folder / "audit" / "index"
     said = "number 5, and the index has number 3: it was rolled back"
     assert bench.watch(_known(3)).faults() == [f"{place}: {memory} knows {said}" for memory in memories]
-    assert require_newest(place, _known(3), bench.state) == f"{place}: the note in audit.witness knows {said}"
+    with pytest.raises(ConfigurationError) as refused:
+        require_newest(place, _known(3), bench.state)
+    assert refused.value.faults == (f"AUDIT_ROLLED_BACK: {place}: the note in audit.witness knows {said}",)
+    assert require_newest(place, _known(5), bench.state)
     IndexNote.of_node(bench.state).path.unlink()
     IndexNote.of_log(bench.state, _LOG.name).path.unlink()
     assert len(bench.watch(_known(3)).faults()) == 1
-    assert require_newest(place, _known(3), bench.state) == ""
+    assert not require_newest(place, _known(3), bench.state), "there is no note to compare it with"
 
 
 def test_an_index_that_was_put_back_and_changed_is_found_where_the_numbers_meet(bench: _Bench) -> None:
