@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 from kmsgw.audit.node_index import begin_anew_advice
-from kmsgw.audit.succession import is_beginning
+from kmsgw.audit.succession import is_beginning, is_listed
 from kmsgw.audit.wal import WAL_NAME
+from kmsgw.audit.wal_format import HEADER_BYTES
 from kmsgw.config import AuditSettings, ProviderSettings, Settings, SoftwareSettings
 from kmsgw.errors import ConfigurationError
 from kmsgw.providers.root_key import CHECK_SUFFIX
@@ -46,13 +47,28 @@ def require_log(settings: AuditSettings, worker: str) -> None:
     """Raise `ConfigurationError` where the key of a worker's log is there and the log is gone.
 
     A log is made with its key. To begin it anew under the same key would hide that entries are missing (threat 13).
+    Raises `AuditDamaged` where the node's index must tell, and is not as signed.
     """
     folder, key = settings.folder / worker, signing_key_file(settings, worker)
-    if key.exists() and not (folder / CHECKPOINT_PATH).exists() and not (folder / WAL_NAME).exists():
-        raise ConfigurationError(
-            [f"audit.folder: {folder}: the log is gone, and its signing key {key} is there"],
-            advice=begin_anew_advice(settings.folder, settings.keys, worker),
-        )
+    if not key.exists() or (folder / CHECKPOINT_PATH).exists():
+        return
+    wal = folder / WAL_NAME
+    if not wal.exists():
+        left, advice = "", ""
+    elif _looks_begun(folder) and is_listed(settings.folder, settings.keys, worker):
+        left, advice = f"; {wal} is that of an empty log", f"Keep {wal} elsewhere, as evidence, and remove it here. "
+    else:
+        return
+    raise ConfigurationError(
+        [f"audit.folder: {folder}: the log is gone, and its signing key {key} is there{left}"],
+        advice=advice + begin_anew_advice(settings.folder, settings.keys, worker),
+    )
+
+
+def _looks_begun(folder: Path) -> bool:
+    # A start that was stopped leaves this, and the next one begins the log. But the index lists a log after its first
+    # checkpoint is durable, or with its first entry written down: of one that is listed, more was there.
+    return not (folder / "tile").exists() and (folder / WAL_NAME).stat().st_size <= HEADER_BYTES
 
 
 def _require_log_or_beginning(settings: AuditSettings, worker: str) -> None:

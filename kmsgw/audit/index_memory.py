@@ -100,18 +100,25 @@ class IndexWatch:
 
     def faults(self) -> Sequence[str]:
         """Return how the index contradicts what is known. Raises `StateUnavailable` and `AuditDamaged`."""
-        entry, _ = self._ledger.read(_row(self._index))
-        of_database = None if entry is None else KnownIndex(entry.size, entry.root, self._index.key)
-        known = (
-            ("the note in audit.witness", self._node.read()),
-            ("the note of this log in audit.witness", self._of_log.read()),
-            ("the database", of_database),
-        )
+        return [*self.faults_by_notes(), *self.faults_by_database()]
+
+    def faults_by_notes(self) -> Sequence[str]:
+        """Return how it contradicts the notes, which need no database. Raises `AuditDamaged`."""
+        node, of_log = self._node.read(), self._of_log.read()
         return [
-            f"{self._place}: {memory} knows {fault}"
-            for memory, each in known
-            if (fault := self._index.contradicts(each))
+            *self._contradicted("the note in audit.witness", node),
+            *self._contradicted("the note of this log in audit.witness", of_log),
         ]
+
+    def faults_by_database(self) -> Sequence[str]:
+        """Return how it contradicts the database. Raises `StateUnavailable`."""
+        entry, _ = self._ledger.read(_row(self._index))
+        known = None if entry is None else KnownIndex(entry.size, entry.root, self._index.key)
+        return self._contradicted("the database", known)
+
+    def _contradicted(self, memory: str, known: KnownIndex | None) -> Sequence[str]:
+        fault = self._index.contradicts(known)
+        return [f"{self._place}: {memory} knows {fault}"] if fault else []
 
     def enter(self) -> None:
         """Let the database know the index. Raises `StateUnavailable`."""

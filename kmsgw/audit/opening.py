@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kmsgw.audit.integration import Integrator
-from kmsgw.audit.wal import WAL_NAME, Sync, WriteAheadFile
+from kmsgw.audit.wal import WAL_NAME, LogLostError, Sync, WriteAheadFile
 from kmsgw.audit.wal_format import HEADER_BYTES, ScannedWal, first_of, scan_wal
 from kmsgw.audit.wal_key import WalKey
 from kmsgw.durable_files import make_folder, read_file, sync_folder, write_file
@@ -70,15 +70,24 @@ def open_log_files(
     key can't be used, and `AuditUnavailable` where files can't be read or written.
     """
     try:
-        is_new = _is_new(folder)
-        seed = load_or_create_secret(key_file) if is_new else load_secret(key_file)
+        is_new, wal = _is_new(folder), folder / WAL_NAME
+        is_begun = is_new and wal.exists()
+        seed = load_or_create_secret(key_file) if is_new and not is_begun else load_secret(key_file)
         key, wal_key = SigningKey.of_seed(origin, seed), WalKey(seed, origin)
+        if is_begun:
+            # With a header that anybody could write, a log that was removed would begin anew under its key.
+            scan_wal(read_file(wal), wal, wal_key)
         return (_create if is_new else _recover)(folder, key, wal_key, sync, further_keys)
     except AuditDamaged as error:
         where = "" if str(folder) in error.message else f"{folder}: "  # a node has several logs
         raise AuditDamaged(
             f"{where}{error.message}",
             advice=f"{error.advice} What can be mended says `kmsgw audit repair {folder} --keys {key_file.parent}`.",
+        ) from None
+    except LogLostError as error:
+        raise AuditUnavailable(
+            f"The audit log can't be trusted any more: {error}.",
+            advice="Find out who changed the file while the worker started; let the gateway write it.",
         ) from None
     except OSError as error:
         raise _unwritable(folder, error) from None
@@ -126,8 +135,9 @@ def _recover(
     except OSError as error:
         raise damaged(f"{error.filename or folder}: the file can't be read: {error.strerror}.") from None
     wal = WriteAheadFile(path, wal_key, scanned, sync)
-    if scanned.torn:
-        wal.cut()
+    # A file of its own for each start, without a torn end. In the old one, groups that somebody cut off before this
+    # start would be good again behind what it adds: calls in the middle could be hidden, and those after them kept.
+    wal.replace(scanned.first, scanned.entries)
     waiting = scanned.entries[checkpoint.size - scanned.first :]
     integrator = Integrator(folder, key, reader.edge, bundle, further_keys)
     if not _is_signed_by_all(folder, further_keys):

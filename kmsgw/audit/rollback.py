@@ -13,14 +13,14 @@ three were rolled back with the log, a witness on another machine finds it, at t
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from kmsgw.audit.index_memory import INDEX_ADVICE, IndexWatch
 from kmsgw.durable_files import make_folder, sync_folder, write_file
-from kmsgw.errors import AuditDamaged, ConfigurationError, KmsgwError, Reason
+from kmsgw.errors import AuditDamaged, ConfigurationError, KmsgwError, Reason, StateUnavailable
 from kmsgw.operations.log_ledger import LedgerEntry, LogLedger
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.damage import damaged
@@ -34,6 +34,11 @@ ENTER_SECONDS: Final = 5.0
 
 _NOTE_NAME: Final = "database"
 _LOG = logging.getLogger(__name__)
+_Fault = tuple[Reason, str, str]  # reason, what contradicts what, advice
+
+
+def _ignore() -> None:
+    """Take notice of nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +88,20 @@ class RollbackGuard:
         witness: WitnessState,
         ledger: LogLedger,
         index: IndexWatch | None = None,
+        on_refused: Callable[[], None] = _ignore,
     ) -> None:
-        """Watch the log in `folder`, and the node's index; `reader` returns one that read the newest checkpoint."""
+        """Watch the log in `folder`, and the node's index; `reader` returns one that read the newest checkpoint.
+
+        `on_refused` is told where a rollback is found after the start, which had no database: the worker must end then.
+        """
         self._folder = folder
         self._origin = origin
         self._reader = reader
         self._witness = witness
         self._ledger = ledger
         self._index = index
+        self._on_refused = on_refused
+        self._compared = False
         self._note = DatabaseNote(witness.folder, origin)
         self._known = self._note.read()
         self._entered = -1
@@ -101,30 +112,45 @@ class RollbackGuard:
     def require(self) -> None:
         """Raise `ConfigurationError` with every rollback that is found: AUDIT_ROLLED_BACK, STATE_ROLLED_BACK.
 
-        Raises `StateUnavailable` without the database, and `AuditDamaged` where a memory can't be read.
+        Raises `StateUnavailable` where the other memories know of none and the database doesn't answer, and
+        `AuditDamaged` where a memory can't be read.
         """
         reader = self._reader()
-        entry, epoch = self._ledger.read(self._origin)
-        found: list[tuple[Reason, str, str]] = []
-        if self._index is not None:
-            found += [(Reason.AUDIT_ROLLED_BACK, text, INDEX_ADVICE) for text in self._index.faults()]
-        for memory, checkpoint in (
-            ("the witness of this node", self._cosigned()),
-            ("the database", _of(entry, self._origin)),
-        ):
-            fault = None if checkpoint is None else _contradiction(reader, checkpoint)
-            if fault is not None:
-                text = f"{self._folder}: {memory} knows {fault}"
-                found.append((Reason.AUDIT_ROLLED_BACK, text, _ADVICE[Reason.AUDIT_ROLLED_BACK]))
-        fault = self._state_fault(entry, epoch)
-        if fault:
-            found.append((Reason.STATE_ROLLED_BACK, f"the database: {fault}", _ADVICE[Reason.STATE_ROLLED_BACK]))
+        # First what needs no database: whoever put the log back could keep the database from answering.
+        found = self._index_faults(IndexWatch.faults_by_notes)
+        found += self._log_faults(reader, "the witness of this node", self._cosigned())
+        try:
+            found += self._faults_by_database(reader)
+        except StateUnavailable:
+            if not found:
+                raise
+        self._compared = not found
         if found:
             raise ConfigurationError(
                 [f"{reason.value}: {text}" for reason, text, _ in found],
                 reason=found[0][0],
                 advice=" ".join(dict.fromkeys(advice for _, _, advice in found)),
             )
+
+    def _faults_by_database(self, reader: LogReader) -> list[_Fault]:
+        entry, epoch = self._ledger.read(self._origin)
+        found = self._index_faults(IndexWatch.faults_by_database)
+        found += self._log_faults(reader, "the database", _of(entry, self._origin))
+        fault = self._state_fault(entry, epoch)
+        if fault:
+            found.append((Reason.STATE_ROLLED_BACK, f"the database: {fault}", _ADVICE[Reason.STATE_ROLLED_BACK]))
+        return found
+
+    def _index_faults(self, ask: Callable[[IndexWatch], Sequence[str]]) -> list[_Fault]:
+        texts = ask(self._index) if self._index is not None else ()
+        return [(Reason.AUDIT_ROLLED_BACK, text, INDEX_ADVICE) for text in texts]
+
+    def _log_faults(self, reader: LogReader, memory: str, known: Checkpoint | None) -> list[_Fault]:
+        fault = None if known is None else _contradiction(reader, known)
+        if fault is None:
+            return []
+        text = f"{self._folder}: {memory} knows {fault}"
+        return [(Reason.AUDIT_ROLLED_BACK, text, _ADVICE[Reason.AUDIT_ROLLED_BACK])]
 
     def _cosigned(self) -> Checkpoint | None:
         raw = self._witness.newest(self._origin)
@@ -180,7 +206,13 @@ class RollbackGuard:
 
     def _attempt(self) -> None:
         try:
+            if not self._compared:
+                # Before anything is entered: an entry would make the database forget what there is to find.
+                self.require()
             self.enter()
+        except ConfigurationError as error:
+            _LOG.critical("%s %s", error.message, error.advice)
+            self._on_refused()
         except (KmsgwError, OSError) as error:
             _LOG.warning("the size of %s can't be entered into the database: %s", self._origin, error)
         except Exception:  # noqa: BLE001  without this thread no size would ever be entered again
@@ -207,8 +239,8 @@ def _contradiction(reader: LogReader, known: Checkpoint) -> str | None:
 
 _ADVICE: Final = {
     Reason.AUDIT_ROLLED_BACK: (
-        "Put the newest copy of the log's folder back. Where there is none, tell your security officer, keep the "
-        "folder as evidence, and begin new logs under another origin (docs/audit-rollback.md)."
+        "Put the newest copy of the log's folder back. Where there is none, tell your security officer, and set the "
+        "log aside for a new one: kmsgw audit repair FOLDER --set-aside --begin-anew KEYS (docs/audit-rollback.md)."
     ),
     Reason.STATE_ROLLED_BACK: (
         "Keys may be enabled again that were disabled since: put the newest copy of the database back. Where an "

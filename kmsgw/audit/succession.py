@@ -107,6 +107,17 @@ def known_index(logs: Path, keys: Path) -> KnownIndex | None:
     return KnownIndex.of(index, SigningKey.of_seed(index.node, load_secret(keys / NODE_KEY)).verifier)
 
 
+def is_listed(logs: Path, keys: Path, worker: str) -> bool:
+    """Tell whether the node's index lists a log in a worker's place; not so where there is no index.
+
+    Raises `ConfigurationError` where its key can't be read, and `AuditDamaged` where it is not as signed.
+    """
+    if not (logs / INDEX_PATH).exists():
+        return False  # where one should be there, its own check says so
+    index = _index(logs, keys)
+    return index is not None and any(log.folder == worker for log in index.logs)
+
+
 def place_of(logs: Path, origin: str) -> str:
     """Return the name of the folder that a log is in by its own word; empty where none is it."""
     for path in sorted(logs.glob(f"*/{VERIFIER_KEY_PATH}")):

@@ -54,11 +54,6 @@ class WriteAheadFile:
         """Bytes of header and sealed groups."""
         return self._end
 
-    def cut(self) -> None:
-        """Remove what is after the sealed groups, durably. Raises `SyncFailedError` or OSError."""
-        os.ftruncate(self._descriptor, self._end)
-        self._flush()
-
     def append(self, entries: Sequence[bytes]) -> None:
         """Make a group of entries durable with one write and one flush.
 

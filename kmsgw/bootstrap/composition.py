@@ -128,7 +128,7 @@ def build(
     keys = _keys(settings, meters)
     count_caches(meters, keys.data_keys, policies)
     audit = open_worker_log(settings, worker, on_fatal, meters.audit)
-    evidence = open_evidence(settings, worker, audit, keys.state.ledger)
+    evidence = open_evidence(settings, worker, audit, keys.state.ledger, on_fatal)
     _settle(keys.state, audit)
     health = HealthMonitor(keys.providers, lambda: probe_log(audit, on_fatal), keys.keyring.require_fresh)
     secrets = OfficerSecrets(keys.keyring, keys.writer, keys.data_keys, settings.default_provider)

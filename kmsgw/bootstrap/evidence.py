@@ -1,7 +1,7 @@
 """What makes a worker's log evidence for others: its keys, the node's index, its witnesses, the watch for rollbacks."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -188,8 +188,10 @@ class Evidence:
         self.guard.stop()
 
 
-def open_evidence(settings: Settings, worker: str, log: DurableLog, ledger: LogLedger) -> Evidence:
-    """Return the evidence of a log that was just opened.
+def open_evidence(
+    settings: Settings, worker: str, log: DurableLog, ledger: LogLedger, on_fatal: Callable[[], None]
+) -> Evidence:
+    """Return the evidence of a log that was just opened. `on_fatal` must end the worker: see `RollbackGuard`.
 
     Raises `ConfigurationError` with AUDIT_ROLLED_BACK or STATE_ROLLED_BACK where log or database were put back.
     """
@@ -206,11 +208,11 @@ def open_evidence(settings: Settings, worker: str, log: DurableLog, ledger: LogL
         return made
 
     index = _watch_index(settings, log, ledger)
-    guard = RollbackGuard(folder, log.origin, reader, state, ledger, index)
+    guard = RollbackGuard(folder, log.origin, reader, state, ledger, index, on_fatal)
     try:
         guard.require()
     except StateUnavailable as error:
-        # Nothing is answered without the database, and this is asked again at the next start.
+        # Nothing is answered without the database; the guard asks again until it has an answer.
         _LOG.warning("the database can't be compared with the log: %s", error.message)
     index.record(log)
     retired = _retired(settings, worker)

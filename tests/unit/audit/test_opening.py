@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kmsgw.audit.wal_format import HEADER_BYTES, encode_wal, read_frames, scan_wal
+from kmsgw.audit.wal_key import WalKey
 from kmsgw.errors import AuditDamaged, AuditUnavailable, ConfigurationError
 from tests.unit.audit.logs import (
     append_all,
@@ -213,6 +214,47 @@ def test_making_a_log_can_be_stopped_and_done_again(tmp_path: Path, parts: list[
     append_all(log, numbered(0, 3))
     log.close()
     assert verified_entries(tmp_path) == numbered(0, 3)
+
+
+def test_a_log_is_not_begun_in_a_write_ahead_file_that_others_made(tmp_path: Path) -> None:
+    _make(tmp_path, 3)
+    shutil.rmtree(tmp_path / "log")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "wal").write_bytes(encode_wal(0, [], WalKey(bytes(32), "example.com/other")))
+    with pytest.raises(AuditDamaged, match="the header is sealed by another log than this one"):
+        open_log(tmp_path)
+    assert not (tmp_path / "log" / "checkpoint").exists()
+
+
+def test_groups_that_were_cut_off_before_a_start_are_not_good_behind_what_it_adds(tmp_path: Path) -> None:
+    _make(tmp_path, 1)
+    wal, ends = tmp_path / "log" / "wal", []
+    for number in range(1, 5):
+        append_waiting(tmp_path, numbered(number, number + 1))
+        ends.append(wal.stat().st_size)
+    before = wal.read_bytes()
+    # The second of four is hidden: the start's own entry would take its place, and the others follow it.
+    wal.write_bytes(before[: ends[0]])
+    open_log(tmp_path).close()
+    after = wal.read_bytes()
+    wal.write_bytes(after + before[ends[1] :])
+    with pytest.raises(AuditDamaged, match="is not this log's: others put them there"):
+        open_log(tmp_path)
+    wal.write_bytes(before)
+    with pytest.raises(AuditDamaged, match="entry 2 is not the one that the signed tree holds"):
+        open_log(tmp_path)
+    wal.write_bytes(after)
+    open_log(tmp_path).close()
+    assert without_notes(verified_entries(tmp_path)) == numbered(0, 2)
+
+
+def test_each_start_begins_a_write_ahead_file_of_its_own_with_the_same_entries(tmp_path: Path) -> None:
+    before = _make(tmp_path, 3)
+    open_log(tmp_path).close()
+    after, path = (tmp_path / "log" / "wal").read_bytes(), tmp_path / "log" / "wal"
+    assert after[:HEADER_BYTES] != before[:HEADER_BYTES]
+    entries = [scan_wal(data, path, wal_key(tmp_path)).entries for data in (before, after)]
+    assert entries[0] == entries[1] == numbered(0, 3)
 
 
 def test_a_write_ahead_file_with_entries_and_no_checkpoint_is_refused(tmp_path: Path) -> None:

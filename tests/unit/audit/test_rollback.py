@@ -9,7 +9,7 @@ import pytest
 from kmsgw.audit.index_memory import INDEX_ADVICE, IndexNote, IndexWatch
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.rollback import DatabaseNote, RollbackGuard
-from kmsgw.errors import AuditDamaged, ConfigurationError, Reason
+from kmsgw.errors import AuditDamaged, ConfigurationError, Reason, StateUnavailable
 from kmsgw.operations.log_ledger import LedgerEntry
 from kmsgw.tlog.index_entry import KnownIndex
 from kmsgw.tlog.node_index import NodeIndex
@@ -30,13 +30,17 @@ class _Database:
     def __init__(self) -> None:
         self.entry: LedgerEntry | None = None
         self.epoch = 0
+        self.answers = True
 
     def read(self, origin: str) -> tuple[LedgerEntry | None, int]:
         assert origin == ORIGIN
+        if not self.answers:
+            raise StateUnavailable("It is down.", advice="Wait.")
         return self.entry, self.epoch
 
     def enter(self, origin: str, size: int, root: bytes) -> LedgerEntry:
         assert origin == ORIGIN
+        assert self.answers
         if self.entry is None or size >= self.entry.size:
             self.entry = LedgerEntry(size, root, self.epoch)
         return LedgerEntry(self.entry.size, self.entry.root, self.epoch)
@@ -185,6 +189,53 @@ def test_an_index_and_a_log_that_were_put_back_are_both_named(node: _Node, tmp_p
     assert len(others) == 2
     assert INDEX_ADVICE in caught.value.advice
     assert "Put the newest copy of the log's folder back" in caught.value.advice
+
+
+def test_a_database_that_does_not_answer_hides_nothing_that_the_witness_knows(node: _Node, tmp_path: Path) -> None:
+    node.database.answers = False
+    with pytest.raises(StateUnavailable):
+        node.guard().require()
+    node.database.answers = True
+    shutil.copytree(node.folder, tmp_path / "kept")
+    node.hour("second")
+    shutil.rmtree(node.folder)
+    shutil.copytree(tmp_path / "kept", node.folder)
+    node.database.answers = False
+    error = node.refusal()
+    assert error.reason is Reason.AUDIT_ROLLED_BACK
+    (fault,) = error.faults
+    assert "the witness of this node knows 6 entries" in fault
+
+
+def test_what_the_database_knows_is_asked_once_it_answers_and_before_anything_is_entered(node: _Node) -> None:
+    kept = (node.database.entry, node.database.epoch)
+    node.hour("second")
+    node.database.entry, node.database.epoch = kept
+    told: list[str] = []
+    guard = RollbackGuard(
+        node.folder, ORIGIN, node.reader, node.state, node.database, on_refused=lambda: told.append("refused")
+    )
+    node.database.answers = False
+    with pytest.raises(StateUnavailable):
+        guard.require()
+    node.database.answers = True
+    guard.start()
+    guard.stop()  # asks a last time
+    guard.stop()
+    assert set(told) == {"refused"}
+    assert node.database.entry == kept[0], "the next start finds it too"
+    assert node.refusal().reason is Reason.STATE_ROLLED_BACK
+
+
+def test_a_database_that_answers_later_and_fits_is_entered(node: _Node) -> None:
+    node.database.entry = None
+    DatabaseNote(node.state.folder, ORIGIN).path.unlink()
+    guard = RollbackGuard(node.folder, ORIGIN, node.reader, node.state, node.database, on_refused=pytest.fail)
+    guard.start()
+    guard.stop()
+    entry, _ = node.database.read(ORIGIN)
+    assert entry is not None
+    assert entry.size == 3
 
 
 def test_a_note_that_can_t_be_read_is_not_taken_for_none(node: _Node) -> None:

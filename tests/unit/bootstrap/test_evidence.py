@@ -69,7 +69,7 @@ class _Node:
             interval=None,
         )
         try:
-            evidence = open_evidence(self.all, worker, log, self.database)
+            evidence = open_evidence(self.all, worker, log, self.database, lambda: None)
             evidence.guard.enter()
             return log, evidence
         finally:
