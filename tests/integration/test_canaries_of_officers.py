@@ -17,7 +17,6 @@ from kmsgw.client import Client, KmsgwError, Reason
 from tests.support.canaries import files_below, find_secrets, process_texts
 from tests.support.gateway import Gateway, make_folder
 from tests.support.officers import Device
-from tests.support.principals import add_principal
 from tests.support.scraping import scrape
 
 REFUSED_CODE = "000000"
@@ -69,7 +68,6 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Watch:
     folder = tmp_path_factory.mktemp("officers")
     gateway = make_folder(folder / "kms", workers=1, second_factor=True)
     gateway.append('[officers]\ninvitation = true\n[metrics]\nlisten = "127.0.0.1:0"\n')
-    add_principal(gateway, SCRAPER, "metrics-reader")
     held = Watch(gateway, folder)
     gateway.start()
     try:

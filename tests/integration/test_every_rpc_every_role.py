@@ -38,6 +38,7 @@ ROLES = {
     "auditor": "auditor",
     "administrator": "administrator",
     "billing": "writer of another tenant",
+    "prometheus": "metrics-reader",
     "stranger": "none: a certificate that no rule matches",
 }
 EVERYBODY = frozenset(ROLES) - {"stranger"}
