@@ -57,7 +57,7 @@ class Shelf:
 
     @property
     def unread(self) -> Mapping[str, str]:
-        """What is wrong with each log that is not exported, also with one set aside, for which ``faults`` has nothing."""
+        """What is wrong with each log that is not exported: also with one set aside, which is not in ``faults``."""
         return self._said
 
     def refreshed(self) -> Sequence[LogFeed]:
