@@ -1,10 +1,11 @@
 """The signed indexes of the nodes whose logs are read: which logs must be there, and which are known to be lost."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kmsgw.cli.audit_witnessed import listing_faults, read_index
+from kmsgw.cli.audit_index_entries import IndexesTold, known_index
+from kmsgw.cli.audit_witnessed import listing_faults, read_index, require_all_signatures
 from kmsgw.cli.failure import CommandError
 from kmsgw.cli.invocation import Invocation
 from kmsgw.cli.log_folder import LogFolder, node_folders
@@ -35,6 +36,67 @@ class Node:
         return () if self.index is None else [each for each in self.index.lost if each.origin not in found]
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What the signed indexes of nodes demand of the logs in some folders. ``keys`` are those given for indexes."""
+
+    nodes: Sequence[Node]
+    keys: Sequence[VerifierKey]
+
+    @classmethod
+    def of(cls, folders: Sequence[Path], keys: Sequence[VerifierKey]) -> "Listing":
+        """Read the indexes of the folders."""
+        return cls(read_nodes(folders, keys), keys)
+
+    def with_keys(self, logs: Sequence[LogFolder]) -> list[LogFolder]:
+        """Return the logs, each with the key that an index lists for it, where a key was given for that index."""
+        listed = {
+            (node.folder, log.origin): log.keys[0]
+            for node in self.nodes
+            if node.index is not None and node.key is not None
+            for log in node.index.logs
+        }
+        return [
+            log
+            if (key := listed.get((log.path.parent, log.verifier.name))) is None
+            # By the key that is vouched for, whatever lies beside the log.
+            else replace(log, verifier=key, key_given=True)
+            for log in logs
+        ]
+
+    def faults(self, logs: Sequence[LogFolder]) -> Sequence[str]:
+        """Return in sentences what the indexes miss of the logs that were found, and which index is missing itself."""
+        found = [_sentence(node, faults) for node in self.nodes if (faults := node.faults(logs))]
+        used = {node.key for node in self.nodes}
+        return found + [
+            f"There is no signed index of {key.name}, whose key is given." for key in self.keys if str(key) not in used
+        ]
+
+    def lost(self, logs: Sequence[LogFolder]) -> Sequence[LostLog]:
+        """Return the logs that the indexes say are lost; none of those that are there after all."""
+        return [each for node in self.nodes for each in node.lost(logs)]
+
+    def contradictions(self, logs: Sequence[LogFolder], told: Mapping[Path, IndexesTold]) -> Sequence[str]:
+        """Return in sentences what contradicts its index in logs that verified.
+
+        That is a signature that a checkpoint lacks, or a newer index that a log tells of: `told` has listened to the
+        logs while they were verified.
+        """
+        found: list[str] = []
+        for node in self.nodes:
+            if node.index is None:
+                continue
+            known = known_index(node.folder, node.key, node.index)
+            for log in logs:
+                if log.path.parent == node.folder:
+                    try:
+                        require_all_signatures(log, node.index)
+                        told[log.path].require(known)
+                    except AuditDamaged as error:
+                        found.append(f"{log.name}: {error.message}")
+        return found
+
+
 def read_nodes(folders: Sequence[Path], keys: Sequence[VerifierKey] = ()) -> list[Node]:
     """Return the nodes whose logs some folders hold. Without `keys` each index is read with the key beside it.
 
@@ -46,8 +108,8 @@ def read_nodes(folders: Sequence[Path], keys: Sequence[VerifierKey] = ()) -> lis
 def tell_missing(invocation: Invocation, folders: Sequence[Path], logs: Sequence[LogFolder]) -> None:
     """Say on standard error which logs of signed indexes are missing: nothing of them is shown."""
     for node in read_nodes(folders):
-        for fault in node.faults(logs):
-            invocation.note(f"{node.folder} does not hold the logs of its signed index: {fault}.")
+        if faults := node.faults(logs):
+            invocation.note(_sentence(node, faults))
 
 
 def lost_logs(invocation: Invocation, folders: Sequence[Path], logs: Sequence[LogFolder]) -> Sequence[str]:
@@ -56,6 +118,12 @@ def lost_logs(invocation: Invocation, folders: Sequence[Path], logs: Sequence[Lo
     for each in lost:
         invocation.note(f"{each.origin} is lost, as its node's index says: of its {each.size} entries none is shown.")
     return [each.origin for each in lost]
+
+
+def _sentence(node: Node, faults: Sequence[str]) -> str:
+    if node.index is None:
+        return f"The signed index of {node.folder} can't be relied on: {'; '.join(faults)}."
+    return f"{node.folder} does not hold the logs of its signed index: {', '.join(faults)}."
 
 
 def _read(folder: Path, keys: Sequence[VerifierKey]) -> Node:

@@ -1,11 +1,15 @@
 """`kmsgw audit report`: what happened in a period, as one page for people or as a record for programs."""
 
 import os
+from base64 import b64encode
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 
 import click
 
+from kmsgw.cli.audit_index_entries import IndexesTold
+from kmsgw.cli.audit_nodes import Listing
 from kmsgw.cli.audit_progress import entries_progress
 from kmsgw.cli.audit_search import time_of
 from kmsgw.cli.command import verb
@@ -14,7 +18,7 @@ from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.cli.log_folder import find_all_logs, folders_argument, key_option, read_verifier_keys, verifier_keys_of
 from kmsgw.cli.output import Format
 from kmsgw.clock import SYSTEM_CLOCK
-from kmsgw.reading.report import Report, ReportedLog, make_report
+from kmsgw.reading.report import LostState, Report, ReportedLog, make_report
 from kmsgw.reading.report_page import page
 from kmsgw.reading.report_record import report_record
 
@@ -23,7 +27,7 @@ from kmsgw.reading.report_record import report_record
     examples=[
         "kmsgw audit report build/demo/audit --since 2026-01-01 --until 2026-02-01 --out january.html",
         "kmsgw audit report /srv/audit/node1 /srv/audit/node2 --verifier-key keys.txt --out report.html",
-        "kmsgw audit report build/demo/audit -o json",
+        "kmsgw audit report build/demo/audit --index-key kept/index.key -o json",
     ]
 )
 @folders_argument
@@ -37,6 +41,13 @@ from kmsgw.reading.report_record import report_record
     metavar="FILE|TEXT",
     help="Verifier key of a cosigner, or a file with one a line, to check cosignatures with; repeat it.",
 )
+@click.option(
+    "--index-key",
+    "index_keys",
+    multiple=True,
+    metavar="FILE|TEXT",
+    help="Verifier key of a node, for its index of logs: each must be there; repeat it. Default: index.key beside it.",
+)
 @key_option
 @pass_invocation
 def report(
@@ -46,13 +57,14 @@ def report(
     until: str | None,
     out: Path | None,
     witness_keys: tuple[str, ...],
+    index_keys: tuple[str, ...],
     verifier_keys: tuple[str, ...],
 ) -> None:
     """Write a report of a period from the logs in FOLDER...: one HTML page, or a record.
 
     It shows the use of keys by role, refusals, officers' acts, rotations, approvals, and whether the logs are sound.
     Every log is verified whole. The page needs no other file and runs nothing. The exit code is 5 where a log did not
-    verify; the report says which.
+    verify, or is missing though the signed index of its node lists it; the report says which.
     """
     output = invocation.output
     if out is None and output.form is Format.TABLE:
@@ -60,16 +72,27 @@ def report(
     begin, end = time_of(since, "--since"), time_of(until, "--until")
     if begin is not None and end is not None and end <= begin:
         raise CommandError("The period ends before it begins.", "Give --until a later time than --since.")
-    logs = find_all_logs(folders, read_verifier_keys(verifier_keys))
+    listing = Listing.of(folders, verifier_keys_of(index_keys))
+    keys = read_verifier_keys(verifier_keys)
+    logs = find_all_logs(folders, keys)
+    if not keys:
+        logs = listing.with_keys(logs)
+    told = {log.path: IndexesTold(log.fetch) for log in logs}
     with entries_progress(invocation, "report") as progress:
         made = make_report(
-            [ReportedLog(log.name, log.fetch, log.verifier, log.key_given) for log in logs],
+            [ReportedLog(log.name, told[log.path].listen, log.verifier, log.key_given) for log in logs],
             begin and begin.astimezone(UTC),
             end and end.astimezone(UTC),
             SYSTEM_CLOCK.now(),
             witnesses=tuple(verifier_keys_of(witness_keys)),
             progress=progress,
         )
+    sound = [log for log, state in zip(logs, made.logs, strict=True) if not state.fault]
+    made = replace(
+        made,
+        findings=[*listing.faults(logs), *listing.contradictions(sound, told)],
+        lost=[LostState(each.origin, each.size, b64encode(each.root).decode()) for each in listing.lost(logs)],
+    )
     if out is not None:
         _write(out, page(made).encode())
         invocation.note(f"Wrote {out}.")
@@ -87,9 +110,12 @@ def _write(path: Path, content: bytes) -> None:
 
 def _require_sound(made: Report) -> None:
     broken = [log.name for log in made.logs if log.fault]
+    faults = list(made.findings)
     if broken:
+        faults.append(f"{len(broken)} of {len(made.logs)} audit logs did not verify: {', '.join(broken)}.")
+    if faults:
         raise CommandError(
-            f"{len(broken)} of {len(made.logs)} audit logs did not verify: {', '.join(broken)}.",
+            " ".join(faults),
             "Read in the report what is wrong with them, keep the folders as they are, and tell your security officer.",
             ExitCode.UNVERIFIED,
         )

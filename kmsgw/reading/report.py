@@ -70,18 +70,36 @@ class LogState:
 
 
 @dataclass(frozen=True, slots=True)
+class LostState:
+    """A log that is not there any more, and that its node's signed index lists as lost: at least ``size`` entries.
+
+    ``root``, of their tree, is base64.
+    """
+
+    origin: str
+    size: int
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What happened in a period, and how far the logs that say so can be relied on. ``made`` is when it was written."""
+    """What happened in a period, and how far the logs that say so can be relied on. ``made`` is when it was written.
+
+    ``lost`` are logs that are acknowledged as lost, and ``findings`` what contradicts the signed indexes of the nodes:
+    a log that is missing, or not listed.
+    """
 
     made: datetime
     period: Period
     logs: Sequence[LogState]
     figures: Figures
+    lost: Sequence[LostState] = ()
+    findings: Sequence[str] = ()
 
     @property
     def sound(self) -> bool:
-        """Whether every log verified."""
-        return not any(log.fault for log in self.logs)
+        """Whether every log verified, and is as the nodes' indexes list them."""
+        return not self.findings and not any(log.fault for log in self.logs)
 
 
 def make_report(

@@ -89,12 +89,14 @@ def _summary(report: Report) -> Iterator[str]:
     figures = report.figures
     ended = {name: sum(row) for name, row in figures.outcomes.rows().items()}
     broken = [log.name for log in report.logs if log.fault]
+    for finding in report.findings:
+        yield f'<p class="verdict bad"><strong>Not sound.</strong> {shown(finding)}</p>'
     if broken:
         yield (
             f'<p class="verdict bad"><strong>Not sound.</strong> {len(broken)} of {len(report.logs)} logs did not '
             f"verify: {shown(', '.join(broken))}. What this page says of them can be wrong or incomplete.</p>"
         )
-    else:
+    elif not report.findings:
         given = all(log.key_given for log in report.logs)
         basis = (
             "with verifier keys that were given for this"
@@ -104,6 +106,11 @@ def _summary(report: Report) -> Iterator[str]:
         yield (
             f'<p class="verdict good"><strong>All logs verified</strong>, {basis}: every signature, every entry, '
             "every hash of the tree.</p>"
+        )
+    for gone in report.lost:
+        yield (
+            f'<p class="verdict warn"><strong>Lost:</strong> {shown(gone.origin)}, as its node’s signed index says. '
+            f"It had {gone.size:,} entries at least, which are not in this report.</p>"
         )
     tiles: list[tuple[int, str]] = [
         (sum(ended.values()), "calls"),
@@ -143,6 +150,9 @@ def _integrity(report: Report) -> Iterator[str]:
             log.origin,
         )
         for log in report.logs
+    ]
+    rows += [
+        (gone.origin.rpartition("/")[2], "LOST", gone.size, 0, 0, gone.root, "-", gone.origin) for gone in report.lost
     ]
     yield table("Logs", heads, rows, nothing="No log.", wide=True)
 

@@ -19,6 +19,7 @@ def report_record(report: Report) -> Mapping[str, Json]:
         "since": _time(period.since.isoformat()),
         "until": _time(period.until.isoformat()),
         "sound": report.sound,
+        "findings": list(report.findings),
         "logs": [
             {
                 "log": log.name,
@@ -40,6 +41,21 @@ def report_record(report: Report) -> Mapping[str, Json]:
                 ],
             }
             for log in report.logs
+        ]
+        + [
+            {
+                "log": gone.origin.rpartition("/")[2],
+                "origin": gone.origin,
+                "result": "lost",
+                "finding": f"It had {gone.size} entries at least, which are not in this report.",
+                "key_given": False,
+                "size": gone.size,
+                "root": gone.root,
+                "read": 0,
+                "pruned": 0,
+                "cosignatures": [],
+            }
+            for gone in report.lost
         ],
         "entries": figures.entries,
         "calls": {name: sum(row) for name, row in figures.outcomes.rows().items()},

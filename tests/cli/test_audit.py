@@ -453,3 +453,11 @@ def test_no_entry_is_shown_that_is_not_in_the_signed_tree(tmp_path: Path, verb: 
     assert shown.code == 5
     assert shown.stdout == b""
     assert "(AUDIT_DAMAGED)" in shown.stderr
+
+
+def test_only_what_reads_a_folder_says_that_it_takes_the_key_beside_the_log() -> None:
+    texts = {verb: " ".join(kmsgw("audit", verb, "--help").text.split()) for verb in ("entries", "search")}
+
+    assert "Default: none, and no entry is verified." in texts["entries"]
+    assert "Default: verifier.key of each log." not in texts["entries"]
+    assert "Default: verifier.key of each log." in texts["search"]

@@ -1,7 +1,10 @@
-"""`kmsgw audit verify` with a node's signed index and with witnesses: what is missing, unlisted or not cosigned."""
+"""`kmsgw audit verify` and `report` with a node's signed index and with witnesses: what is missing or not cosigned."""
 
+import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +13,7 @@ from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.hashing import root_of
 from kmsgw.tlog.index_entry import KnownIndex
-from kmsgw.tlog.node_index import IndexedLog, NodeIndex
+from kmsgw.tlog.node_index import IndexedLog, LostLog, NodeIndex
 from kmsgw.tlog.note import SigningKey
 from kmsgw.tlog.schemes import SignatureKind
 from kmsgw.tlog.tiles import cosigned_path
@@ -197,3 +200,71 @@ def test_a_checkpoint_that_lacks_a_listed_signature_is_refused(node: _Node) -> N
         checkpoint = Checkpoint(log.key.name, len(log.entries), root_of(log.entries))
         (log.folder / "checkpoint").write_bytes(checkpoint.sign(log.key, key, time=1_700_000_000))
     assert node.verify()[0] == 0
+
+
+def _report(node: _Node, *options: str) -> tuple[int, dict[str, Any], str]:
+    done = kmsgw("audit", "report", str(node.folder), *options, "-o", "json")
+    return done.code, json.loads(done.text), done.stderr
+
+
+def test_a_report_is_not_sound_where_a_listed_log_is_missing(tmp_path: Path) -> None:
+    node = _Node(tmp_path / "site" / "audit")
+    key = ("--index-key", str(NODE.verifier))
+    code, made, _ = _report(node, *key)
+    assert (code, made["sound"], made["findings"]) == (0, True, [])
+    assert [log["key_given"] for log in made["logs"]] == [True, True]
+    assert [log["key_given"] for log in _report(node)[1]["logs"]] == [False, False]
+
+    shutil.rmtree(node.folder / "worker-1")
+    sample_log(node.folder, 3, "worker-2")
+    missing = f"{node.folder} does not hold the logs of its signed index: worker-1 is missing, worker-2 is not listed."
+    for options in ((), key):
+        code, made, said = _report(node, *options)
+        assert (code, made["sound"], made["findings"]) == (5, False, [missing])
+        assert missing in said
+    page = tmp_path / "report.html"
+    assert kmsgw("audit", "report", str(tmp_path), "-O", str(page)).code == 5, "found below the folder that is named"
+    assert "worker-1 is missing, worker-2 is not listed" in page.read_text().partition("<dl")[0]
+    for verb in ("search", "tail", "export"):
+        shown = kmsgw("audit", verb, str(node.folder))
+        assert (shown.code, missing in shown.stderr) == (0, True), verb
+
+    for name in ("worker-0", "worker-2"):
+        shutil.rmtree(node.folder / name)
+    refused = kmsgw("audit", "report", str(node.folder), "-o", "json")
+    assert (refused.code, "all of them are missing" in refused.stderr) == (5, True)
+
+
+def test_a_report_shows_a_lost_log_as_lost_and_is_sound_as_verify_says(node: _Node) -> None:
+    shutil.rmtree(node.folder / "worker-1")
+    gone = node.logs[1].key
+    index = NodeIndex(NODE.name, 2, node.index.logs[:1], lost=[LostLog(gone.name, 300, bytes(32), (gone.verifier,))])
+    (node.folder / "index").write_bytes(index.sign(NODE))
+
+    code, made, _ = _report(node)
+
+    assert (code, node.verify()[0], made["sound"]) == (0, 0, True)
+    assert [(log["log"], log["result"], log["size"]) for log in made["logs"]] == [
+        ("worker-0", "ok", 5),
+        ("worker-1", "lost", 300),
+    ]
+    page = node.folder.parent / f"{node.folder.name}.html"
+    assert kmsgw("audit", "report", str(node.folder), "-O", str(page)).code == 0
+    assert f"<strong>Lost:</strong> {gone.name}" in page.read_text().partition("<dl")[0]
+
+
+def test_a_report_believes_no_index_that_its_node_did_not_sign_or_that_was_put_back(node: _Node) -> None:
+    other = SigningKey.of_seed(NODE.name, bytes([9]) * 32)
+    code, made, _ = _report(node, "--index-key", str(other.verifier))
+    assert (code, made["sound"], len(made["findings"])) == (5, False, 1)
+    assert "not signed by kmsgw.example/log" in made["findings"][0]
+    stranger = SigningKey.of_seed("stranger.example/log", bytes(32)).verifier
+    code, made, _ = _report(node, "--index-key", str(NODE.verifier), "--index-key", str(stranger))
+    assert (code, made["findings"]) == (
+        5,
+        ["There is no signed index of stranger.example/log, whose key is given."],
+    )
+    _tell(node.logs[0], NodeIndex(NODE.name, 2, node.index.logs))
+    code, made, _ = _report(node)
+    assert (code, made["sound"]) == (5, False)
+    assert "worker-0: The log knows of the node's signed index" in made["findings"][0]
