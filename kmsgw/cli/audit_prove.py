@@ -80,10 +80,13 @@ def prove(
 def _growth(logs: Sequence[LogFolder], kept: Path) -> bytes:
     raw = _read(kept)
     origin = raw.split(b"\n", 1)[0].decode("utf-8", "replace")
-    log = logs[0] if len(logs) == 1 else next((each for each in logs if each.verifier.name == origin), None)
+    log = next((each for each in logs if each.verifier.name == origin), None)
     if log is None:
+        here = ", ".join(each.verifier.name for each in logs)
         raise CommandError(
-            f"{kept} is of {printable(origin)}, which none of these logs is.", "Give the log that it was kept of."
+            f"{kept} is of {printable(origin)!r}, and here is {here}: it is the checkpoint of another log.",
+            "Give the log that it was kept of. Where one was set aside or lost, another began with another origin: "
+            "`kmsgw audit verify` shows both.",
         )
     old = Checkpoint.open(raw, log.verifier, str(kept))
     reader = _reader(log)

@@ -226,6 +226,19 @@ def test_growth_of_a_log_that_was_cut_is_not_proven(tmp_path: Path) -> None:
     assert "it was cut" in shown.stderr
 
 
+def test_a_checkpoint_of_another_log_is_a_mix_up_of_files_and_no_damage(tmp_path: Path) -> None:
+    logs = [sample_log(tmp_path / "logs", 7, name) for name in ("worker-0", "worker-1")]
+    other = sample_log(tmp_path / "others", 7, "worker-2")
+
+    for folder in (logs[0].folder, tmp_path / "logs"):
+        shown = kmsgw("audit", "prove", str(folder), "--from", str(other.folder / "checkpoint"))
+
+        assert (shown.code, shown.text) == (1, "")
+        assert "is of 'kmsgw.example/log/worker-2', and here is kmsgw.example/log/worker-0" in shown.stderr
+        assert "AUDIT_DAMAGED" not in shown.stderr
+        assert "Give the log that it was kept of" in shown.stderr
+
+
 def test_what_to_prove_or_verify_must_be_clear(tmp_path: Path) -> None:
     log = sample_log(tmp_path, 7)
 
