@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import sys
 import tempfile
 from base64 import b64encode
@@ -19,7 +20,7 @@ from kmsgw.cli.audit_progress import EntriesProgress, entries_progress
 from kmsgw.cli.audit_search import time_of
 from kmsgw.cli.command import verb
 from kmsgw.cli.failure import CommandError, ExitCode
-from kmsgw.cli.files import PIPE, check_target
+from kmsgw.cli.files import PIPE, PRIVATE_MODE, check_target
 from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.cli.log_folder import (
     LogFolder,
@@ -34,6 +35,7 @@ from kmsgw.export.mirror import MirrorTarget
 from kmsgw.export.syslog_message import SyslogForm
 from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.hashing import leaf_hash
+from kmsgw.tlog.node_index import INDEX_KEY_PATH
 
 _PLACE = click.IntRange(min=0)
 
@@ -88,13 +90,15 @@ def export(
 ) -> None:
     """Copy entries of the logs in FOLDER... once, each checked against the signed tree; or the logs to a mirror.
 
-    To copy them while the gateway runs, configure [[audit.export]]. The exit code is 5 where a log is wrong.
+    To copy them while the gateway runs, configure [[audit.export]]. The exit code is 5 where a log is wrong or gone.
     """
     if mirror is not None:
         if since or until or first or last is not None or target or verifier_keys or len(folders) != 1:
             raise CommandError("--mirror copies the whole logs of one FOLDER.", "Leave the other options out.")
         _mirror(invocation, folders[0], mirror)
         return
+    if last is not None and last < first:
+        raise CommandError(f"--last {last} is before --first {first}.", "Give a range that holds an entry.")
     check_target(target, binary=False)
     begin, end = time_of(since, "--since"), time_of(until, "--until")
     logs = find_all_logs(folders, read_verifier_keys(verifier_keys))
@@ -105,7 +109,7 @@ def export(
             if _within(entry.time, begin, end):
                 out.write(_line(entry) if form == ExportFormat.JSON.value else _message(log, entry))
                 count += 1
-    invocation.note(f"{count} entries of {len(logs)} logs.")
+    invocation.note(f"{_counted(count, 'entry', 'entries')} of {_counted(len(logs), 'log', 'logs')}.")
 
 
 def _entries(
@@ -117,6 +121,10 @@ def _entries(
             yield log, LoggedEntry.parse(reader.origin, index, raw)
             if progress is not None:
                 progress(log.name, index + 1 - first, end - first)
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
 
 
 def _within(time: datetime | None, begin: datetime | None, end: datetime | None) -> bool:
@@ -157,8 +165,10 @@ def _opened(target: str | None) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     # It says who did what: for its reader's eyes, who decides to whom it goes.
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE_MODE)
     with os.fdopen(descriptor, "wb") as file:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):  # one that was there may be open to others
+            os.fchmod(descriptor, PRIVATE_MODE)
         yield file
 
 
@@ -167,22 +177,28 @@ def _mirror(invocation: Invocation, folder: Path, mirror: Path) -> None:
         raise CommandError(
             f"{folder} or {mirror}: not a folder.", "Give a folder of logs, and make that of the mirror."
         )
+    source, copy = folder.resolve(), mirror.resolve()
+    if copy.is_relative_to(source) or source.is_relative_to(copy):
+        raise CommandError(f"{mirror} and {folder} are in one another.", "Keep the mirror apart from the logs.")
     # A mirror's position is its own checkpoint: cursors are of use to the exports that run alone.
     with tempfile.TemporaryDirectory(prefix="kmsgw-export-") as cursors:
-        target = MirrorTarget("once", folder, mirror, cursors=Path(cursors))
+        target = MirrorTarget("once", folder, mirror, cursors=Path(cursors), patience=0.0)
         try:
             while target.work():
                 pass
         except KmsgwError as error:
             raise CommandError(error.message, error.advice) from None
-    if not target.feeds:
+    lacking = dict(target.lacking())
+    if not target.has_index:
+        lacking["index"] = f"the node's signed index is not copied: is {INDEX_KEY_PATH} beside it?"
+    if not target.feeds and not lacking:
         raise CommandError(f"{folder} holds no logs.", "Give the folder that [audit] folder names, or a copy of it.")
     for name, feed in sorted(target.feeds.items()):
-        if name not in target.faults:
-            invocation.note(f"{name}: {feed.delivered} entries.")
-    if target.faults:
+        if name not in lacking:
+            invocation.note(f"{name}: {_counted(feed.delivered, 'entry', 'entries')}.")
+    if lacking:
         raise CommandError(
-            f"Not mirrored: {'; '.join(f'{name}: {text}' for name, text in sorted(target.faults.items()))}",
-            "Keep the folder as it is, and see `kmsgw audit verify`.",
+            f"Not mirrored: {'; '.join(f'{name}: {text}' for name, text in sorted(lacking.items()))}",
+            "Keep the folder as it is, and see `kmsgw audit verify`. What is mirrored is right, and not all.",
             ExitCode.UNVERIFIED,
         )

@@ -373,8 +373,8 @@ class AuditLogInfo:
 class AuditEntry:
     """An entry of the audit log: the origin of its log, its index there, and its bytes, which are a line of JSON.
 
-    ``proof`` is its proof (C2SP tlog-proof) with the entry in it, a file for ``kmsgw audit verify --proof``; empty where
-    not asked for.
+    ``proof`` is its proof (C2SP tlog-proof) with the entry in it, a file for ``kmsgw audit verify --proof``; empty
+    where not asked for.
     """
 
     log: str

@@ -3,20 +3,22 @@
 Files are copied so that the mirror verifies at every moment: full tiles and bundles first, then the partial ones that
 the new checkpoint needs, all of them durable before the checkpoint takes the place of the old one, and only then
 partial ones are removed, where the full one is there. What was pruned before it could be mirrored is missing here as
-it is there, and the same record says so. The index of the node's logs comes once all that it lists are there.
+it is there, and the same record says so. A log is copied out of sight, and shown with its first checkpoint; the index
+of the node's logs comes once all that it lists are there, in one step with those that it adds (`mirror_index`).
 """
 
 import logging
-import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from kmsgw.audit.export_cursor import name_apart
+from kmsgw.audit.export_cursor import log_name, name_apart
+from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.durable_files import make_folder, sync_folder, write_file
 from kmsgw.export.failure import DeliveryFailed, FailureKind
 from kmsgw.export.feed import LogFeed, root_at
+from kmsgw.export.mirror_index import INDEX_PATIENCE, MirrorIndex
 from kmsgw.export.shelf import Shelf, claimed_origin
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.damage import BundleMissing, damaged
@@ -41,11 +43,6 @@ ROUND_BUNDLES: Final = 64
 COSIGNED_FOLDER: Final = "cosigned"
 """Folder below a log with the newest checkpoint that each witness cosigned."""
 
-INDEX_FILES: Final = ("index.key", "index")
-"""The signed index of the node's logs, beside them, and before it its verifier key."""
-
-_LISTED: Final = re.compile(r"^log \S+ (\S+)$", re.MULTILINE)
-
 
 class MirrorTarget:
     """See `kmsgw.export.target.Target`."""
@@ -59,13 +56,18 @@ class MirrorTarget:
         key: bytes = b"",
         cursors: Path | None = None,
         index_key: VerifierKey | None = None,
+        patience: float = INDEX_PATIENCE,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """Mirror the logs of ``audit.folder`` into a folder that is there; see `Shelf` for the rest."""
+        """Mirror the logs of ``audit.folder`` into a folder that is there; see `Shelf` for the rest.
+
+        `patience` is how many seconds a new index waits for a log that does not come.
+        """
         self.name = name
         self.shelf = Shelf(folder, name, key, cursors, index_key)
         self._mirror = mirror
         self._states: dict[str, _MirroredLog] = {}
-        self._index = b""
+        self._index = MirrorIndex(name, folder, mirror, patience, clock)
 
     @property
     def feeds(self) -> Mapping[str, LogFeed]:
@@ -79,51 +81,71 @@ class MirrorTarget:
 
     def work(self) -> bool:
         """See `Target.work`: some bundles of each log, and its checkpoint once everything below it is there."""
-        more = False
-        for feed in self.shelf.refreshed():
-            done: list[bool] = []
-            self.shelf.attempt(feed, lambda feed=feed, done=done: done.append(self._copy(feed)))  # type: ignore[misc]
-            more = more or done == [False]
+        ready: list[LogFeed] = []
+        coming: list[LogFeed] = []
+        feeds = self.shelf.refreshed()
         try:
-            self._copy_index()
+            self._index.look()
         except OSError as error:
             raise _unwritable(error) from None
-        return more
+        for feed in feeds:
+            done: list[bool] = []
+            self.shelf.attempt(feed, lambda feed=feed, done=done: done.append(self._prepare(feed)))  # type: ignore[misc]
+            if done:
+                (ready if done[0] else coming).append(feed)
+        try:
+            self._show(ready, coming)
+        except OSError as error:
+            self._states.clear()
+            raise _unwritable(error) from None
+        return bool(coming)
+
+    def lacking(self) -> Mapping[str, str]:
+        """Return what is wrong with each log that the mirror has not as it is now, by name; also of logs set aside."""
+        lacking = self._index.lacking()
+        names = [log_name(origin) or folder for origin, folder in lacking.items()]
+        return {**dict.fromkeys(names, "the node's index lists it, and it is not there"), **self.shelf.unread}
+
+    @property
+    def has_index(self) -> bool:
+        """Whether the mirror has the node's index, or there is none."""
+        return self._index.is_there
 
     def close(self) -> None:
         """See `Target.close`: nothing is open between rounds."""
 
-    def _copy(self, feed: LogFeed) -> bool:
-        """Bring the mirror of one log some way; tell whether it is up to the log's checkpoint. Raises as `work`."""
+    def _prepare(self, feed: LogFeed) -> bool:
+        """Copy some of what a log's checkpoint needs; tell whether all is there. Raises as `work`."""
         try:
             feed.note_waiting()
             state = self._states.get(feed.log)
             if state is None:
                 state = self._states[feed.log] = self._begin(feed)
-            done = state.advance(feed)
+            return state.prepare(feed)
         except OSError as error:
             self._states.pop(feed.log, None)
             raise _unwritable(error) from None
-        if done:
-            feed.arrived()
-        return done
 
-    def _copy_index(self) -> None:
-        """Copy the node's index, where it is another one. Who reads the mirror misses a log that the index lists."""
-        key, index = (self.shelf.folder / name for name in INDEX_FILES)
-        if not key.exists() or not index.exists():
+    def _show(self, ready: Sequence[LogFeed], coming: Sequence[LogFeed]) -> None:
+        """Put the checkpoints of logs in place, and the index with them where it is its time. Raises OSError."""
+        origins, others = ([feed.verifier.name for feed in feeds] for feeds in (ready, coming))
+        bring = self._index.is_due(origins, others)
+        if self._index.holds and not bring:
             return
-        raw = index.read_bytes()
-        if raw == self._index:
-            return
-        # By origins: here a log has a folder by its own name, wherever it lies on the node.
-        there = {claimed_origin(path.parent) for path in self._mirror.glob(f"*/{CHECKPOINT_PATH}")}
-        if not there.issuperset(_LISTED.findall(raw.decode("utf-8", "replace"))):
-            return
-        for path, data in ((key, key.read_bytes()), (index, raw)):
-            write_file(self._mirror / path.name, data)
-        sync_folder(self._mirror)
-        self._index = raw
+        states = [(self._states[feed.log], feed) for feed in ready]
+        unseen = [state for state, feed in states if state.sign_unseen(feed)]
+        if bring:
+            self._index.prepare()
+        # Between the first of these renames and the last there is nothing that takes time.
+        for state in unseen:
+            state.show()
+        if bring:
+            self._index.show()
+        if unseen:
+            sync_folder(self._mirror)
+        for state, feed in states:
+            state.sign(feed)
+            feed.arrived()
 
     def _begin(self, feed: LogFeed) -> "_MirroredLog":
         """Find out what the mirror has of a log. Raises OSError, `DeliveryFailed`, and `AuditDamaged`."""
@@ -141,7 +163,7 @@ class MirrorTarget:
                     f"{path}: {feed.delivered} entries were mirrored, and the mirror has none.",
                     advice=f"Mount it again. To mirror the log anew, remove {feed.path}.",
                 )
-            return _MirroredLog(folder, 0, b"")
+            return _MirroredLog(folder, 0, b"", unseen=not folder.exists())
         raw = path.read_bytes()
         checkpoint = Checkpoint.open(raw, feed.verifier, str(path))
         if checkpoint.size > feed.reader.size or root_at(feed.reader, checkpoint.size) != checkpoint.root:
@@ -173,16 +195,19 @@ class MirrorTarget:
 class _MirroredLog:
     """The mirror of one log: what its checkpoint holds, and how far the next one is prepared."""
 
-    def __init__(self, folder: Path, size: int, raw: bytes) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, size: int, raw: bytes, *, unseen: bool = False) -> None:
+        self._place = folder
+        # Who verifies the mirror meanwhile takes no folder for a log whose name begins so.
+        self._folder = folder.with_name(f".{folder.name}.new") if unseen else folder
         self._size = size
         self._raw = raw
         self._bundles = size // TILE_HASHES
         self._touched: set[Path] = set()
         self._lacks = False
+        self._cosigned = raw
 
-    def advance(self, feed: LogFeed) -> bool:
-        """Copy some bundles, or what is left and the checkpoint; tell whether that is there."""
+    def prepare(self, feed: LogFeed) -> bool:
+        """Copy some bundles, or what is left but the checkpoint; tell whether that is there."""
         reader = feed.reader
         if feed.raw_checkpoint == self._raw:
             return True
@@ -204,10 +229,28 @@ class _MirroredLog:
         for folder in self._touched:
             sync_folder(folder)
         self._touched.clear()
-        self._sign(feed)
-        self._tidy(reader.size)
-        self._put_cosigned(feed)
         return True
+
+    def sign_unseen(self, feed: LogFeed) -> bool:
+        """Put the checkpoint in place of a log that is not shown yet; tell whether it is one."""
+        if self._folder == self._place:
+            return False
+        self._sign(feed)
+        return True
+
+    def show(self) -> None:
+        """Let a log that was copied out of sight be seen."""
+        self._folder.rename(self._place)
+        self._folder = self._place
+
+    def sign(self, feed: LogFeed) -> None:
+        """Put the checkpoint in place, for which all was prepared, and what may come after it."""
+        if feed.raw_checkpoint != self._raw:
+            self._sign(feed)
+        if feed.reader.size != self._size or feed.raw_checkpoint != self._cosigned:
+            self._tidy(feed.reader.size)
+            self._put_cosigned(feed)
+            self._cosigned = feed.raw_checkpoint
 
     def _put_kept(self, feed: LogFeed, number: int, missing: BundleMissing) -> None:
         """Copy what is kept of a bundle that was pruned. Raises `missing` where it was not."""

@@ -1,6 +1,7 @@
 """`kmsgw audit export` takes out a range once, each entry as it was logged and provable, and notes nothing."""
 
 import json
+import shutil
 import stat
 from base64 import b64decode
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from kmsgw.tlog.hashing import leaf_hash
+from kmsgw.tlog.node_index import IndexedLog, NodeIndex
+from kmsgw.tlog.note import SigningKey
 from kmsgw.tlog.verification import verify_log
 from tests.cli.command_line import kmsgw
 from tests.cli.sample_log import SampleLog, record, sample_log
@@ -80,3 +83,77 @@ def test_a_mirror_is_brought_up_to_date_and_verifies(log: SampleLog, tmp_path: P
     (log.folder / "checkpoint").write_bytes((log.folder / "checkpoint").read_bytes().replace(b"\n700\n", b"\n701\n"))
     assert kmsgw("audit", "export", str(log.folder.parent), "--mirror", str(mirror)).code == 5
     assert kmsgw("audit", "export", str(log.folder.parent), "--mirror", str(mirror), "--first", "1").code == 1
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Path:
+    """Return a folder of two logs with its signed index; the first of them was set aside."""
+    folder = tmp_path / "node"
+    logs = [sample_log(folder, 5, name) for name in ("worker-1", "worker-2")]
+    (folder / "worker-1").rename(folder / "worker-1.aside-20260131T080000Z")
+    key = SigningKey.of_seed("kmsgw.example/log", bytes([9]) * 32)
+    listed = zip(("worker-1.aside-20260131T080000Z", "worker-2"), logs, strict=True)
+    index = NodeIndex(key.name, 1, tuple(IndexedLog(name, log.key.name, (log.key.verifier,)) for name, log in listed))
+    (folder / "index").write_bytes(index.sign(key))
+    (folder / "index.key").write_text(f"{key.verifier}\n")
+    (tmp_path / "mirror").mkdir()
+    return folder
+
+
+def test_a_whole_node_is_mirrored_with_its_index(node: Path, tmp_path: Path) -> None:
+    done = kmsgw("audit", "export", str(node), "--mirror", str(tmp_path / "mirror"))
+    assert (done.code, done.stderr) == (0, "worker-1: 5 entries.\nworker-2: 5 entries.\n")
+    assert kmsgw("audit", "verify", str(tmp_path / "mirror")).code == 0
+    assert (tmp_path / "mirror" / "index").read_bytes() == (node / "index").read_bytes()
+
+
+@pytest.mark.parametrize("what", ["damaged", "missing"])
+def test_a_log_that_is_not_mirrored_is_a_fault_also_one_set_aside_and_the_mirror_shows_it(
+    node: Path, tmp_path: Path, what: str
+) -> None:
+    aside = node / "worker-1.aside-20260131T080000Z"
+    if what == "damaged":
+        (aside / "tile" / "entries" / "000.p" / "5").unlink()
+    else:
+        shutil.rmtree(aside)
+    done = kmsgw("audit", "export", str(node), "--mirror", str(tmp_path / "mirror"))
+    assert done.code == 5
+    assert "Not mirrored: worker-1: " in done.stderr
+    assert "worker-1: 0 entries" not in done.stderr
+    assert "worker-2: 5 entries." in done.stderr
+    shown = kmsgw("audit", "verify", str(tmp_path / "mirror"))
+    assert shown.code == 5
+    assert "worker-1.aside-20260131T080000Z is missing" in shown.stderr
+
+
+def test_an_index_that_is_not_mirrored_is_a_fault(node: Path, tmp_path: Path) -> None:
+    (node / "index.key").unlink()
+    done = kmsgw("audit", "export", str(node), "--mirror", str(tmp_path / "mirror"))
+    assert done.code == 5
+    assert "index: the node's signed index is not copied" in done.stderr
+
+
+@pytest.mark.parametrize("place", [".", "copy", "..", "link"])
+def test_a_mirror_is_never_in_the_logs_nor_they_in_it(node: Path, tmp_path: Path, place: str) -> None:
+    (node / "copy").mkdir()
+    (tmp_path / "link").symlink_to(node)
+    mirror = tmp_path / "link" if place == "link" else node / place
+    before = sorted(tmp_path.rglob("*"))
+    done = kmsgw("audit", "export", str(node), "--mirror", str(mirror))
+    assert done.code == 1
+    assert "are in one another" in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_range_that_is_none_is_refused_and_what_is_counted_is_said_right(log: SampleLog) -> None:
+    assert kmsgw("audit", "export", str(log.folder), "--first", "3", "--last", "1").code == 1
+    assert kmsgw("audit", "export", str(log.folder), "--last", "2").stderr == "3 entries of 1 log.\n"
+    assert kmsgw("audit", "export", str(log.folder), "--last", "0").stderr == "1 entry of 1 log.\n"
+
+
+def test_a_file_that_was_there_is_for_its_owner_alone_afterwards(log: SampleLog, tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    target.write_text("before\n")
+    target.chmod(0o666)
+    assert kmsgw("audit", "export", str(log.folder), "-O", str(target)).code == 0
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600

@@ -2,18 +2,21 @@
 
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from kmsgw.audit.export_cursor import cursor_path
 from kmsgw.export import mirror as mirror_module
+from kmsgw.export import mirror_index
 from kmsgw.export.failure import DeliveryFailed, FailureKind
 from kmsgw.export.mirror import MirrorTarget
 from kmsgw.tlog.pruned import PRUNED_PATH
 from kmsgw.tlog.tiles import CHECKPOINT_PATH, bundle_path
 from kmsgw.tlog.verification import verify_log
 from tests.cli.sample_log import SampleLog, record, sample_log
+from tests.fakes.clock import SetClock
 from tests.unit.audit.aged_logs import NOW, aged, pruner
 from tests.unit.audit.logs import append_all, open_log, verifier
 
@@ -193,3 +196,90 @@ def test_the_index_comes_once_all_that_it_lists_is_there(tmp_path: Path) -> None
     run(target)
     assert (mirror / "index").read_bytes() == index
     assert (mirror / "index.key").read_bytes() == b"key\n"
+
+
+def listing(folder: Path, *logs: str) -> bytes:
+    """Put an index of these logs into a folder."""
+    listed = b"".join(b"log %s kmsgw.example/log/%s\nkey a\n" % (name.encode(), name.encode()) for name in logs)
+    raw = b"kmsgw.example/log\nnumber %d\n" % len(logs) + listed + b"\nsignatures\n"
+    (folder / "index").write_bytes(raw)
+    (folder / "index.key").write_bytes(b"key\n")
+    return raw
+
+
+def test_a_log_that_is_new_comes_in_one_step_with_the_index_that_lists_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit, mirror = tmp_path / "audit", tmp_path / "mirror"
+    log = sample_log(audit, 3)
+    listing(audit, "worker-0")
+    target = target_of(log, mirror)
+    run(target)
+    seen: list[tuple[bool, bool]] = []
+
+    def watched(work: Callable[..., None]) -> Callable[..., None]:
+        def step(*arguments: object) -> None:
+            seen.append(((mirror / "worker-1").exists(), b"worker-1" in (mirror / "index").read_bytes()))
+            work(*arguments)
+
+        return step
+
+    for module in (mirror_module, mirror_index):
+        for name in ("write_file", "sync_folder"):
+            monkeypatch.setattr(module, name, watched(getattr(module, name)))
+    sample_log(audit, 700, "worker-1")
+    index = listing(audit, "worker-0", "worker-1")
+    run(target)
+    assert set(seen) == {(False, False), (True, True)}
+    assert (mirror / "index").read_bytes() == index
+    assert sorted(path.name for path in mirror.iterdir()) == ["index", "index.key", "worker-0", "worker-1"]
+    assert target.feeds["worker-1"].delivered == 700
+
+
+def test_checkpoints_wait_a_while_with_an_index_for_a_log_that_it_lists_and_then_come_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    audit, mirror = tmp_path / "audit", tmp_path / "mirror"
+    log = sample_log(audit, 3)
+    first = listing(audit, "worker-0")
+    clock = SetClock()
+    mirror.mkdir()
+    target = MirrorTarget("other-disk", audit, mirror, clock=clock)
+    run(target)
+    assert (mirror / "index").read_bytes() == first
+    more(log, 2)  # an entry of a log may tell of the index that waits
+    index = listing(audit, "worker-0", "worker-1", "worker-2")
+    sample_log(audit, 5, "worker-1")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            run(target)
+    (said,) = (each.message for each in caplog.records)
+    assert said.startswith("other-disk: the new index of the node's logs waits 60 s at most")
+    assert said.endswith("for what it lists: worker-2")
+    assert (mirrored(log, mirror), (mirror / "worker-1").exists()) == (3, False)
+    assert (mirror / "index").read_bytes() == first
+    assert target.feeds["worker-0"].delivered == 3
+    clock.move(timedelta(seconds=60))
+    run(target)
+    assert "goes on without what it lists: worker-2" in caplog.text
+    assert (mirrored(log, mirror), target.feeds["worker-1"].delivered) == (5, 5)
+    assert (mirror / "index").read_bytes() == index
+    assert target.lacking() == {"worker-2": "the node's index lists it, and it is not there"}
+
+
+def test_a_log_that_was_begun_out_of_sight_goes_on_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = sample_log(tmp_path / "audit", 700)
+    mirror = tmp_path / "mirror"
+
+    def broken(*_: object) -> None:
+        raise Broken(5, "Input/output error", "somewhere")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("kmsgw.export.mirror._MirroredLog.show", broken)
+        with pytest.raises(DeliveryFailed):
+            run(target_of(log, mirror))
+    assert not (mirror / "worker-0").exists()
+    more(log, 50)
+    run(target_of(log, mirror))
+    assert mirrored(log, mirror) == 750
+    assert [path.name for path in mirror.iterdir()] == ["worker-0"]
