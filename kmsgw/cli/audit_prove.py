@@ -58,7 +58,7 @@ def prove(
     """Prove that ENTRY is in its log of FOLDER, or with --from that the log begins with a checkpoint kept from before.
 
     ENTRY is a place as `tail` and `search` print it (worker-0/123), a number where FOLDER is one log, or a request id.
-    The entry is in the proof. Whoever has the verifier key checks it with `kmsgw audit verify --proof`, without the log.
+    The proof holds it. Whoever has the verifier key checks that with `kmsgw audit verify --proof`, without the log.
     """
     if (entry is None) == (kept is None) or (without_entry and entry is None):
         raise CommandError("What to prove is not clear.", "Give ENTRY, or --from for the growth of a log.")
