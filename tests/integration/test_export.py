@@ -317,4 +317,5 @@ def test_an_exporter_that_dies_is_started_again_and_goes_on(gateway: Gateway) ->
 
 
 def _sizes(folder: Path) -> int:
-    return sum(int(path.read_text().splitlines()[1]) for path in folder.glob("*/checkpoint"))
+    # What a mirror has out of sight, in a folder that begins with a dot, is not there yet.
+    return sum(int(path.read_text().splitlines()[1]) for path in folder.glob("[!.]*/checkpoint"))
