@@ -18,6 +18,7 @@ from kmsgw.audit.record import RECORD_FIELDS
 from kmsgw.tlog.tiles import bundle_path
 from tests.docs.blocks import DOCS, one_block, read_blocks, tables
 from tests.support.gateway import eventually, make_folder
+from tests.support.running_copies import copy_while_written
 
 DOCUMENT = DOCS / "audit-log.md"
 TEXT = DOCUMENT.read_text("utf-8")
@@ -56,7 +57,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> StoppedLog:
                     shutil.copy(log / first, early / first)
             writer.encrypt("ehr", b"x", {"call": str(call % 7)})
         assert eventually(lambda: signed(log) == 2 + CALLS)
-        shutil.copytree(log / "tile", early / "tile")
+        copy_while_written(log / "tile", early / "tile")
     finally:
         status = gateway.stop()
     assert status == 0

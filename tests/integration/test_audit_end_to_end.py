@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import json
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from tests.support.calls import METHODS, Answer, Caller, pairs
 from tests.support.gateway import Gateway, eventually, make_folder
 from tests.support.patience import patient
 from tests.support.principals import add_principal, issue_certificate
+from tests.support.running_copies import copy_while_written
 from tests.support.softhsm import SoftHsm, make_token
 from tests.support.three_providers import CLERK, configure_hsm
 
@@ -384,7 +384,7 @@ def test_the_folder_verifies_while_the_gateway_runs_and_a_changed_copy_does_not(
     assert b"worker-1" in verified.stdout
 
     copy = tmp_path / "audit"
-    shutil.copytree(office.audit, copy)
+    copy_while_written(office.audit, copy)
     assert office.gateway.run("audit", "verify", str(copy)).returncode == 0
     bundle = max(
         (copy / "worker-0" / "tile" / "entries").rglob("*"), key=lambda path: path.is_file() and path.stat().st_mtime

@@ -37,6 +37,7 @@ from tests.support.collector import span_collector
 from tests.support.gateway import Gateway, eventually, make_folder
 from tests.support.openbao import OpenBao
 from tests.support.principals import add_principal, issue_certificate
+from tests.support.running_copies import copy_while_written
 from tests.support.scraping import scrape
 from tests.support.softhsm import SoftHsm, make_token
 from tests.support.three_providers import CLERK, configure_hsm, configure_openbao
@@ -346,7 +347,7 @@ def refused_starts(held: Session, folder: Path, server: OpenBao) -> None:
 
     def copy_of(what: str, *changes: tuple[str, str]) -> Gateway:
         copy = Gateway(folder / what, held.gateway.environment)
-        shutil.copytree(held.gateway.folder, copy.folder, ignore=shutil.ignore_patterns("audit*", "*.log"))
+        copy_while_written(held.gateway.folder, copy.folder, ignore=shutil.ignore_patterns("audit*", "*.log"))
         # Logs of its own: of those that stay behind the copied database knows more entries than are here.
         copy.edit(('origin = "kmsgw.local/log"', 'origin = "kmsgw.local/copy"'), *changes)
         return copy
