@@ -131,7 +131,7 @@ def opens(answer: Answer) -> bool:
 
 
 def settled(caller: Caller, method: str, requests: Iterable[Message]) -> list[Answer]:
-    """Return the answers to many calls; those that a slow provider or database held up are made again, one at a time."""
+    """Return the answers to many calls; those that a slow provider or database held up are made again."""
     asked = list(requests)
     answers = caller.calls(method, asked)
     for index, request in enumerate(asked):
