@@ -6,7 +6,7 @@ its good frames stay, in their order. Where it can't be known whether others wer
 what is there, whoever repairs must say what is to be done, and the log says so in an entry.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -322,17 +322,3 @@ def _signature(key: RepairKey, pruning: Pruning) -> str:
 def bundle_path_of(path: str) -> str:
     """Return the path of the full bundle of one that may be partial."""
     return path.partition(".p/")[0]
-
-
-def overlaid(folder: Path, files: Mapping[str, bytes | None]) -> Fetch:
-    """Return what reads a log as it would be with other files."""
-
-    def fetch(path: str) -> bytes:
-        if path in files:
-            data = files[path]
-            if data is None:
-                raise FileNotFoundError(path)
-            return data
-        return (folder / path).read_bytes()
-
-    return fetch
