@@ -18,6 +18,7 @@ from kmsgw.model.generation_cache import GenerationCache
 from kmsgw.telemetry.meters import Lookups
 
 CommandT = TypeVar("CommandT")
+MadeT = TypeVar("MadeT")
 MessageT = TypeVar("MessageT", bound=Message)
 
 KNOWN: Final = 2048
@@ -46,6 +47,41 @@ class Skim:
     lookups: Lookups
 
 
+class Surroundings(Generic[MessageT, MadeT]):
+    """What stands around the payload in the requests of one message type: parsed once. Safe for threads.
+
+    `payload_tag` is the byte before the payload, or before each value of a column. `reader` takes the message without
+    payload and returns what makes the command of a payload. `lookups` counts what was not known.
+    """
+
+    __slots__ = ("_lookups", "_message", "_payload", "_reader", "known")
+
+    def __init__(
+        self, message: type[MessageT], payload_tag: int, reader: Callable[[MessageT], MadeT], lookups: Lookups
+    ) -> None:
+        self._message = message
+        self._payload = str(message.DESCRIPTOR.fields_by_number[payload_tag >> 3].name)
+        self._reader = reader
+        self._lookups = lookups
+        self.known: GenerationCache[bytes, MadeT] = GenerationCache(KNOWN)
+
+    def learn(self, around: bytes) -> MadeT | None:
+        """Return what makes the commands of surroundings that are not `known`; None where protobuf must read them."""
+        self._lookups.misses += 1
+        if len(around) > LONGEST:
+            return None
+        try:
+            message = self._message.FromString(around)
+            # A payload that stands there still: protobuf takes the last of two, and a column of two parts as one.
+            if message.SerializeToString(deterministic=True) != around or getattr(message, self._payload):
+                return None
+            made = self._reader(message)
+        except (DecodeError, KmsgwError):
+            return None  # why, is told where the whole request is read
+        self.known.put(around, made)
+        return made
+
+
 class Skimmer(Generic[MessageT, CommandT]):
     """Reads the requests of one message type. Safe for threads.
 
@@ -54,7 +90,7 @@ class Skimmer(Generic[MessageT, CommandT]):
     command of a payload. `lookups` counts how often surroundings were known.
     """
 
-    __slots__ = ("_head_tag", "_known", "_lookups", "_message", "_payload", "_payload_tag", "_reader")
+    __slots__ = ("_head_tag", "_known", "_learn", "_lookups", "_payload_tag")
 
     def __init__(
         self,
@@ -64,13 +100,12 @@ class Skimmer(Generic[MessageT, CommandT]):
         reader: Callable[[MessageT], Callable[[bytes], CommandT]],
         lookups: Lookups,
     ) -> None:
-        self._message = message
+        surroundings = Surroundings(message, payload_tag, reader, lookups)
         self._payload_tag = payload_tag
-        self._payload = str(message.DESCRIPTOR.fields_by_number[payload_tag >> 3].name)
         self._head_tag = head_tag
-        self._reader = reader
         self._lookups = lookups
-        self._known: GenerationCache[bytes, Callable[[bytes], CommandT]] = GenerationCache(KNOWN)
+        # Taken out of it, for the way of every call.
+        self._known, self._learn = surroundings.known, surroundings.learn
 
     def read(self, request: bytes) -> CommandT | None:
         """Return the command of a request, or None where it must be parsed. Raises what the command refuses."""
@@ -88,21 +123,6 @@ class Skimmer(Generic[MessageT, CommandT]):
     def split(self, request: bytes) -> tuple[bytes, bytes] | None:
         """Return what stands around a request's payload, known or not, and the payload; None where it is parsed."""
         return _parts(request, self._head_tag, self._payload_tag)
-
-    def _learn(self, around: bytes) -> Callable[[bytes], CommandT] | None:
-        self._lookups.misses += 1
-        if len(around) > LONGEST:
-            return None
-        try:
-            message = self._message.FromString(around)
-            # A payload that stands there twice: protobuf takes the last, and the first was cut out here.
-            if message.SerializeToString(deterministic=True) != around or getattr(message, self._payload):
-                return None
-            make = self._reader(message)
-        except (DecodeError, KmsgwError):
-            return None  # why, is told where the whole request is read
-        self._known.put(around, make)
-        return make
 
 
 def _parts(request: bytes, head_tag: int, payload_tag: int) -> tuple[bytes, bytes] | None:

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
-from kmsgw.errors import KmsgwError
-from kmsgw.model.generation_cache import GenerationCache
 from kmsgw.operations.batch_account import MAX_ITEMS
-from kmsgw.server.skim import KNOWN, LONGEST, field_head
+from kmsgw.server.skim import KNOWN, Surroundings, field_head
 from kmsgw.telemetry.meters import Lookups
 
 CommandT = TypeVar("CommandT")
@@ -45,7 +43,7 @@ class ColumnSkimmer(Generic[MessageT, CommandT]):
     the command of the column. `lookups` counts how often surroundings were known.
     """
 
-    __slots__ = ("_column", "_column_tag", "_head_tag", "_known", "_lookups", "_message", "_reader")
+    __slots__ = ("_column_tag", "_head_tag", "_known", "_learn", "_lookups")
 
     def __init__(
         self,
@@ -55,13 +53,11 @@ class ColumnSkimmer(Generic[MessageT, CommandT]):
         reader: Callable[[MessageT], Callable[[list[bytes]], CommandT]],
         lookups: Lookups,
     ) -> None:
-        self._message = message
+        surroundings = Surroundings(message, column_tag, reader, lookups)
         self._column_tag = column_tag
-        self._column = str(message.DESCRIPTOR.fields_by_number[column_tag >> 3].name)
         self._head_tag = head_tag
-        self._reader = reader
         self._lookups = lookups
-        self._known: GenerationCache[bytes, Callable[[list[bytes]], CommandT]] = GenerationCache(KNOWN)
+        self._known, self._learn = surroundings.known, surroundings.learn
 
     def read(self, request: bytes) -> CommandT | None:
         """Return the command of a request, or None where it must be parsed. Raises what the command refuses."""
@@ -81,21 +77,6 @@ class ColumnSkimmer(Generic[MessageT, CommandT]):
         else:
             make = self._learn(around)
         return None if make is None else make(values)
-
-    def _learn(self, around: bytes) -> Callable[[list[bytes]], CommandT] | None:
-        self._lookups.misses += 1
-        if len(around) > LONGEST:
-            return None
-        try:
-            message = self._message.FromString(around)
-            # A column that goes on there: protobuf takes both parts.
-            if message.SerializeToString(deterministic=True) != around or getattr(message, self._column):
-                return None
-            make = self._reader(message)
-        except (DecodeError, KmsgwError):
-            return None  # why, is told where the whole request is read
-        self._known.put(around, make)
-        return make
 
 
 def read_column(request: bytes, start: int, tag: int) -> tuple[list[bytes], int] | None:
