@@ -8,297 +8,33 @@ Exit status: 0 stopped as asked, 1 could not start or could not stop cleanly, 2 
 """
 
 import argparse
-import logging
-import signal
 import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from kmsgw import __version__
 from kmsgw.audit.held_folder import HeldFolder
 from kmsgw.config import Settings, load_settings
 from kmsgw.errors import ConfigurationError, KmsgwError
-from kmsgw.forking import Process
-from kmsgw.launch import START_SECONDS, HeldSettings, Launched, launch, read_secrets, slow_start
-from kmsgw.preloaded import preloaded_worker
+from kmsgw.launch import HeldSettings, read_secrets
 from kmsgw.processes import forbid_dumps
 from kmsgw.refusal import FoundFaults
-from kmsgw.reload import Reload, check_start
+from kmsgw.reload import check_start
 from kmsgw.reservation import reserve
-from kmsgw.slot import LONGEST_PAUSE_SECONDS, Slot
-from kmsgw.start_gate import StartGate
+from kmsgw.supervisor import Supervisor
+from kmsgw.taken_signals import Stopped, hold_signals
 from kmsgw.telemetry import start_logging
 from kmsgw.telemetry.supervision import SupervisedMetrics
 
-_LOG = logging.getLogger("kmsgw.daemon")
-
 DEFAULT_CONFIG = Path("kmsgwd.toml")
-_STOP_MARGIN_SECONDS = 5.0
-_START_LOOK_SECONDS = 0.05
-_FAILED_START_SECONDS = 1.0
-_KILLED_SECONDS = 2.0
-_EXPORTER = "exporter"
-_EXPORTER_STOP_SECONDS = 4.0
-_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
-_ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
-_FIXED = (
-    "environment",
-    "node",
-    "server",
-    "tls",
-    "state",
-    "audit",
-    "policy",
-    "cache",
-    "data_keys",
-    "officers",
-    "approvals",
-    "usage",
-    "metrics",
-    "tracing",
-    "providers",
-    "default_provider",
-)
-
-
-@dataclass(slots=True)
-class Supervisor:
-    """The running daemon. One thread: signals are taken where it waits for them."""
-
-    held: HeldSettings
-    config: Path
-    secrets: Mapping[int, bytes] = field(repr=False)
-    reservation: socket.socket
-    metrics: SupervisedMetrics | None = None
-    slots: list[Slot] = field(default_factory=list)
-    exporter: Slot | None = None
-    reload: Reload | None = None
-    gate: StartGate | None = None
-    copy: Callable[[Sequence[str]], int] | None = None
-
-    @property
-    def settings(self) -> Settings:
-        """The settings in force."""
-        return self.held.settings
-
-    @property
-    def address(self) -> str:
-        """Where the workers listen: the configured host with the port that was taken."""
-        host = self.settings.server.listen.rpartition(":")[0]
-        return f"{host}:{self.reservation.getsockname()[1]}"
-
-    def prepare(self) -> None:
-        """Start the workers as far as they come without a configuration that is known to be right."""
-        self.gate = StartGate()
-        self.slots = [Slot(f"worker-{index}") for index in range(self.settings.server.workers)]
-        self.copy = preloaded_worker()
-        for slot in self.slots:
-            self._start(slot)
-
-    def abandon(self) -> None:
-        """End what `prepare` began. Nothing is lost: before the gate a worker has made nothing."""
-        for slot in self.slots:
-            if slot.process is not None:
-                slot.process.kill()
-                slot.process.wait()
-        if self.gate is not None:
-            self.gate.close()
-
-    def run(self, policies: bytes) -> int:
-        """Serve with the policies as they were checked, until a signal says otherwise; return the exit status."""
-        if self.settings.audit.export:
-            self.exporter = Slot(_EXPORTER)
-        self._open_gate(policies)
-        try:
-            while any(slot.launched is not None for slot in self.slots):
-                if self._wait() in _ENDING:
-                    return self._stop(0.0)
-                for slot in self.slots:
-                    self._look(slot)
-        except ConfigurationError as error:
-            self._stop(0.0)
-            return _refuse(error)
-        sys.stdout.write(f"kmsgwd: serving on {self.address} with {len(self.slots)} workers\n")
-        sys.stdout.flush()
-        while True:
-            self._tend()
-            self._tend_reload()
-            number = self._wait()
-            if number in _ENDING:
-                return self._stop(self.settings.server.drain_seconds)
-            if number == signal.SIGHUP:
-                self._begin_reload()
-
-    @property
-    def _tended(self) -> list[Slot]:
-        """The places of all processes. The exporter is started once the workers serve, and keeps none from serving."""
-        return self.slots if self.exporter is None else [*self.slots, self.exporter]
-
-    def _wait(self) -> int:
-        """Wait for a signal, or until something is to be done; return the signal's number, or 0."""
-        now = time.monotonic()
-        pause = min(
-            (slot.start_at - now for slot in self._tended if slot.process is None), default=LONGEST_PAUSE_SECONDS
-        )
-        # A start is looked after in short steps, and never waited for: a worker that hangs must hold up nothing.
-        if self.reload is not None or any(slot.launched is not None for slot in self._tended):
-            pause = min(pause, _START_LOOK_SECONDS)
-        received = signal.sigtimedwait(_SIGNALS, max(pause, 0.01))
-        return received.si_signo if received is not None else 0
-
-    def _start(self, slot: Slot) -> None:
-        if slot is self.exporter:
-            slot.launched = self._launch_exporter()
-        else:
-            slot.launched = self._launch_worker(slot)
-        slot.process = slot.launched.process
-        slot.started = time.monotonic()
-
-    def _launch_exporter(self) -> Launched:
-        # It gets no secret of a provider: it needs none.
-        if self.metrics is None:
-            return launch(self.held, {}, program="kmsgw.exporter")
-        self.metrics.started(_EXPORTER)
-        board = self.metrics.board.descriptor
-        return launch(self.held, {}, "--board-fd", str(board), lend=[board], program="kmsgw.exporter")
-
-    def _launch_worker(self, slot: Slot) -> Launched:
-        arguments = ["--name", slot.name, "--listen", self.address]
-        lend: list[int] = []
-        if self.metrics is not None:
-            self.metrics.started(slot.name)
-            board = self.metrics.board.descriptor
-            arguments += ["--metrics", self.metrics.address, "--board-fd", str(board)]
-            lend.append(board)
-        if self.gate is not None:
-            arguments += ["--gate-fd", str(self.gate.reader)]
-            lend.append(self.gate.reader)
-        # Only until they serve: one that died may have been led astray by who knew where things are in its memory.
-        copy = self.copy if self.gate is not None else None
-        return launch(self.held, self.secrets, *arguments, lend=lend, copy=copy)
-
-    def _open_gate(self, policies: bytes) -> None:
-        assert self.gate is not None
-        self.held.replace(self.settings, policies)
-        for slot in self.slots:
-            slot.started = time.monotonic()
-        self.gate.open(len(self.slots))
-        self.gate = None
-
-    def _look(self, slot: Slot) -> bool:
-        """Tell whether a start just ended well. Raises `ConfigurationError` where it failed or takes too long."""
-        if slot.launched is None:
-            return False
-        if slot.launched.hear(0.0):
-            slot.launched = None
-            return True
-        if time.monotonic() - slot.started > START_SECONDS:
-            raise slow_start(START_SECONDS)
-        return False
-
-    def _tend(self) -> None:
-        """Take note of processes that died, and start those whose pause is over."""
-        for slot in self._tended:
-            try:
-                if self._look(slot):
-                    _LOG.info("%s serves again" if slot is not self.exporter else "%s runs", slot.name)
-            except ConfigurationError as error:
-                _LOG.error("%s does not start: %s", slot.name, error.message)
-                assert slot.process is not None
-                _end(slot.process, _FAILED_START_SECONDS)
-            now = time.monotonic()
-            if slot.process is not None and slot.process.poll() is not None:
-                _LOG.error("%s ended with status %d; it is started again", slot.name, slot.bury(now))
-            if slot.process is None and now >= slot.start_at:
-                self._start(slot)
-
-    def _begin_reload(self) -> None:
-        """Have the configuration checked anew, while everything else goes on."""
-        if self.reload is not None:
-            self.reload.close()  # the file may have changed once more since
-        try:
-            self.reload = Reload.begin(self.config, self.secrets)
-        except ConfigurationError as error:
-            self.reload = None
-            _refuse_reload(error)
-
-    def _tend_reload(self) -> None:
-        """Have the workers take over a configuration that was found right; keep the old one where it is broken."""
-        if self.reload is None:
-            return
-        try:
-            if not self.reload.look():
-                return
-        except ConfigurationError as error:
-            _refuse_reload(error)
-        else:
-            self._accept(self.reload.settings, self.reload.policies)
-        self.reload.close()
-        self.reload = None
-
-    def _accept(self, new: Settings, policies: bytes) -> None:
-        changed = [each for each in _FIXED if getattr(new, each) != getattr(self.settings, each)]
-        self.held.replace(
-            self.settings.model_copy(update={"principals": new.principals, "limits": new.limits}), policies
-        )
-        for slot in self.slots:
-            if slot.process is not None:
-                slot.process.send_signal(signal.SIGHUP)
-        if changed:
-            _LOG.warning("changes in %s take effect at the next start", ", ".join(changed))
-        _LOG.info("reloaded")
-
-    def _stop(self, grace: float) -> int:
-        """End the workers: first by asking, and by force what has not ended in time."""
-        alive = [(slot.process, slot.launched is None) for slot in self.slots if slot.process is not None]
-        for process, _ in alive:
-            process.terminate()
-        deadline = time.monotonic() + grace + _STOP_MARGIN_SECONDS
-        clean = True
-        for process, serves in alive:
-            ended_well = _end(process, deadline - time.monotonic()) == 0
-            # One that does not serve yet can lose no call, however it ends.
-            clean = clean and (ended_well or not serves)
-        # After the workers: what they signed at their end is exported too, as far as a few seconds allow.
-        if self.exporter is not None and self.exporter.process is not None:
-            self.exporter.process.terminate()
-            _end(self.exporter.process, _EXPORTER_STOP_SECONDS)
-        if self.reload is not None:
-            self.reload.close()
-        self.reservation.close()
-        if self.metrics is not None:
-            self.metrics.close()
-        self.held.close()
-        return 0 if clean else 1
-
-
-def _end(process: Process, seconds: float) -> int:
-    """Wait so long for a process to end, end it by force where it does not, and return its status."""
-    try:
-        return process.wait(max(0.1, seconds))
-    except subprocess.TimeoutExpired:
-        _LOG.error("a process did not end in time and is killed")
-        process.kill()
-    try:
-        return process.wait(_KILLED_SECONDS)
-    except subprocess.TimeoutExpired:
-        # In the kernel, at a network mount that is away: it ends whenever that comes back.
-        return -signal.SIGKILL
+_STOPPED = "kmsgwd: stopped before it served\n"
 
 
 def _metrics(settings: Settings, reservation: socket.socket) -> SupervisedMetrics:
     assert settings.metrics.listen is not None
     host = settings.metrics.listen.rpartition(":")[0]
     return SupervisedMetrics(reservation, host, settings.server.workers)
-
-
-def _refuse_reload(error: ConfigurationError) -> None:
-    for fault in error.faults:
-        _LOG.error("reload refused, the old configuration stays: %s", fault)
 
 
 def _invite(settings: Settings, officer_id: str) -> int:
@@ -333,15 +69,52 @@ def _accept_older_state(settings: Settings) -> int:
     return 0
 
 
-def _refuse(error: ConfigurationError | KeyboardInterrupt) -> int:
-    if isinstance(error, KeyboardInterrupt):
-        sys.stderr.write("kmsgwd: stopped before it served\n")
-        return 1
+def _check(settings: Settings) -> int:
+    """Try the configuration beside a gateway that may be serving, and return the exit status."""
+    secrets = read_secrets(settings)
+    hold_signals()
+    check_start(settings, secrets)
+    sys.stdout.write("kmsgwd: the configuration is right\n")
+    return 0
+
+
+def _serve(config: Path, settings: Settings) -> int:
+    """Start the gateway, keep it until a signal says otherwise, and return the exit status."""
+    secrets = read_secrets(settings)
+    hold_signals()
+    faults = FoundFaults()
+    reservations: list[socket.socket] = []
+    folder = HeldFolder(settings.audit.folder, f"{settings.audit.origin}/{settings.node}")
+    faults.attempt("audit.folder", folder.hold)
+    faults.attempt("server.listen", lambda: reservations.append(reserve(settings.server.listen, "server.listen")))
+    if (metrics_listen := settings.metrics.listen) is not None:
+        faults.attempt("metrics.listen", lambda: reservations.append(reserve(metrics_listen, "metrics.listen")))
+    if faults:
+        # Tried all the same, to tell every fault at once. Nothing is made while the port or the folder is another's: it
+        # may be this very gateway, running.
+        faults.attempt("start", lambda: check_start(settings, secrets))
+        faults.require_none()
+    metrics = _metrics(settings, reservations[1]) if len(reservations) > 1 else None
+    supervisor = Supervisor(HeldSettings(settings), config, secrets, reservations[0], metrics)
+    supervisor.prepare()
+    try:
+        policies = check_start(settings, secrets, "--prepare", copy=supervisor.copy)
+        folder.hold()  # the first start has made it only now
+    except ConfigurationError:
+        supervisor.abandon()
+        raise
+    except Stopped:
+        supervisor.abandon()
+        sys.stderr.write(_STOPPED)
+        return 0
+    return supervisor.run(policies)
+
+
+def _refuse(error: ConfigurationError) -> None:
     for fault in error.faults:
         sys.stderr.write(f"kmsgwd: {fault}\n")
     if error.advice:
         sys.stderr.write(f"kmsgwd: {error.advice}\n")
-    return 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -358,46 +131,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start_logging("kmsgwd")
     forbid_dumps()
     config = options.config.absolute()
-    supervisor: Supervisor | None = None
     try:
         settings = load_settings(config)
         if options.invite is not None:
             return _invite(settings, options.invite)
         if options.accept_older_state:
             return _accept_older_state(settings)
-        secrets = read_secrets(settings)
-        faults = FoundFaults()
-        reservations: list[socket.socket] = []
-        folder = HeldFolder(settings.audit.folder, f"{settings.audit.origin}/{settings.node}")
-        if not options.check:  # which is run beside a gateway that serves
-            faults.attempt("audit.folder", folder.hold)
-            faults.attempt(
-                "server.listen", lambda: reservations.append(reserve(settings.server.listen, "server.listen"))
-            )
-            if (metrics_listen := settings.metrics.listen) is not None:
-                faults.attempt("metrics.listen", lambda: reservations.append(reserve(metrics_listen, "metrics.listen")))
-        # Nothing is made while the port is another's: it may be this very gateway, running.
-        prepare = [] if options.check or faults else ["--prepare"]
-        if prepare:
-            metrics = _metrics(settings, reservations[1]) if len(reservations) > 1 else None
-            supervisor = Supervisor(HeldSettings(settings), config, secrets, reservations[0], metrics)
-            supervisor.prepare()
-        copy = None if supervisor is None else supervisor.copy
-        checked: list[bytes] = []
-        faults.attempt("start", lambda: checked.append(check_start(settings, secrets, *prepare, copy=copy)))
-        if prepare and not faults:
-            faults.attempt("audit.folder", folder.hold)  # the first start has made it only now
-        faults.require_none()
-    except (ConfigurationError, KeyboardInterrupt) as error:
-        if supervisor is not None:
-            supervisor.abandon()
-        return _refuse(error)
-    if supervisor is None:
-        sys.stdout.write("kmsgwd: the configuration is right\n")
-        return 0
-    # Blocked, so that they wait to be taken in the loop; the workers unblock them for themselves.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    return supervisor.run(checked[0])
+        return _check(settings) if options.check else _serve(config, settings)
+    except ConfigurationError as error:
+        _refuse(error)
+    except (Stopped, KeyboardInterrupt):
+        sys.stderr.write(_STOPPED)
+    return 1
 
 
 if __name__ == "__main__":

@@ -7,10 +7,8 @@ wrong.
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,16 +39,6 @@ class Launched:
     process: Process
     status: int
     said: bytes = b""
-
-    def await_start(self, seconds: float) -> None:
-        """Return when the process says that all is well. Raises `ConfigurationError` with what it says otherwise."""
-        deadline = time.monotonic() + seconds
-        try:
-            while not self.hear(deadline - time.monotonic()):
-                if time.monotonic() >= deadline:
-                    raise slow_start(seconds)
-        finally:
-            self.close()
 
     def hear(self, seconds: float) -> bool:
         """Wait at most so long for the process to say how its start went; tell whether it said that all is well.
@@ -162,7 +150,9 @@ def launch(
 ) -> Launched:
     """Start a worker or another program with these arguments, and with the descriptors of `lend` open.
 
-    With `copy`, which is the program's `main`, it begins as a copy of this process.
+    With `copy`, which is the program's `main`, it begins as a copy of this process. Signals are held (`hold_signals`),
+    and the process inherits that: Ctrl-C goes to everything in a terminal, and one that has only begun to import would
+    end with a traceback.
     """
     for number, secret in secrets.items():
         read, write = os.pipe()
@@ -177,9 +167,6 @@ def launch(
     # gRPC's C core would write plain lines between the JSON of the log, one for each failed handshake. Its errors
     # stay. Whoever looks for a fault in it sets GRPC_VERBOSITY.
     environment = {"GRPC_VERBOSITY": os.environ.get("GRPC_VERBOSITY", "ERROR"), **TLS13_ENVIRONMENT}
-    # Ctrl-C goes to everything in the terminal. A process that has only begun to import would end with a traceback; a
-    # worker that serves waits for the signal itself.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process = (
             fork(copy, everything, title=" ".join([program, *everything]), keep=lent, environment=environment)
@@ -193,7 +180,6 @@ def launch(
             )
         )
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(status_write)
         for number in secrets:
             _put_nothing_at(number)

@@ -1,12 +1,18 @@
 """Trying a configuration in a process of its own: a PKCS#11 library that crashes must not take the daemon with it."""
 
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from kmsgw.config import Settings, load_settings
 from kmsgw.launch import START_SECONDS, HeldSettings, Launched, launch, slow_start
+from kmsgw.taken_signals import ENDING, STARTING, Stopped, take_signal
+
+_LOOK_SECONDS = 0.05
+_END_SECONDS = 2.0
 
 
 def check_start(
@@ -17,13 +23,18 @@ def check_start(
 ) -> bytes:
     """Try everything that a worker needs, wait for the result, and return the policies as they were checked.
 
-    `copy` is as for `launch`. Raises `ConfigurationError` with all faults.
+    `copy` is as for `launch`. Signals must be held (`hold_signals`). Raises `ConfigurationError` with all faults, and
+    `Stopped` where a signal asks for the end meanwhile.
     """
     trial = Reload.of(settings, secrets, *arguments, copy=copy)
     try:
-        trial.launched.await_start(START_SECONDS)
-        trial.launched.process.wait()
-        return trial.held.policies
+        # The end of the process that tries it is a signal too, so this step is one of a trial that hangs.
+        while not trial.look():
+            if take_signal(STARTING, _LOOK_SECONDS) in ENDING:
+                raise Stopped
+        with suppress(subprocess.TimeoutExpired):
+            trial.launched.process.wait(_END_SECONDS)  # it lets go of tokens and connections
+        return trial.policies
     finally:
         trial.close()
 

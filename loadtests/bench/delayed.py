@@ -1,7 +1,8 @@
 """`kmsgwd` with one provider that takes its time: each of its calls waits, as for a network HSM, and is counted.
 
-For the benchmark alone; nothing of kmsgw knows it. It is started as `kmsgwd` is, and starts its workers in such a way
-that they come here first:
+For the benchmark alone; nothing of kmsgw knows it. It is started as `kmsgwd` is. Its first workers are copies of it,
+slowed down as it is; those that are started in their place, as programs, are started in such a way that they come here
+first:
 
     python -m loadtests.bench.delayed --config FILE
 
@@ -67,7 +68,8 @@ def main(arguments: Sequence[str]) -> int:
     if "--settings-fd" in arguments:
         slow_down()
         return worker.main()
-    # kmsgwd starts its workers with the interpreter that it runs in. This one runs them in this module instead.
+    slow_down()
+    # kmsgwd starts other workers with the interpreter that it runs in. This one runs them in this module instead.
     start = Path(os.environ[CALLS_VARIABLE]).with_name("delayed-worker")
     start.write_text(f'#!/bin/sh\nshift {_OWN_ARGUMENTS}\nexec {shlex.quote(sys.executable)} -m {__spec__.name} "$@"\n')
     start.chmod(0o700)

@@ -187,11 +187,11 @@ def test_every_section_of_the_configuration_has_a_heading() -> None:
 
 
 def test_what_a_reload_can_not_change_is_listed() -> None:
-    from kmsgw.daemon import _FIXED
+    from kmsgw.supervisor import FIXED
 
     (listed,) = re.findall(r"\*\*At the next start only\*\*: (.*?);", TEXT, re.DOTALL)
     names = {re.sub(r"[\[\]]|\.\*", "", name) for name in re.findall(r"`([^`]+)`", listed)}
-    assert names == set(_FIXED)
+    assert names == set(FIXED)
     # Neither taken over nor told of, a change would seem to be in force: a CRL that is named and never asked.
     assert names | {"principals", "limits"} == set(Settings.model_fields)
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -179,24 +180,50 @@ def test_a_stop_during_the_start_is_obeyed(folder: Gateway) -> None:
     assert folder.stop() == 0
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.3])
-def test_ctrl_c_during_the_check_before_the_start_is_told_in_a_line(folder: Gateway, seconds: float) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.3])
+def test_a_stop_during_the_check_before_the_start_is_told_in_a_line(
+    folder: Gateway, seconds: float, number: signal.Signals
+) -> None:
     folder.stop()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kmsgw.daemon", "--config", str(folder.config)],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a database that keeps the check waiting
+        config = folder.folder / "silent.toml"
+        url = f"postgresql://kmsgw@127.0.0.1:{silent.getsockname()[1]}/kmsgw"
+        config.write_text(folder.config.read_text().replace("sqlite:///state.db", url))
+        assert url in config.read_text()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kmsgw.daemon", "--config", str(config)],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        assert eventually(lambda: children.read_text() != "", 20)
+        time.sleep(seconds)
+
+        os.killpg(process.pid, number)  # as a terminal does
+
+        said = process.communicate(timeout=120)[1]
+    assert said == "kmsgwd: stopped before it served\n"
+    assert process.returncode == 0
+
+
+def test_a_reload_that_is_asked_for_during_the_start_is_done_once_it_serves(folder: Gateway, tmp_path: Path) -> None:
+    folder.stop()
+    said = tmp_path / "said"
+    with said.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kmsgw.daemon", "--config", str(folder.config)], stdout=log, stderr=log
+        )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     assert eventually(lambda: children.read_text() != "", 20)
-    time.sleep(seconds)
 
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    process.send_signal(signal.SIGHUP)
 
-    said = process.communicate(timeout=120)[1]
-    assert said == "kmsgwd: stopped before it served\n"
-    assert process.returncode == 1
+    assert eventually(lambda: b'"message": "reloaded"' in said.read_bytes(), 60), said.read_text()
+    assert said.read_bytes().index(b"kmsgwd: serving on") < said.read_bytes().index(b'"message": "reloaded"')
+    process.terminate()
+    assert process.wait(60) == 0
 
 
 def test_a_gateway_starts_again_where_it_was_stopped(running: Gateway) -> None:

@@ -32,6 +32,7 @@ class Gateway:
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    program: str = "kmsgw.daemon"
     process: subprocess.Popen[bytes] | None = None
     address: str = ""
     _clients: list[Client] = field(default_factory=list)
@@ -62,7 +63,7 @@ class Gateway:
         """Start `kmsgwd` and wait until it serves; fail with its log where it does not."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "kmsgw.daemon", "--config", str(self.config)],
+                [sys.executable, "-m", self.program, "--config", str(self.config)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, **self.environment},
