@@ -6,7 +6,7 @@ came after it, nobody but the log vouches for.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import click
@@ -15,21 +15,17 @@ from kmsgw.cli.failure import CommandError
 from kmsgw.cli.log_folder import Function, LogFolder
 from kmsgw.cli.rotation_options import parse_period
 from kmsgw.clock import SYSTEM_CLOCK
-from kmsgw.errors import AuditDamaged
-from kmsgw.tlog.checkpoint import Checkpoint
+from kmsgw.tlog.cosigned import NewestCosignature, cosigned_seconds, newest_cosignature
 from kmsgw.tlog.damage import damaged
 from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.note import Note, VerifierKey
-from kmsgw.tlog.proofs import verify_consistency
 from kmsgw.tlog.reader import LogReader
-from kmsgw.tlog.tiles import CHECKPOINT_PATH, cosigned_path
 from kmsgw.tlog.verification import VerifiedLog
 
 LAG: Final = timedelta(minutes=10)
 """By how much entries may be newer than the newest cosignature before it is told: twice what a log waits to ask."""
 
 _AHEAD: Final = timedelta(minutes=5)
-_LATEST: Final = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,51 +99,16 @@ def require_cosignatures(log: LogFolder, verified: VerifiedLog, demands: Cosigna
 
 def _newest(log: LogFolder, verified: VerifiedLog, key: VerifierKey, demands: CosignatureDemands) -> Cosigned:
     """Return the newest cosignature of a key that the log has."""
-    found: list[tuple[int, int]] = []
-    for path in (CHECKPOINT_PATH, cosigned_path(key.key_id)):
-        try:
-            raw = log.fetch(path)
-        except FileNotFoundError:
-            continue
-        note = Note.parse(raw, path)
-        if note.is_signed_by(key):
-            note.require_signature(key, path)
-            cosigned = Checkpoint.open(raw, log.verifier, path)
-            _require_growth(log, verified, cosigned, path)
-            found.append((cosigned.size, _seconds(note, key)))
-    if not found:
+    found = newest_cosignature(log.fetch, log.verifier, verified, key)
+    if found is None:
         raise damaged(f"No checkpoint is cosigned by {key.name} with key id {key.key_id.hex()}.")
-    size, seconds = max(found)
-    time = time_of(seconds)
-    demands.require_age(key, time)
-    return Cosigned(size, time)
+    demands.require_age(key, found.time)
+    return Cosigned(found.size, found.time)
 
 
 def cosigned_at(note: Note, key: VerifierKey) -> datetime | None:
     """Return when a key cosigned a note, whose signature was verified; None where it says no time."""
-    return time_of(_seconds(note, key))
-
-
-def _seconds(note: Note, key: VerifierKey) -> int:
-    mine = [each for each in note.signatures if (each.name, each.key_id) == (key.name, key.key_id)]
-    return max((key.time_of(each.signature) or 0 for each in mine), default=0)
-
-
-def time_of(seconds: int) -> datetime | None:
-    """Return the time of a cosignature; None for 0, which says none (C2SP tlog-cosignature)."""
-    return datetime.fromtimestamp(min(seconds, _LATEST), UTC) if seconds else None
-
-
-def _require_growth(log: LogFolder, verified: VerifiedLog, cosigned: Checkpoint, path: str) -> None:
-    if cosigned.size > verified.size:
-        raise damaged(f"{path}: {cosigned.size} entries were cosigned, and the log has {verified.size}: it was cut.")
-    if cosigned.size:
-        reader = LogReader(log.fetch)
-        new = reader.checkpoint(log.verifier)
-        try:
-            verify_consistency(cosigned.size, cosigned.root, new.size, new.root, reader.consistency(cosigned.size))
-        except AuditDamaged:
-            raise damaged(f"{path}: the log does not begin with the {cosigned.size} entries cosigned.") from None
+    return NewestCosignature(0, cosigned_seconds(note, key)).time
 
 
 def _lag(log: LogFolder, verified: VerifiedLog, size: int, time: datetime | None) -> timedelta:

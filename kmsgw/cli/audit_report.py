@@ -80,7 +80,7 @@ def report(
     told = {log.path: IndexesTold(log.fetch) for log in logs}
     with entries_progress(invocation, "report") as progress:
         made = make_report(
-            [ReportedLog(log.name, told[log.path].listen, log.verifier, log.key_given) for log in logs],
+            [ReportedLog(log.name, told[log.path].listen, log.verifier, log.key_given, log.cosigned) for log in logs],
             begin and begin.astimezone(UTC),
             end and end.astimezone(UTC),
             SYSTEM_CLOCK.now(),

@@ -14,10 +14,11 @@ from kmsgw.tlog.node_index import INDEX_PATH
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.schemes import SignatureKind
-from kmsgw.tlog.tiles import CHECKPOINT_PATH, VERIFIER_KEY_PATH
+from kmsgw.tlog.tiles import CHECKPOINT_PATH, COSIGNED_FOLDER, VERIFIER_KEY_PATH
 
 _SIGNS = (CHECKPOINT_PATH, VERIFIER_KEY_PATH, "tile")
 _LONGEST_CHECKPOINT = 65_536
+_COSIGNERS = 64
 _DEPTH = 3  # a folder of sites, of nodes, of logs
 
 Function = TypeVar("Function", bound=Callable[..., None])
@@ -58,6 +59,12 @@ class LogFolder:
     def fetch(self, path: str) -> bytes:
         """Return a file of the log. Raises `FileNotFoundError` where there is none."""
         return (self.path / path).read_bytes()
+
+    @property
+    def cosigned(self) -> Sequence[str]:
+        """The paths, relative to the log, of the newest checkpoints that witnesses cosigned: at most 64 of them."""
+        found = (self.path / COSIGNED_FOLDER).glob("[0-9a-f]" * 8)
+        return [f"{COSIGNED_FOLDER}/{each.name}" for each in sorted(found) if each.is_file()][:_COSIGNERS]
 
 
 def read_verifier_keys(texts: Sequence[str]) -> dict[str, VerifierKey]:

@@ -1,7 +1,7 @@
 """A report of what audit logs say of a period, each log verified whole before it is believed."""
 
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,13 +10,14 @@ from functools import partial
 
 from kmsgw.errors import AuditDamaged, InvalidRequest
 from kmsgw.reading.figures import Figures, Period
+from kmsgw.tlog.cosigned import newest_cosignature
 from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.hashing import SIZE_LIMIT, TILE_HASHES
 from kmsgw.tlog.note import Note, NoteSignature, VerifierKey
 from kmsgw.tlog.reader import Fetch, LogReader
 from kmsgw.tlog.search import ORDER_SLACK, entries_between, shifted
-from kmsgw.tlog.tiles import CHECKPOINT_PATH
-from kmsgw.tlog.verification import Taking, verify_log
+from kmsgw.tlog.tiles import CHECKPOINT_PATH, cosigned_path
+from kmsgw.tlog.verification import Taking, VerifiedLog, verify_log
 
 Progress = Callable[[str, int, int], None]
 """Told of which log how many entries of how many are verified and counted."""
@@ -24,12 +25,16 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ReportedLog:
-    """A log to report of: its short name, how its files are read, its key, and whether that came another way."""
+    """A log to report of: its short name, how its files are read, its key, and whether that came another way.
+
+    ``cosigned`` are the paths of the copies of its checkpoints that witnesses cosigned, as far as there are any.
+    """
 
     name: str
     fetch: Fetch
     verifier: VerifierKey
     key_given: bool
+    cosigned: Sequence[str] = ()
 
 
 class CosignatureState(StrEnum):
@@ -45,10 +50,17 @@ class CosignatureState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cosignature:
-    """A signature of a checkpoint that is not the log's own. A witness with keys of two kinds has two of them."""
+    """A signature of a checkpoint that is not the log's own. A witness with keys of two kinds has two of them.
+
+    Where it is verified, it is the newest of its key: of the first ``size`` entries, at ``time``, if it says one.
+    ``fault`` says what is wrong with it.
+    """
 
     name: str
     state: CosignatureState
+    size: int = 0
+    time: datetime | None = None
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +132,8 @@ def make_report(
     figures = Figures(period)
     states: list[LogState] = []
     for log in logs:
-        figures, state = _state(log, figures, (since, until), progress)
-        states.append(_with_cosignatures(state, _cosignatures(log, witnesses)))
+        figures, state, verified = _state(log, figures, (since, until), progress)
+        states.append(_with_cosignatures(state, _cosignatures(log, witnesses, verified)))
     return Report(made, period, states, figures)
 
 
@@ -174,8 +186,8 @@ def _times(reader: LogReader, start: int, end: int) -> list[datetime]:
 
 def _state(
     log: ReportedLog, figures: Figures, asked: tuple[datetime | None, datetime | None], progress: Progress | None
-) -> tuple[Figures, LogState]:
-    """Return the figures with those of one log, and what was found of it.
+) -> tuple[Figures, LogState, VerifiedLog | None]:
+    """Return the figures with those of one log, what was found of it, and what it was verified as, if it was.
 
     It is read once: counted while it is verified. Where it turns out to be damaged, what was counted is forgotten, and
     what of it can be read by its signed tree up to the damage is counted anew.
@@ -184,6 +196,7 @@ def _state(
     state = LogState(log.name, log.verifier.name, log.key_given)
     counted = figures.copy()
     told = None if progress is None else partial(progress, log.name)
+    verified: VerifiedLog | None = None
     try:
         taking = Taking(_span(log, asked), partial(counted.add, log.verifier.name))
         verified = verify_log(log.fetch, log.verifier, told, taking)
@@ -199,7 +212,7 @@ def _state(
             root=b64encode(verified.root).decode(),
             pruned=pruning.before - pruning.count if pruning is not None else 0,
         )
-    return counted, replace(state, read=counted.entries - before)
+    return counted, replace(state, read=counted.entries - before), verified
 
 
 def _span(log: ReportedLog, asked: tuple[datetime | None, datetime | None]) -> range:
@@ -222,18 +235,44 @@ def _read(log: ReportedLog, figures: Figures, asked: tuple[datetime | None, date
         figures.add(reader.origin, index, raw)
 
 
-def _cosignatures(log: ReportedLog, witnesses: Sequence[VerifierKey]) -> tuple[Cosignature, ...]:
+def _cosignatures(
+    log: ReportedLog, witnesses: Sequence[VerifierKey], verified: VerifiedLog | None
+) -> tuple[Cosignature, ...]:
+    """Return the newest cosignature of each key, as far as this can be told of a log that did not verify."""
+    keys = {(key.name, key.key_id): key for key in witnesses}
+    if verified is None:
+        return tuple(
+            Cosignature(each.name, _state_of(each, keys.get((each.name, each.key_id)), note.body))
+            for note in _notes(log, (CHECKPOINT_PATH,))
+            for each in note.signatures
+            if each.name != log.verifier.name
+        )
+    paths = dict.fromkeys((CHECKPOINT_PATH, *log.cosigned, *(cosigned_path(key.key_id) for key in witnesses)))
+    signers = dict.fromkeys((each.name, each.key_id) for note in _notes(log, paths) for each in note.signatures)
+    return tuple(
+        _newest(log, verified, keys[signer]) if signer in keys else Cosignature(signer[0], CosignatureState.NOT_CHECKED)
+        for signer in signers
+        if signer[0] != log.verifier.name  # the log's own, of each of its kinds of key
+    )
+
+
+def _notes(log: ReportedLog, paths: Iterable[str]) -> Iterator[Note]:
+    for path in paths:
+        with suppress(AuditDamaged, OSError):
+            yield Note.parse(log.fetch(path), path)
+
+
+def _newest(log: ReportedLog, verified: VerifiedLog, key: VerifierKey) -> Cosignature:
+    """Return the newest cosignature of a key that signed one of the log's notes, by its own word."""
     try:
-        note = Note.parse(log.fetch(CHECKPOINT_PATH), CHECKPOINT_PATH)
-    except (AuditDamaged, OSError):
-        return ()
-    found: list[Cosignature] = []
-    for each in note.signatures:
-        if each.name == log.verifier.name:  # the log's own, of each of its kinds of key
-            continue
-        key = next((key for key in witnesses if (key.name, key.key_id) == (each.name, each.key_id)), None)
-        found.append(Cosignature(each.name, _state_of(each, key, note.body)))
-    return tuple(found)
+        found = newest_cosignature(log.fetch, log.verifier, verified, key)
+    except InvalidRequest:
+        return Cosignature(key.name, CosignatureState.UNREADABLE)
+    except AuditDamaged as error:
+        return Cosignature(key.name, CosignatureState.WRONG, fault=error.message)
+    if found is None:  # in a file that is named for another key, or replaced meanwhile
+        return Cosignature(key.name, CosignatureState.NOT_CHECKED)
+    return Cosignature(key.name, CosignatureState.VERIFIED, found.size, found.time)
 
 
 def _state_of(signature: NoteSignature, key: VerifierKey | None, body: bytes) -> CosignatureState:
@@ -246,6 +285,9 @@ def _state_of(signature: NoteSignature, key: VerifierKey | None, body: bytes) ->
 
 
 def _with_cosignatures(state: LogState, found: Sequence[Cosignature]) -> LogState:
-    wrong = sorted({each.name for each in found if each.state is CosignatureState.WRONG})
-    fault = f"The cosignature of {', '.join(wrong)} is wrong." if wrong else ""
-    return replace(state, cosignatures=tuple(found), fault=state.fault or fault)
+    wrong = [each.fault or f"The cosignature of {each.name} is wrong." for each in found if _is_wrong(each)]
+    return replace(state, cosignatures=tuple(found), fault=state.fault or " ".join(dict.fromkeys(wrong)))
+
+
+def _is_wrong(cosignature: Cosignature) -> bool:
+    return cosignature.state is CosignatureState.WRONG

@@ -12,7 +12,7 @@ from typing import Final
 
 from kmsgw.reading.figures import OUTCOMES
 from kmsgw.reading.markup import shown, table
-from kmsgw.reading.report import CosignatureState, LogState, Report
+from kmsgw.reading.report import Cosignature, CosignatureState, LogState, Report
 from kmsgw.reading.report_charts import bars, columns, gathered
 from kmsgw.reading.report_style import STYLE
 from kmsgw.reading.tally import Newest, Row, Tally
@@ -158,7 +158,14 @@ def _integrity(report: Report) -> Iterator[str]:
 
 
 def _cosigners(log: LogState) -> str:
-    return ", ".join(f"{each.name} ({_STATES[each.state]})" for each in log.cosignatures) or "nobody"
+    return ", ".join(f"{each.name} ({_cosigned(each)})" for each in log.cosignatures) or "nobody"
+
+
+def _cosigned(cosignature: Cosignature) -> str:
+    text = _STATES[cosignature.state]
+    if cosignature.size:
+        text += f", {cosignature.size:,} entries"
+    return text if cosignature.time is None else f"{text}, {cosignature.time:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _use(report: Report) -> Iterator[str]:

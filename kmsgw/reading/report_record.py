@@ -36,6 +36,8 @@ def report_record(report: Report) -> Mapping[str, Json]:
                         "name": each.name,
                         "checked": each.state is CosignatureState.VERIFIED,
                         "result": each.state.value,
+                        "size": each.size if each.state is CosignatureState.VERIFIED else None,
+                        "time": None if each.time is None else _time(each.time.isoformat()),
                     }
                     for each in log.cosignatures
                 ],

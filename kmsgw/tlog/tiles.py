@@ -11,6 +11,9 @@ CHECKPOINT_PATH = "checkpoint"
 VERIFIER_KEY_PATH = "verifier.key"
 """Where kmsgw puts the verifier key for convenience. Trust a copy that came another way."""
 
+COSIGNED_FOLDER = "cosigned"
+"""Folder below the log with the newest checkpoints that witnesses cosigned."""
+
 ENTRY_LIMIT = 65_535
 """Longest entry in bytes: its length is a u16."""
 
@@ -72,4 +75,4 @@ def decode_tile(data: bytes, width: int, path: str) -> list[bytes]:
 
 def cosigned_path(key_id: bytes) -> str:
     """Return where the newest checkpoint that a witness cosigned lies, by the id of the witness's key."""
-    return f"cosigned/{key_id.hex()}"
+    return f"{COSIGNED_FOLDER}/{key_id.hex()}"

@@ -235,6 +235,19 @@ def test_a_report_is_not_sound_where_a_listed_log_is_missing(tmp_path: Path) -> 
     assert (refused.code, "all of them are missing" in refused.stderr) == (5, True)
 
 
+def test_a_report_finds_cosignatures_where_verify_finds_them(node: _Node) -> None:
+    _cosign(node.logs[0], WITNESS, OTHER)
+
+    code, made, _ = _report(node, "--witness-key", str(WITNESS.verifier))
+
+    assert (code, made["sound"]) == (0, True)
+    assert {each["name"]: (each["result"], each["size"], each["time"]) for each in made["logs"][0]["cosignatures"]} == {
+        WITNESS.name: ("verified", 5, "2023-11-14T22:13:20Z"),
+        OTHER.name: ("not_checked", None, None),
+    }
+    assert made["logs"][1]["cosignatures"] == []
+
+
 def test_a_report_shows_a_lost_log_as_lost_and_is_sound_as_verify_says(node: _Node) -> None:
     shutil.rmtree(node.folder / "worker-1")
     gone = node.logs[1].key

@@ -9,7 +9,7 @@ from kmsgw.reading.report_page import page
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.note import SigningKey
 from kmsgw.tlog.schemes import SignatureKind
-from kmsgw.tlog.tiles import bundle_path, tile_path
+from kmsgw.tlog.tiles import bundle_path, cosigned_path, tile_path
 from tests.unit.tlog.memory_log import MemoryLog
 
 START = datetime(2026, 1, 31, 8, tzinfo=UTC)
@@ -95,9 +95,48 @@ def test_each_key_of_a_witness_is_checked_and_the_log_is_no_cosigner_of_itself()
     ]
     assert made.sound
     assert "witness.example/w2 (not checked: no key was given)" in page(made)
+    assert "witness.example/w1 (verified, 3 entries, 1970-01-01 00:00:01 UTC)" in page(made)
 
     log.files["checkpoint"] = signed + keys[0].signature_line(body + b"other\n", 1)
     wrong = make_report(reported, None, None, START, witnesses=[keys[0].verifier])
     assert [each.state for each in wrong.logs[0].cosignatures] == [CosignatureState.WRONG]
-    assert (wrong.sound, wrong.logs[0].fault) == (False, "The cosignature of witness.example/w1 is wrong.")
+    assert (wrong.sound, wrong.logs[0].fault) == (False, "checkpoint: the signature of witness.example/w1 is wrong.")
     assert "witness.example/w1 (WRONG)" in page(wrong)
+
+
+def test_the_newest_cosignature_is_found_in_the_files_beside_the_checkpoint() -> None:
+    log = a_log(size=3)
+    keys = [
+        SigningKey.of_seed(f"witness.example/w{n}", bytes([n]) * 32, SignatureKind.COSIGNATURE_ED25519) for n in (1, 2)
+    ]
+    paths = [cosigned_path(key.verifier.key_id) for key in keys]
+    body = log.files["checkpoint"].rpartition(b"\n\n")[0] + b"\n"
+    for key, path in zip(keys, paths, strict=True):
+        log.files[path] = log.files["checkpoint"] + key.signature_line(body, 60)
+    log.extend([entry(3)])
+    reported = [ReportedLog("worker-0", log.fetch, log.key.verifier, key_given=True, cosigned=paths)]
+    given = [keys[0].verifier]
+
+    made = make_report(reported, None, None, START, witnesses=given)
+
+    assert [(each.name, each.state, each.size) for each in made.logs[0].cosignatures] == [
+        ("witness.example/w1", CosignatureState.VERIFIED, 3),
+        ("witness.example/w2", CosignatureState.NOT_CHECKED, 0),
+    ]
+    assert made.sound
+
+    log.files[paths[0]] = log.files[paths[0]].replace(b"\n3\n", b"\n9\n")
+    wrong = make_report(reported, None, None, START, witnesses=given)
+    assert (wrong.sound, "the signature of witness.example/w1 is wrong" in wrong.logs[0].fault) == (False, True)
+
+
+def test_a_log_that_was_cut_behind_what_was_cosigned_is_not_sound() -> None:
+    longer, log = a_log(size=4), a_log(size=3)
+    key = SigningKey.of_seed("witness.example/w1", bytes(32), SignatureKind.COSIGNATURE_ED25519)
+    body = longer.files["checkpoint"].rpartition(b"\n\n")[0] + b"\n"
+    log.files[cosigned_path(key.verifier.key_id)] = longer.files["checkpoint"] + key.signature_line(body, 60)
+    reported = [ReportedLog("worker-0", log.fetch, log.key.verifier, key_given=True)]
+
+    made = make_report(reported, None, None, START, witnesses=[key.verifier])
+
+    assert "4 entries were cosigned, and the log has 3: it was cut" in made.logs[0].fault
