@@ -87,7 +87,7 @@ class Story:
                 cwd=FOLDER,
                 env=self.environment,
                 pass_fds=[reading],
-                timeout=60,
+                timeout=240,
                 check=False,
             )
         finally:
@@ -202,7 +202,7 @@ def main() -> None:
         tell(story)
     finally:
         daemon.terminate()
-        status = daemon.wait(30)
+        status = daemon.wait(120)
     story.insist(status == 0, f"The gateway did not stop cleanly: {status}.")
     close(story)
     print(f"\n{BOLD}Done in {time.monotonic() - started:.0f} s.{PLAIN} The gateway stopped cleanly; its state is in "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from kmsgw.cli.failure import printable
+from kmsgw.cli.interruption import interruption_taken, was_interrupted
 from kmsgw.cli.key_advice import same_command
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import FailedPrecondition, KmsgwError, Reason, Unavailable
@@ -50,6 +51,7 @@ class ApprovalWait:
             return self._waited(error.approval_id)
         except KeyboardInterrupt:
             # The approval stays, and whoever stopped waiting can come back for it.
+            interruption_taken()
             raise error from None
         except KmsgwError as failed:
             # Such as a session that ended meanwhile: what is waited for is still there.
@@ -62,6 +64,8 @@ class ApprovalWait:
         self._note(f"Waiting for approval {approval_id}. Ctrl-C ends the waiting, not the approval.")
         while True:
             found = self._look(approval_id)
+            if was_interrupted():
+                raise KeyboardInterrupt
             if found is not None and found.state is not ApprovalState.PENDING:
                 break
             if found is not None:

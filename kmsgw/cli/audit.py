@@ -9,9 +9,9 @@ from kmsgw.cli.audit_nodes import tell_missing
 from kmsgw.cli.command import Group, verb
 from kmsgw.cli.entry_printer import EntryPrinter
 from kmsgw.cli.failure import CommandError
+from kmsgw.cli.interruption import pause
 from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.cli.log_folder import LogFolder, find_all_logs, folders_argument, key_option, read_verifier_keys
-from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.follow import LogFollower
@@ -64,7 +64,7 @@ def tail(
     followed = _Followed(invocation, folders, read_verifier_keys(verifier_keys))
     followed.show_newest(lines)
     while follow:
-        SYSTEM_CLOCK.sleep(_POLL_SECONDS)
+        pause(_POLL_SECONDS)
         followed.show_new()
 
 

@@ -11,6 +11,7 @@ from click.exceptions import NoArgsIsHelpError
 from kmsgw import __version__
 from kmsgw.cli.command import Group
 from kmsgw.cli.failure import CommandError, ExitCode, describe
+from kmsgw.cli.interruption import remember_interruption, was_interrupted
 from kmsgw.cli.invocation import Invocation
 from kmsgw.errors import KmsgwError
 
@@ -78,6 +79,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return code
     except (KeyboardInterrupt, click.Abort):
         return ExitCode.INTERRUPTED
+    except Exception:
+        # A library that Ctrl-C broke in on can make another error of it.
+        if not was_interrupted():
+            raise
+        return ExitCode.INTERRUPTED
     # click returns the code of Context.exit here; the commands themselves return nothing.
     return result if isinstance(result, int) else ExitCode.DONE
 
@@ -91,6 +97,7 @@ def main() -> NoReturn:
     """Run the process's command line and exit with its code."""
     # gRPC's C core would write lines of its own above the two of an error. It reads this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    remember_interruption()
     sys.exit(run())
 
 

@@ -1,13 +1,14 @@
 """`kmsgw rewrap run`: rewrap everything in a source."""
 
+import os
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -182,16 +183,27 @@ def _conclude(invocation: Invocation, ending: "Ending", job: "Job[Row]", going: 
 def _stopping() -> Iterator[Event]:
     """Let the first Ctrl-C or SIGTERM ask for a stop after the calls in flight; the second ends the process."""
     stop = Event()
-    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    asked, asks = os.pipe()
 
     def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        stop.set()
+        # Not the event itself: what the signal broke in on may hold its lock.
+        os.write(asks, b"\0")
         signal.signal(number, before[signal.Signals(number)])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, ask)
+    def heed() -> None:
+        if os.read(asked, 1):
+            stop.set()
+
+    heeding = Thread(target=heed, name="stop", daemon=True)
+    heeding.start()
+    for number in before:
+        signal.signal(number, ask)
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        os.close(asks)
+        heeding.join()
+        os.close(asked)

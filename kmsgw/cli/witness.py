@@ -12,6 +12,7 @@ from kmsgw.cli.failure import CommandError
 from kmsgw.cli.invocation import Invocation, pass_invocation
 from kmsgw.cli.log_folder import verifier_keys_of
 from kmsgw.seed_file import load_or_create_secret
+from kmsgw.taken_signals import ENDING, take_signal
 from kmsgw.telemetry import start_logging
 from kmsgw.tlog.note import SigningKey, VerifierKey, is_key_name
 from kmsgw.tlog.schemes import SignatureKind, has_ml_dsa
@@ -23,6 +24,7 @@ from kmsgw.witness.tally import Tally
 from kmsgw.witness.witness import Witness
 
 _KEYS = {SignatureKind.COSIGNATURE_ED25519: "ed25519.key", SignatureKind.ML_DSA_44: "ml-dsa-44.key"}
+_LOOK_SECONDS = 0.2
 
 
 @verb(
@@ -112,12 +114,12 @@ def witness(
     of_nodes = KnownNodes(believed, state, on_fault=tally.contradicted_index)
     made = Witness(keys, known, state, nodes=of_nodes, notices=tally)
     with WitnessServer(address, made, tally, tls, most_of_a_host=connections_each) as server:
-        _end_with_signal(server)
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         host, port = server.server_address[:2]
         invocation.output.line(f"kmsgw witness: {name} serves on {host!s}:{port} for {len([*made.origins()])} logs")
         for key in keys:
             invocation.output.line(f"{key.verifier}")
-        server.serve_forever(0.2)
+        _serve_until_told(server)
 
 
 def _node_keys(texts: Sequence[str]) -> Sequence[VerifierKey]:
@@ -148,10 +150,13 @@ def _signing_keys(invocation: Invocation, name: str, folder: Path, state: Path) 
     return [SigningKey.of_seed(name, load_or_create_secret(folder / _KEYS[kind]), kind) for kind in kinds]
 
 
-def _end_with_signal(server: WitnessServer) -> None:
-    # `shutdown` waits for `serve_forever` to end, which runs in the thread that takes the signal.
-    def end(_number: int, _frame: object) -> None:
-        threading.Thread(target=server.shutdown, name="shutdown").start()
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+def _serve_until_told(server: WitnessServer) -> None:
+    # The signals are held and taken here. A handler could break in where this thread holds a lock that ending wants.
+    serving = threading.Thread(target=server.serve_forever, args=(_LOOK_SECONDS,), name="witness")
+    serving.start()
+    while serving.is_alive() and not take_signal(ENDING, _LOOK_SECONDS):
+        pass
+    if not serving.is_alive():
+        raise CommandError("The witness stopped answering.", "See above why, and start it again.")
+    server.shutdown()
+    serving.join()

@@ -261,7 +261,7 @@ def test_ctrl_c_stops_after_the_calls_in_flight_and_the_same_command_goes_on(
 ) -> None:
     path = tmp_path / "many.jsonl"
     text = {each: base64.b64encode(data).decode() for each, data in envelopes.items()}
-    path.write_text("".join(f'{{"id": "{each}", "sealed": "{text[each]}"}}\n' for each in PATIENTS * 20))
+    path.write_text("".join(f'{{"id": "{each}", "sealed": "{text[each]}"}}\n' for each in PATIENTS * 400))
     command = ["--config", str(gateway.folder / "config.toml"), "--profile", "rewrap-job", "rewrap", *jsonl(path)]
 
     with process([*command, "--rate", "10"]) as started:
@@ -279,7 +279,7 @@ def test_ctrl_c_stops_after_the_calls_in_flight_and_the_same_command_goes_on(
     assert running["state"] == "running"
     assert (busy.code, "a job is running with this journal" in busy.stderr) == (1, True)
     assert (after.code, after.stderr[:18]) == (0, "Going on after row")
-    assert json.loads(after.stdout)["rewrapped"] == 60
+    assert json.loads(after.stdout)["rewrapped"] == 1200
 
 
 def test_progress_is_shown_on_a_terminal_alone(gateway: Gateway, notes: Path) -> None:
