@@ -4,9 +4,13 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
+
+FILE_LIMIT = 1 << 26
+"""Longest file that is read whole unless told otherwise, in bytes: four times a bundle of the longest entries."""
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _PASSING = _NO_ROOM | {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
@@ -52,13 +56,32 @@ def make_folder(folder: Path, mode: int = FOLDER_MODE, *, below: Path | None = N
         sync_folder(each.parent)
 
 
-def read_file(path: Path) -> bytes:
-    """Return what is in a regular file. Raises OSError; also for a link, a pipe or a device, which may never end."""
+def read_file(path: Path, limit: int | None = FILE_LIMIT) -> bytes:
+    """Return what is in a regular file of at most `limit` bytes; None is for files that may be of any length.
+
+    Raises OSError; also for a link, a pipe or a device, which may never end.
+    """
+    with _opened(path) as file:
+        if limit is None:
+            return file.read()
+        if os.fstat(file.fileno()).st_size <= limit and len(data := file.read(limit + 1)) <= limit:
+            return data
+    raise OSError(errno.EINVAL, f"Longer than {limit} bytes", str(path))
+
+
+def read_beginning(path: Path, count: int) -> bytes:
+    """Return the first `count` bytes of a regular file, or all of fewer. Raises as `read_file` does."""
+    with _opened(path) as file:
+        return file.read(count)
+
+
+def _opened(path: Path) -> BinaryIO:
+    # Without O_NONBLOCK, the opening of a pipe would wait for who writes into it.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "Not a regular file", str(path))
-        return file.read()
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def write_all(descriptor: int, data: bytes, offset: int) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from kmsgw.durable_files import make_folder, sync_folder, write_file
+from kmsgw.durable_files import make_folder, read_beginning, sync_folder, write_file
 from kmsgw.errors import KmsgwError
 from kmsgw.tlog.damage import damaged
 from kmsgw.tlog.hashing import EMPTY_ROOT, HASH_BYTES
@@ -98,8 +98,7 @@ def cursor_path(folder: Path, target: str, log: str) -> Path:
 def load_cursor(path: Path, key: bytes = b"") -> ExportCursor | None:
     """Return a cursor, or None where there is none yet. Raises `AuditDamaged`, and OSError where it can't be read."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(CURSOR_LIMIT)
+        raw = read_beginning(path, CURSOR_LIMIT)
     except FileNotFoundError:
         return None
     return ExportCursor.decode(raw, str(path), path.parent.name, key)

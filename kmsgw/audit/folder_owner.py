@@ -7,6 +7,7 @@ helps the lock of `kmsgw.audit.held_folder`.
 from pathlib import Path
 from typing import Final
 
+from kmsgw.durable_files import read_file
 from kmsgw.errors import ConfigurationError
 from kmsgw.seed_file import load_secret
 from kmsgw.tlog.node_index import INDEX_LIMIT, INDEX_PATH
@@ -21,7 +22,7 @@ def require_own_folder(folder: Path, node: str, key_file: Path) -> None:
     Raises `AuditDamaged` where the index there is none. Makes nothing.
     """
     try:
-        raw = (folder / INDEX_PATH).read_bytes()
+        raw = read_file(folder / INDEX_PATH)
     except FileNotFoundError:
         return
     except OSError as error:

@@ -21,7 +21,7 @@ from typing import Final
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.record import AuditRecord, Outcome
 from kmsgw.clock import SYSTEM_CLOCK, Clock
-from kmsgw.durable_files import make_folder, sync_folder, write_file
+from kmsgw.durable_files import make_folder, read_file, sync_folder, write_file
 from kmsgw.errors import AuditUnavailable, ConfigurationError, Reason
 from kmsgw.operations.log_ledger import LogLedger
 from kmsgw.tlog.damage import damaged
@@ -60,7 +60,7 @@ class IndexNote:
     def read(self) -> KnownIndex | None:
         """Return it, or None where there is none. Raises `AuditDamaged` where it can't be read."""
         try:
-            found = KnownIndex.of_fields(json.loads(self.path.read_bytes()))
+            found = KnownIndex.of_fields(json.loads(read_file(self.path)))
         except FileNotFoundError:
             return None
         except (OSError, ValueError):

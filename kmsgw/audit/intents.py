@@ -89,7 +89,7 @@ class OpenIntents:
 
 def _load(path: Path) -> tuple[int, dict[str, int]]:
     try:
-        document: object = json.loads(read_file(path))
+        document: object = json.loads(read_file(path, None))
     except (OSError, ValueError, RecursionError):
         return -1, {}
     if not isinstance(document, dict):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kmsgw.durable_files import make_folder, sync_folder, write_file
+from kmsgw.durable_files import make_folder, read_file, sync_folder, write_file
 from kmsgw.errors import ConfigurationError
 from kmsgw.seed_file import load_or_create_secret
 from kmsgw.tlog.node_index import INDEX_KEY_PATH, INDEX_PATH, IndexedLog, NodeIndex
@@ -14,7 +14,7 @@ from kmsgw.tlog.tiles import CHECKPOINT_PATH
 def read_index(folder: Path, key: VerifierKey) -> NodeIndex | None:
     """Return the index of a folder of logs, or None where there is none. Raises `AuditDamaged`, and OSError."""
     try:
-        raw = (folder / INDEX_PATH).read_bytes()
+        raw = read_file(folder / INDEX_PATH)
     except FileNotFoundError:
         return None
     return NodeIndex.open(raw, key, str(folder / INDEX_PATH))

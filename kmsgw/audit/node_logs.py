@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from kmsgw.audit.node_index import read_index
+from kmsgw.durable_files import read_file
 from kmsgw.errors import Overloaded
 from kmsgw.operations.control.audit_ports import FoundLog
 from kmsgw.tlog.damage import damaged
@@ -63,7 +64,7 @@ class NodeLogs:
 def _read(folder: Path, log: IndexedLog, path: str) -> bytes:
     """Return a file of a log. Raises FileNotFoundError, and `AuditDamaged` where it is the log itself that is gone."""
     try:
-        return (folder / log.folder / path).read_bytes()
+        return read_file(folder / log.folder / path)
     except FileNotFoundError:
         if path != CHECKPOINT_PATH:
             raise

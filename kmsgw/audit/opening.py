@@ -76,7 +76,7 @@ def open_log_files(
         key, wal_key = SigningKey.of_seed(origin, seed), WalKey(seed, origin)
         if is_begun:
             # With a header that anybody could write, a log that was removed would begin anew under its key.
-            scan_wal(read_file(wal), wal, wal_key)
+            scan_wal(read_file(wal, None), wal, wal_key)
         return (_create if is_new else _recover)(folder, key, wal_key, sync, further_keys)
     except AuditDamaged as error:
         where = "" if str(folder) in error.message else f"{folder}: "  # a node has several logs
@@ -101,7 +101,7 @@ def _is_new(folder: Path) -> bool:
         return True
     if parts[wal] and sum(parts.values()) == 1:
         # Making a log writes the write-ahead file first and the checkpoint last: it may have been stopped between.
-        data = read_file(wal)
+        data = read_file(wal, None)
         if len(data) == HEADER_BYTES and first_of(data) == 0:
             return True
     for path in (folder / CHECKPOINT_PATH, wal):
@@ -130,7 +130,7 @@ def _recover(
         whole, rest = divmod(checkpoint.size, TILE_HASHES)
         bundle = reader.bundle(whole) if rest else []
         path = folder / WAL_NAME
-        scanned = scan_wal(read_file(path), path, wal_key)
+        scanned = scan_wal(read_file(path, None), path, wal_key)
         _compare(scanned, reader, path)
     except OSError as error:
         raise damaged(f"{error.filename or folder}: the file can't be read: {error.strerror}.") from None

@@ -11,6 +11,7 @@ from pathlib import Path
 from kmsgw.audit.wal import WAL_NAME
 from kmsgw.audit.wal_format import HEADER_BYTES, SEAL_BYTES, Frame, first_of, read_frames
 from kmsgw.audit.wal_key import WalKey
+from kmsgw.durable_files import read_file
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.hashing import HASH_BYTES, TILE_HASHES, leaf_hash
 from kmsgw.tlog.pruned import decode_kept, kept_path
@@ -47,7 +48,7 @@ class Sources:
     def read(self, path: str) -> bytes | None:
         """Return a file of the log, or None where it can't be read."""
         try:
-            return (self._folder / path).read_bytes()
+            return read_file(self._folder / path, None)
         except OSError:
             return None
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from kmsgw.audit.generation import ASIDE_MARK
 from kmsgw.audit.log import DurableLog
+from kmsgw.durable_files import read_file
 from kmsgw.errors import KmsgwError
-from kmsgw.tlog.note import VerifierKey
+from kmsgw.tlog.note import NOTE_LIMIT, VerifierKey
 from kmsgw.tlog.tiles import VERIFIER_KEY_PATH
 
 _LOG = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def finish_retired(folder: Path, running: Collection[str], open_log: OpenLog, ch
         if path.name in running:
             continue
         try:
-            log = open_log(path, VerifierKey.parse((path / VERIFIER_KEY_PATH).read_text("utf-8")).name)
+            log = open_log(path, VerifierKey.parse(read_file(path / VERIFIER_KEY_PATH, NOTE_LIMIT).decode()).name)
         except (KmsgwError, OSError, UnicodeDecodeError) as error:
             # One that was set aside can't be mended: that is known, and no warning at every start.
             level = logging.INFO if ASIDE_MARK in path.name else logging.WARNING

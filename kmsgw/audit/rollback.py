@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from kmsgw.audit.index_memory import INDEX_ADVICE, IndexWatch
-from kmsgw.durable_files import make_folder, sync_folder, write_file
+from kmsgw.durable_files import make_folder, read_file, sync_folder, write_file
 from kmsgw.errors import AuditDamaged, ConfigurationError, KmsgwError, Reason, StateUnavailable
 from kmsgw.operations.log_ledger import LedgerEntry, LogLedger
 from kmsgw.tlog.checkpoint import Checkpoint
@@ -63,7 +63,7 @@ class DatabaseNote:
     def read(self) -> EnteredNote | None:
         """Return the note, or None where there is none. Raises `AuditDamaged` where it can't be read."""
         try:
-            found = json.loads(self._path.read_bytes())
+            found = json.loads(read_file(self._path))
             return EnteredNote(int(found["size"]), int(found["epoch"]))
         except FileNotFoundError:
             return None

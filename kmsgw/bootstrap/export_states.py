@@ -6,6 +6,7 @@ from pathlib import Path
 from kmsgw.audit.export_cursor import EXPORT_KEY, exported_through
 from kmsgw.bootstrap.evidence import index_key
 from kmsgw.config import Settings
+from kmsgw.durable_files import read_beginning
 from kmsgw.errors import ConfigurationError, KmsgwError
 from kmsgw.export.listed_keys import ListedKeys
 from kmsgw.operations.control.get_status import ExportState
@@ -47,8 +48,7 @@ def _listed(settings: Settings) -> Mapping[str, VerifierKey]:
 def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
     for path in sorted(folder.glob(f"*/{CHECKPOINT_PATH}")):
         try:
-            with path.open("rb") as file:
-                origin, size, *_ = file.read(NOTE_LIMIT).decode().split("\n", 2)
+            origin, size, *_ = read_beginning(path, NOTE_LIMIT).decode().split("\n", 2)
             yield origin, int(size)
         except (OSError, ValueError):
             continue

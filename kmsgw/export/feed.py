@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from kmsgw.audit.export_cursor import ExportCursor, cursor_path, load_cursor, put_aside, save_cursor
+from kmsgw.durable_files import read_beginning, read_file
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.damage import damaged
@@ -138,13 +139,12 @@ class LogFeed:
     def claimed_size(self) -> int:
         """Return how many entries the checkpoint claims now, unverified: for figures. Reads the file; 0 on a fault."""
         try:
-            with (self.folder / CHECKPOINT_PATH).open("rb") as file:
-                return int(file.read(NOTE_LIMIT).split(b"\n")[1])
+            return int(read_beginning(self.folder / CHECKPOINT_PATH, NOTE_LIMIT).split(b"\n")[1])
         except (OSError, ValueError, IndexError):
             return 0
 
     def _fetch(self, path: str) -> bytes:
-        return (self.folder / path).read_bytes()
+        return read_file(self.folder / path)
 
     def _listed_key(self, raw: bytes, listed: Mapping[str, VerifierKey]) -> VerifierKey:
         # By what the checkpoint claims: whether it is true is shown by its signature, with this key.

@@ -7,6 +7,7 @@ log's place, with a key of his own, and have entries of the true one count as ex
 from collections.abc import Mapping
 from pathlib import Path
 
+from kmsgw.durable_files import read_beginning
 from kmsgw.tlog.damage import damaged
 from kmsgw.tlog.node_index import INDEX_LIMIT, INDEX_PATH, NodeIndex
 from kmsgw.tlog.note import VerifierKey
@@ -29,8 +30,7 @@ class ListedKeys:
         Raises `AuditDamaged` where the index is gone, not as the node signed it, or older than before; and OSError.
         """
         try:
-            with self._path.open("rb") as file:
-                raw = file.read(INDEX_LIMIT + 1)
+            raw = read_beginning(self._path, INDEX_LIMIT + 1)
         except FileNotFoundError:
             raise damaged(f"{INDEX_PATH}: the signed index of the logs is missing.") from None
         if raw != self._raw:

@@ -15,7 +15,7 @@ from typing import Final
 
 from kmsgw.audit.export_cursor import log_name, name_apart
 from kmsgw.clock import SYSTEM_CLOCK, Clock
-from kmsgw.durable_files import make_folder, sync_folder, write_file
+from kmsgw.durable_files import make_folder, read_file, sync_folder, write_file
 from kmsgw.export.failure import DeliveryFailed, FailureKind
 from kmsgw.export.feed import LogFeed, root_at
 from kmsgw.export.mirror_index import INDEX_PATIENCE, MirrorIndex
@@ -260,11 +260,11 @@ class _MirroredLog:
         self._lacks = True
         kept = feed.folder / kept_path(number)
         if kept.exists():
-            self._put(kept_path(number), kept.read_bytes())
+            self._put(kept_path(number), read_file(kept))
 
     def _put_pruning(self, feed: LogFeed) -> bool:
         """Copy the record of what was pruned; tell whether the entry that bears it out is under this checkpoint."""
-        raw = (feed.folder / PRUNED_PATH).read_bytes()
+        raw = read_file(feed.folder / PRUNED_PATH)
         if Pruning.parse(raw).entry >= feed.reader.size:
             return False
         self._put(PRUNED_PATH, raw)
@@ -273,7 +273,7 @@ class _MirroredLog:
     def _put_cosigned(self, feed: LogFeed) -> None:
         """Copy what witnesses cosigned, as far as the mirror has come."""
         for path in (feed.folder / COSIGNED_FOLDER).glob("[0-9a-f]*"):
-            raw = path.read_bytes()[:NOTE_LIMIT]
+            raw = read_file(path, NOTE_LIMIT)
             size = raw.split(b"\n", 2)[1:2]
             if size and size[0].isdigit() and int(size[0]) <= self._size:
                 self._put(f"{COSIGNED_FOLDER}/{path.name}", raw)

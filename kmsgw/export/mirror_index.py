@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from kmsgw.clock import Clock
-from kmsgw.durable_files import sync_folder, write_file
+from kmsgw.durable_files import read_file, sync_folder, write_file
 from kmsgw.export.shelf import claimed_origin
 from kmsgw.tlog.node_index import INDEX_KEY_PATH, INDEX_PATH
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
@@ -45,7 +45,7 @@ class MirrorIndex:
             path = self._mirror / INDEX_PATH
             self._there = path.read_bytes() if path.exists() else b""
         key, index = self._folder / INDEX_KEY_PATH, self._folder / INDEX_PATH
-        self._raw = index.read_bytes() if key.exists() and index.exists() else b""
+        self._raw = read_file(index) if key.exists() and index.exists() else b""
         if not self._is_waiting:
             self._since, self._said = None, ("", False)
         elif self._since is None:
@@ -100,7 +100,7 @@ class MirrorIndex:
 
     def prepare(self) -> None:
         """Write the index aside, so that nothing but a rename is left to do. Raises OSError."""
-        write_file(self._mirror / INDEX_KEY_PATH, (self._folder / INDEX_KEY_PATH).read_bytes())
+        write_file(self._mirror / INDEX_KEY_PATH, read_file(self._folder / INDEX_KEY_PATH))
         write_file(self._mirror / _NEW_INDEX, self._raw)
         sync_folder(self._mirror)
 

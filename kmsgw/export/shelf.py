@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kmsgw.audit.export_cursor import EXPORT_FOLDER, cursor_path, load_cursor, log_name, name_apart
 from kmsgw.audit.generation import ASIDE_MARK
+from kmsgw.durable_files import read_beginning
 from kmsgw.errors import KmsgwError
 from kmsgw.export.failure import DeliveryFailed
 from kmsgw.export.feed import LogFeed
@@ -19,8 +20,7 @@ _LOG = logging.getLogger(__name__)
 def claimed_origin(folder: Path) -> str | None:
     """Return the origin that a log's checkpoint claims, which is not checked here; None where it can't be read."""
     try:
-        with (folder / CHECKPOINT_PATH).open("rb") as file:
-            origin, size, *_ = file.read(NOTE_LIMIT).decode().split("\n", 2)
+        origin, size, *_ = read_beginning(folder / CHECKPOINT_PATH, NOTE_LIMIT).decode().split("\n", 2)
     except (OSError, UnicodeDecodeError, ValueError):
         return None
     return origin if size.isdecimal() and is_key_name(origin) else None

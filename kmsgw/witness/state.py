@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from kmsgw.durable_files import make_folder, sync_folder, write_file
+from kmsgw.durable_files import make_folder, read_file, sync_folder, write_file
 from kmsgw.errors import ConfigurationError
 from kmsgw.tlog.note import VerifierKey
 
@@ -61,7 +61,7 @@ class HeldOrigin:
 
     def _read(self, name: str) -> bytes | None:
         try:
-            return (self._folder / name).read_bytes()
+            return read_file(self._folder / name)
         except FileNotFoundError:
             return None
 
@@ -101,7 +101,7 @@ class WitnessState:
                 make_folder(folder)
                 write_file(path, text)
                 sync_folder(folder)
-            found = path.read_bytes()
+            found = read_file(path)
         except FileNotFoundError:
             raise ConfigurationError(
                 [f"{folder}: the witness's state is gone, and its key is there"],

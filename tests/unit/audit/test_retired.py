@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,3 +159,19 @@ def test_a_log_that_was_set_aside_without_its_write_ahead_file_is_no_warning_at_
     with caplog.at_level(logging.INFO):
         finish_retired(tmp_path, (), open_log, ())
     assert [record.levelname for record in caplog.records if "can't be opened" in record.message] == ["WARNING", "INFO"]
+
+
+def test_a_pipe_or_a_file_without_end_in_place_of_a_key_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("pipe", "huge"):
+        (tmp_path / name).mkdir()
+    os.mkfifo(tmp_path / "pipe" / "verifier.key")
+    with (tmp_path / "huge" / "verifier.key").open("wb") as file:
+        file.truncate(1 << 40)
+    opened: list[Path] = []
+
+    finish_retired(tmp_path, (), lambda path, _: opened.append(path), ())  # type: ignore[arg-type, func-returns-value]
+
+    assert not opened
+    assert [word in text for word, text in zip(("Longer", "regular"), caplog.messages, strict=True)] == [True, True]

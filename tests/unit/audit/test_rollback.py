@@ -1,5 +1,6 @@
 """A log, a database, or both that were put back as they were before are found at the start, and named."""
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -242,3 +243,11 @@ def test_a_note_that_can_t_be_read_is_not_taken_for_none(node: _Node) -> None:
     DatabaseNote(node.state.folder, ORIGIN).path.write_bytes(b"{")
     with pytest.raises(AuditDamaged, match="can't be read"):
         node.guard()
+
+
+def test_a_pipe_in_place_of_a_note_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    note = DatabaseNote(tmp_path, "example.com/log")
+    note.path.parent.mkdir()
+    os.mkfifo(note.path)
+    with pytest.raises(AuditDamaged, match="can't be read"):
+        note.read()
