@@ -16,8 +16,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
+from kmsgw.audit.aside_logs import AsideLog
 from kmsgw.clock import SYSTEM_CLOCK, Clock
-from kmsgw.durable_files import make_folder, sync_folder, write_file
+from kmsgw.durable_files import make_folder, read_file, sync_folder, write_file
 from kmsgw.errors import AuditDamaged, Unavailable
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.note import Note, VerifierKey
@@ -119,12 +120,13 @@ class Cosigner:
         clock: Clock = SYSTEM_CLOCK,
         introduce: Introduce | None = None,
         *,
-        aside: bool = False,
+        aside: AsideLog | None = None,
     ) -> None:
         """Ask the witness that signs with `keys` about the log in `folder`.
 
         `introduce` sends the node's index to it: at first, and where the witness does not know the log. A log that was
-        set `aside` may be one that was rolled back: a witness that says so is told of once, and asked no more.
+        set `aside` may have been rolled back before: a witness that says so is told of once, and asked no more until
+        the log changes. Where it was rolled back since, that is the alarm that it is for any log.
         """
         self._log = log
         self._folder = folder
@@ -133,7 +135,7 @@ class Cosigner:
         self._clock = clock
         self._introduce = introduce
         self._aside = aside
-        self._given_up = False
+        self._given_up: Checkpoint | None = None
         self._introduced = False
         self._index_fault = ""
         self._known = 0
@@ -144,14 +146,13 @@ class Cosigner:
 
     def ask(self) -> bool:
         """Have the newest checkpoint cosigned where it is due; tell whether all is well."""
-        if self._given_up:
-            return True
         try:
-            raw = (self._folder / CHECKPOINT_PATH).read_bytes()
-            reader = LogReader(lambda path: raw if path == CHECKPOINT_PATH else (self._folder / path).read_bytes())
+            raw = read_file(self._folder / CHECKPOINT_PATH)
+            reader = LogReader(lambda path: raw if path == CHECKPOINT_PATH else read_file(self._folder / path))
             checkpoint = reader.checkpoint(self._log.verifier)
             now = self._clock.monotonic()
-            if checkpoint == self._done and now - self._asked < REFRESH_SECONDS:
+            done = checkpoint == self._done and now - self._asked < REFRESH_SECONDS
+            if done or checkpoint == self._given_up:
                 return True
             if self.standing.since is None and checkpoint != self._done:
                 self.standing.since = now
@@ -159,6 +160,8 @@ class Cosigner:
                 self._send_index()
             self._publish(raw, self._cosignatures(reader, checkpoint, raw))
         except _NotCosigned as error:
+            if error.failure is Failure.CONTRADICTED and self._was_so(reader):
+                return self._give_up(checkpoint, str(error))
             return self._fail(error.failure, str(error))
         except (AuditDamaged, OSError) as error:
             return self._fail(Failure.LOCAL, str(error))
@@ -260,9 +263,13 @@ class Cosigner:
             sync_folder(path.parent)
         self._log.add_signatures(body + b"\n", b"".join(lines.values()))
 
-    def _give_up(self, text: str) -> bool:
+    def _was_so(self, reader: LogReader) -> bool:
+        """Tell whether a contradiction is older than the setting aside of the log."""
+        return self._aside is not None and not self.standing.cosigned and self._aside.is_still(reader)
+
+    def _give_up(self, checkpoint: Checkpoint, text: str) -> bool:
         # That it was set aside is in the signed index and the log after it: an alarm that never ends hides others.
-        self._given_up = True
+        self._given_up, self._told = checkpoint, None
         self.standing.failures[Failure.CONTRADICTED] += 1
         self.standing.since, self.standing.contradicted = None, False
         _LOG.warning(
@@ -272,8 +279,7 @@ class Cosigner:
         return True
 
     def _fail(self, failure: Failure, text: str) -> bool:
-        if self._aside and failure is Failure.CONTRADICTED:
-            return self._give_up(text)
+        self._given_up = None
         self.standing.failures[failure] += 1
         self.standing.contradicted = self.standing.contradicted or failure is Failure.CONTRADICTED
         if failure is not self._told:  # once, and not every second

@@ -10,6 +10,9 @@ from kmsgw.errors import ConfigurationError
 ASIDE_MARK = ".aside-"
 """What stands in the name of a folder whose log was set aside."""
 
+BEGIN_METHOD = "/kmsgw/BeginAuditLog"
+"""The method of the first entry of a log that took the place of another."""
+
 _ORIGIN = ".origin"
 _KEY = ".key"
 _PARTED = re.compile(r"\.(?:aside|lost)-")

@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from kmsgw.durable_files import read_file
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.note import NOTE_LIMIT, VerifierKey
 from kmsgw.tlog.reader import Fetch
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
 from kmsgw.witness.state import COSIGNED_NAME, origin_name
+
+OWN_MEMORY: Final = "the log itself"
+"""The memory that is no other's: the checkpoint in the log's own folder."""
 
 _COSIGNED: Final = "cosigned"
 
@@ -51,10 +55,10 @@ def kept_checkpoints(
     with suppress(OSError):
         for path in sorted((folder / _COSIGNED).iterdir()):
             with suppress(OSError):
-                take(f"the copy that a witness cosigned ({_COSIGNED}/{path.name})", path.read_bytes()[:NOTE_LIMIT])
+                take(f"the copy that a witness cosigned ({_COSIGNED}/{path.name})", read_file(path, NOTE_LIMIT))
     if witness is not None:
         with suppress(OSError):
-            raw = (witness / origin_name(verifier.name) / COSIGNED_NAME).read_bytes()[:NOTE_LIMIT]
+            raw = read_file(witness / origin_name(verifier.name) / COSIGNED_NAME, NOTE_LIMIT)
             take("the witness of this node", raw)
     if mirror is not None:
         with suppress(OSError):

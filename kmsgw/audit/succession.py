@@ -13,25 +13,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from kmsgw.audit.generation import begin_anew, next_name, origin_name
+from kmsgw.audit.generation import BEGIN_METHOD, begin_anew, next_name, origin_name
 from kmsgw.audit.index_memory import IndexNote, require_newest
 from kmsgw.audit.kept_checkpoints import KeptCheckpoint
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.mending import REPAIRS_FOLDER
 from kmsgw.audit.node_index import read_index, replace_index
 from kmsgw.audit.record import AuditRecord, Outcome
-from kmsgw.durable_files import make_folder, sync_folder, write_file
+from kmsgw.durable_files import make_folder, read_file, sync_folder, write_file
 from kmsgw.errors import ConfigurationError
 from kmsgw.seed_file import load_or_create_secret, load_secret
 from kmsgw.tlog.hashing import EMPTY_ROOT
 from kmsgw.tlog.index_entry import KnownIndex
 from kmsgw.tlog.node_index import INDEX_PATH, IndexedLog, LostLog, NodeIndex
-from kmsgw.tlog.note import SigningKey, VerifierKey
+from kmsgw.tlog.note import NOTE_LIMIT, SigningKey, VerifierKey
 from kmsgw.tlog.schemes import SignatureKind, has_ml_dsa
 from kmsgw.tlog.tiles import VERIFIER_KEY_PATH
-
-BEGIN_METHOD: Final = "/kmsgw/BeginAuditLog"
-"""The method of the first entry of a log that took the place of another."""
 
 NODE_KEY: Final = "node.key"
 """File in ``audit.keys`` with the key that signs the node's index."""
@@ -122,7 +119,7 @@ def place_of(logs: Path, origin: str) -> str:
     """Return the name of the folder that a log is in by its own word; empty where none is it."""
     for path in sorted(logs.glob(f"*/{VERIFIER_KEY_PATH}")):
         try:
-            if path.read_text("utf-8").partition("+")[0] == origin:
+            if read_file(path, NOTE_LIMIT).decode().partition("+")[0] == origin:
                 return path.parent.name
         except (OSError, UnicodeDecodeError):
             continue
@@ -169,7 +166,7 @@ def write_words(logs: Path, aside: str, *, reason: str, who: str, now: datetime)
 def words_on(logs: Path, aside: str) -> str:
     """Return when, by whom and why a log was set aside; empty where nothing is known."""
     try:
-        return _words_file(logs, aside).read_text("utf-8", "replace").strip()
+        return read_file(_words_file(logs, aside)).decode("utf-8", "replace").strip()
     except OSError:
         return ""
 
@@ -234,7 +231,7 @@ def _index(logs: Path, keys: Path) -> NodeIndex | None:
         return None
     path = logs / INDEX_PATH
     try:
-        node = path.read_bytes().partition(b"\n")[0].decode("utf-8", "replace")
+        node = read_file(path).partition(b"\n")[0].decode("utf-8", "replace")
     except FileNotFoundError:
         raise ConfigurationError(
             [f"{path}: the signed index of the logs is gone"], advice="Start kmsgwd, which says what to do about it."
@@ -285,7 +282,7 @@ def _write_beginning(keys: Path, worker: str, name: str, entry: bytes) -> None:
 def _read_beginning(keys: Path, worker: str) -> tuple[str, bytes] | None:
     path = keys / f"{worker}{_BEGINNING}"
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_file(path))
         return str(found["name"]), str(found["entry"]).encode()
     except FileNotFoundError:
         return None

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from kmsgw.audit.aside_logs import AsideLog, read_aside_logs
 from kmsgw.audit.cosigning import Cosigner, Cosigning, RetiredLog
 from kmsgw.audit.folder_owner import require_own_folder
 from kmsgw.audit.generation import is_aside, origin_name
@@ -16,6 +17,7 @@ from kmsgw.audit.node_index import read_index, require_index, require_succession
 from kmsgw.audit.rollback import DatabaseNote, RollbackGuard
 from kmsgw.audit.succession import NODE_KEY, is_beginning, record_beginning
 from kmsgw.config import Settings, WitnessSettings
+from kmsgw.durable_files import read_file
 from kmsgw.errors import AuditDamaged, ConfigurationError, StateUnavailable
 from kmsgw.operations.log_ledger import LogLedger
 from kmsgw.refusal import FoundFaults
@@ -203,7 +205,7 @@ def open_evidence(
     state = WitnessState.open(audit.witness_folder, [key.verifier], fresh=fresh)
 
     def reader() -> LogReader:
-        made = LogReader(lambda path: (folder / path).read_bytes())
+        made = LogReader(lambda path: read_file(folder / path))
         made.checkpoint(log.verifier)
         return made
 
@@ -216,11 +218,12 @@ def open_evidence(
         _LOG.warning("the database can't be compared with the log: %s", error.message)
     index.record(log)
     retired = _retired(settings, worker)
+    aside = _aside(settings, retired)
     known = {log.origin: [log.verifier], **{each.origin: [each.verifier] for each in retired.values()}}
     witness = Witness([key], known, state)
     cosigners = [Cosigner(log, folder, "node", [key.verifier], witness.add_checkpoint)]
     of_retired = [
-        Cosigner(each, path, "node", [key.verifier], witness.add_checkpoint, aside=is_aside(path))
+        Cosigner(each, path, "node", [key.verifier], witness.add_checkpoint, aside=aside.get(path))
         for path, each in retired.items()
     ]
     for each in audit.witnesses:
@@ -237,7 +240,7 @@ def open_evidence(
                 keys,
                 apart.submit,
                 introduce=partial(_introduce, apart, _index_place(settings)),
-                aside=is_aside(path),
+                aside=aside.get(path),
             )
             for path, gone in retired.items()
         ]
@@ -268,8 +271,16 @@ def _retired(settings: Settings, worker: str) -> Mapping[Path, RetiredLog]:
     }
 
 
+def _aside(settings: Settings, retired: Mapping[Path, RetiredLog]) -> Mapping[Path, AsideLog]:
+    """Return what is known of those of these logs that were set aside, by their folders."""
+    aside = {path: log for path, log in retired.items() if is_aside(path)}
+    index = read_index(settings.audit.folder, index_key(settings)) if aside else None
+    told = {} if index is None else read_aside_logs(settings.audit.folder, index)
+    return {path: told.get(log.origin, AsideLog()) for path, log in aside.items()}
+
+
 def _introduce(witness: HttpWitness, index: Path) -> Answer:
-    return witness.introduce(index.read_bytes())
+    return witness.introduce(read_file(index))
 
 
 def _asked(settings: WitnessSettings) -> tuple[HttpWitness, Sequence[VerifierKey]]:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kmsgw.audit.kept_checkpoints import KeptCheckpoint, kept_checkpoints
+from kmsgw.audit.kept_checkpoints import OWN_MEMORY, KeptCheckpoint, kept_checkpoints
 from kmsgw.audit.mending import set_aside
 from kmsgw.audit.succession import (
     Predecessor,
@@ -149,7 +149,7 @@ class Succession:
         found = list(kept_checkpoints(folder, verifier, self.witness, self.mirror))
         with suppress(OSError, AuditDamaged):
             raw = (folder / CHECKPOINT_PATH).read_bytes()
-            found.append(KeptCheckpoint("the log itself", Checkpoint.open(raw, verifier), raw))
+            found.append(KeptCheckpoint(OWN_MEMORY, Checkpoint.open(raw, verifier), raw))
         return sorted(found, key=lambda each: -each.checkpoint.size)
 
     def _show(self, known: Sequence[KeptCheckpoint]) -> None:

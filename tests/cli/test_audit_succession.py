@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from kmsgw.audit.aside_logs import AsideLog, read_aside_logs
 from kmsgw.audit.node_index import write_index
+from kmsgw.tlog.checkpoint import Checkpoint
+from kmsgw.tlog.node_index import NodeIndex
 from kmsgw.tlog.note import VerifierKey
 from tests.cli.command_line import kmsgw
 from tests.unit.audit.logs import append_all, numbered, open_log
@@ -37,6 +40,9 @@ def test_what_was_said_when_a_log_was_set_aside_is_in_the_one_that_begins_later(
     first = json.loads(kmsgw("audit", "search", str(folder), "--method", "BeginAuditLog", "-o", "json").text)
     assert (first["entry"]["change"]["folder"], first["entry"]["change"]["reason"]) == (aside.name, "Go on")
     assert first["entry"]["change"]["set_aside"].endswith(": Disk replaced")
+    node = NodeIndex.open((tmp_path / "index").read_bytes(), VerifierKey.parse((tmp_path / "index.key").read_text()))
+    then = Checkpoint.open((aside / "checkpoint").read_bytes(), key)
+    assert read_aside_logs(tmp_path, node) == {key.name: AsideLog(then, told=True)}
     verified = kmsgw("audit", "verify", str(tmp_path), "--index-key", str(tmp_path / "index.key"))
     assert verified.code == 0, verified.stderr
 

@@ -1,12 +1,14 @@
 """A log asks its witnesses in the background; whatever they do, it is told apart, and no entry waits for them."""
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kmsgw.audit.aside_logs import AsideLog
 from kmsgw.audit.cosigning import REFRESH_SECONDS, Cosigner, Cosigning, Failure, RetiredLog
 from kmsgw.audit.log import DurableLog
 from kmsgw.errors import Unavailable
@@ -286,7 +288,8 @@ def test_a_log_that_was_set_aside_as_rolled_back_is_told_of_once_and_asked_for_n
 
     retired = RetiredLog(ORIGIN, bench.log.verifier)
     keys = [KEY.verifier, ML_DSA.verifier]
-    aside = Cosigner(retired, bench.folder, "w1", keys, submit, bench.clock, aside=True)
+    then = AsideLog(Checkpoint.open(small, bench.log.verifier), told=True)
+    aside = Cosigner(retired, bench.folder, "w1", keys, submit, bench.clock, aside=then)
     cosigning = Cosigning([bench.asking(lambda _: Answer(500, b""))], retired=[aside])
     with caplog.at_level(logging.WARNING, "kmsgw.audit.cosigning"):
         for _ in range(5):
@@ -300,12 +303,70 @@ def test_a_log_that_was_set_aside_as_rolled_back_is_told_of_once_and_asked_for_n
     assert aside.standing.failures[Failure.CONTRADICTED] == 1
 
 
+def test_a_log_that_is_rolled_back_after_it_was_set_aside_is_an_alarm_like_any_other(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.append(3)
+    smaller = (bench.folder / "checkpoint").read_bytes()
+    bench.append(1)
+    small = (bench.folder / "checkpoint").read_bytes()
+    bench.append(2)
+    assert bench.cosigner.ask()
+    bench.log.close()
+    then = AsideLog(Checkpoint.open(small, bench.log.verifier), told=True)
+    retired = RetiredLog(ORIGIN, bench.log.verifier)
+    keys = [KEY.verifier, ML_DSA.verifier]
+    aside = Cosigner(retired, bench.folder, "w1", keys, bench.witness.add_checkpoint, bench.clock, aside=then)
+
+    (bench.folder / "checkpoint").write_bytes(small)
+    with caplog.at_level(logging.WARNING, "kmsgw.audit.cosigning"):
+        assert aside.ask(), "it was so when it was set aside"
+        (bench.folder / "checkpoint").write_bytes(smaller)
+        assert not aside.ask()
+    assert aside.standing.contradicted
+    assert [each.levelno for each in caplog.records] == [logging.WARNING, logging.CRITICAL]
+    (bench.folder / "checkpoint").write_bytes(small)
+    assert aside.ask(), "it was put back"
+    assert Cosigning([bench.cosigner], retired=[aside]).standings[0].contradicted is False
+
+
+def test_a_log_set_aside_that_its_witness_cosigned_and_knows_better_now_is_an_alarm(bench: Bench) -> None:
+    bench.append(3)
+    small = (bench.folder / "checkpoint").read_bytes()
+    bench.append(2)
+    whole = (bench.folder / "checkpoint").read_bytes()
+    bench.log.close()
+    keys = [KEY.verifier, ML_DSA.verifier]
+    for then in (AsideLog(Checkpoint.open(small, bench.log.verifier), told=True), AsideLog()):
+        (bench.folder / "checkpoint").write_bytes(whole)
+        aside = Cosigner(
+            RetiredLog(ORIGIN, bench.log.verifier), bench.folder, "w1", keys, bench.witness.add_checkpoint,
+            bench.clock, aside=then,
+        )  # fmt: skip
+        assert aside.ask()
+        (bench.folder / "checkpoint").write_bytes(small)
+        assert not aside.ask()
+        assert aside.standing.contradicted
+
+
+def test_a_pipe_or_a_file_without_end_in_place_of_a_checkpoint_is_a_failure_and_is_not_read(bench: Bench) -> None:
+    path = bench.folder / "checkpoint"
+    path.unlink()
+    os.mkfifo(path)
+    assert not bench.cosigner.ask()
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    assert not bench.cosigner.ask()
+    assert bench.cosigner.standing.failures[Failure.LOCAL] == 2
+
+
 def test_a_log_that_was_set_aside_and_is_whole_is_cosigned_again_after_a_while(bench: Bench) -> None:
     bench.append(3)
     bench.log.close()
     retired = RetiredLog(ORIGIN, bench.log.verifier)
     cosigner = Cosigner(
-        retired, bench.folder, "w1", [KEY.verifier], bench.witness.add_checkpoint, bench.clock, aside=True
+        retired, bench.folder, "w1", [KEY.verifier], bench.witness.add_checkpoint, bench.clock, aside=AsideLog()
     )
     cosigner.ask()
     first = bench.note(cosigned_path(KEY.verifier.key_id))

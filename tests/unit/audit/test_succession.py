@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from kmsgw.audit import generation, node_index, succession
-from kmsgw.audit.generation import origin_name
+from kmsgw.audit.generation import BEGIN_METHOD, origin_name
 from kmsgw.audit.kept_checkpoints import kept_checkpoints
 from kmsgw.audit.log import DurableLog
 from kmsgw.audit.node_index import read_index, require_succession, write_index
 from kmsgw.audit.succession import (
-    BEGIN_METHOD,
     NODE_KEY,
     Predecessor,
     finish,
