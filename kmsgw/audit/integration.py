@@ -1,16 +1,24 @@
 """From durable entries to what everyone can verify: entry bundles, tiles and a signed checkpoint, in that order."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from kmsgw.clock import SYSTEM_CLOCK, Clock
-from kmsgw.durable_files import make_folder, sync_folder, write_file
+from kmsgw.durable_files import make_folder, read_file, sync_folder, write_file
 from kmsgw.tlog.checkpoint import Checkpoint
-from kmsgw.tlog.hashing import TILE_HASHES, GrowingTree, leaf_hash
+from kmsgw.tlog.hashing import TILE_HASHES, GrowingTree, leaf_hashes
 from kmsgw.tlog.note import SigningKey, VerifierKey, add_signatures
 from kmsgw.tlog.tiles import CHECKPOINT_PATH, bundle_path, encode_bundle, tile_path
+
+STEP_ENTRIES: Final = 32
+"""Entries that are hashed between two pauses: 50 µs, in which no call gets on."""
+
+
+def at_once() -> None:
+    """Pause for nobody."""
 
 
 class Integrator:
@@ -37,6 +45,7 @@ class Integrator:
         self._clock = clock
         self._tree = tree
         self._bundle = list(bundle)
+        self._give_way: Callable[[], None] = at_once
         self._touched: set[Path] = set()
         self._superseded: list[str] = []
 
@@ -50,15 +59,23 @@ class Integrator:
         """The public key of the log."""
         return self._key.verifier
 
-    def integrate(self, entries: Sequence[bytes]) -> None:
-        """Bring the log's tree to hold these entries too, and sign it. Raises OSError; then it stays as it was."""
+    def integrate(self, entries: Sequence[bytes], give_way: Callable[[], None] = at_once) -> None:
+        """Bring the log's tree to hold these entries too, and sign it. Raises OSError; then it stays as it was.
+
+        `give_way` is called between steps that take some 100 µs each.
+        """
+        self._give_way = give_way
         tree = self._tree.copy()
         bundle = list(self._bundle)
         superseded: list[str] = []
         self._touched.clear()
-        for entry in entries:
-            bundle.append(entry)
-            full = tree.append(leaf_hash(entry))
+        done = 0
+        while done < len(entries):
+            step = entries[done : done + min(STEP_ENTRIES, TILE_HASHES - len(bundle))]
+            done += len(step)
+            give_way()
+            bundle += step
+            full = tree.extend(leaf_hashes(step))
             if not full:
                 continue
             for tile in full:
@@ -71,7 +88,9 @@ class Integrator:
             bundle = []
         self._write_edge(tree, bundle)
         for folder in self._touched:
+            give_way()
             sync_folder(folder)
+        give_way()
         self.sign(tree)
         self._tree, self._bundle = tree, bundle
         self._superseded += superseded
@@ -93,7 +112,7 @@ class Integrator:
     def add_signatures(self, body: bytes, lines: bytes) -> bool:
         """Add cosignatures to the newest checkpoint; tell whether it still is the one that they are for. OSError."""
         path = self._folder / CHECKPOINT_PATH
-        raw = path.read_bytes()
+        raw = read_file(path)
         if not raw.startswith(body + b"\n"):
             return False
         write_file(path, add_signatures(raw, lines))
@@ -117,6 +136,7 @@ class Integrator:
                 self._write(tile_path(level, tree.size >> (shift + 8), len(row)), b"".join(row))
 
     def _write(self, path: str, data: bytes) -> None:
+        self._give_way()
         target = self._folder / path
         if target.parent not in self._touched:
             make_folder(target.parent, below=self._folder)

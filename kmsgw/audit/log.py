@@ -12,9 +12,11 @@ from pathlib import Path
 
 from kmsgw.audit.commit import GroupCommit
 from kmsgw.audit.in_place import WatchedFiles
+from kmsgw.audit.integration import at_once
 from kmsgw.audit.intents import OpenIntents
 from kmsgw.audit.opening import OpenedLog, open_log_files, take_lock
 from kmsgw.audit.record import AuditRecord, Outcome
+from kmsgw.audit.turns import Turns
 from kmsgw.audit.wal import WAL_NAME, LogLostError, Sync
 from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.durable_files import may_pass, read_file
@@ -28,6 +30,9 @@ WAL_LIMIT = 4 * 1024 * 1024
 
 INTEGRATION_SECONDS = 1.0
 """How often durable entries become tiles and a signed checkpoint."""
+
+_SEEN_AT_ONCE = 128
+"""Entries in which intents are looked for between two pauses: 100 µs."""
 
 
 def _ignore(_reason: str) -> None:
@@ -79,6 +84,7 @@ class DurableLog:
         on_fatal: Callable[[str], None] = _ignore,
         clock: Clock = SYSTEM_CLOCK,
         interval: float | None = INTEGRATION_SECONDS,
+        phase: float = 0.0,
         wal_limit: int = WAL_LIMIT,
         sync: Sync = os.fdatasync,
         meter: AuditMeter | None = None,
@@ -87,9 +93,10 @@ class DurableLog:
         """Open or make the log of `origin` in `folder`, signed with the seed in `key_file`, outside the folder.
 
         `on_fatal` is told why, at most once a fault, when a flush failed or nobody can know what is on disk: the
-        worker must end then. `interval` is in seconds; None starts no thread, and `integrate` must be called. `sync`
-        is what makes a file durable; tests make it fail. `meter` counts groups of entries.
-        `further_keys` sign each checkpoint besides, of the same origin.
+        worker must end then. `interval` is in seconds; None starts no thread, and `integrate` must be called. `phase`
+        is the part of the interval, below 1, by which this log is later than others. `sync` is what makes a file
+        durable; tests make it fail. `meter` counts groups of entries. `further_keys` sign each
+        checkpoint besides, of the same origin.
 
         Raises `AuditDamaged` where the log contradicts itself, `ConfigurationError` where the key file can't be used,
         `AuditUnavailable` where another process has the log or its files can't be written. Never waits.
@@ -107,7 +114,7 @@ class DurableLog:
             os.close(lock)
             raise
         if interval is not None:
-            log._start(interval)
+            log._start(Turns(interval, phase, log._stopping))
         return log
 
     @property
@@ -201,16 +208,17 @@ class DurableLog:
                 advice="Make room on the disk of the audit log; it recovers by itself.",
             )
 
-    def integrate(self) -> None:
+    def integrate(self, give_way: Callable[[], None] = at_once) -> None:
         """Turn durable entries into bundles, tiles and a signed checkpoint, then begin the write-ahead file anew.
 
+        `give_way` is called between short steps.
         A full disk leaves them for the next time, and `probe` says so. Any other fault ends the log.
         """
         with self._integrating:
             if self._ended:
                 return
             try:
-                self._integrate_in_place()
+                self._integrate_in_place(give_way)
                 self._integration_fault = ""
             except LogLostError as error:
                 self._commit.stop(f"The audit log can't be trusted any more: {error}.")
@@ -241,11 +249,11 @@ class DurableLog:
         """Begin the write-ahead file anew with the next integration, however short it is."""
         self._renewing = True
 
-    def _integrate_in_place(self) -> None:
+    def _integrate_in_place(self, give_way: Callable[[], None]) -> None:
         self._wal.require_in_place()
         self._watched.require()
         try:
-            self._integrate()
+            self._integrate(give_way)
             self._watched.renew()
         except OSError:
             self._watched.forget()
@@ -253,13 +261,16 @@ class DurableLog:
             self._wal.require_in_place()
             raise
 
-    def _integrate(self) -> None:
+    def _integrate(self, give_way: Callable[[], None]) -> None:
         entries = self._commit.durable()
         if entries:
             first = self._integrator.size
-            self._integrator.integrate(entries)
+            self._integrator.integrate(entries, give_way)
             self._commit.forget(len(entries))
-            self._intents.see(enumerate(entries, first), first + len(entries))
+            for at in range(0, len(entries), _SEEN_AT_ONCE):
+                give_way()
+                seen = entries[at : at + _SEEN_AT_ONCE]
+                self._intents.see(enumerate(seen, first + at), first + at + len(seen))
         self._intents.save()
         self._integrator.tidy()
         if self._wal.length > self._wal_limit or self._renewing:
@@ -319,17 +330,17 @@ class DurableLog:
     def _note(self, text: str, outcome: Outcome = Outcome.FAILED) -> bytes:
         return AuditRecord(self._clock.now(), "", None, "", outcome, "", note=text).encode()
 
-    def _start(self, interval: float) -> None:
-        self._thread = threading.Thread(target=self._run, args=(interval,), name="audit-integration", daemon=True)
+    def _start(self, turns: Turns) -> None:
+        self._thread = threading.Thread(target=self._run, args=(turns,), name="audit-integration", daemon=True)
         self._thread.start()
 
-    def _run(self, interval: float) -> None:
-        while not self._stopping.wait(interval):
+    def _run(self, turns: Turns) -> None:
+        while turns.wait():
             if self._commit.dropped != self._reported:
                 # Still full: `probe` says so, and integration may yet make room by shortening the write-ahead file.
                 with suppress(AuditUnavailable), self._integrating:
                     self._report_dropped()
-            self.integrate()
+            self.integrate(turns.give_way)
 
     def close(self) -> None:
         """Flush, write tiles and a last checkpoint, release the lock. Once closed, the log refuses entries.

@@ -20,10 +20,16 @@ def open_worker_log(settings: Settings, worker: str, on_fatal: Callable[[], None
         settings.audit.folder / worker,
         origin=log_origin(settings, worker),
         key_file=signing_key_file(settings.audit, worker),
+        phase=_phase(worker, settings.server.workers),
         on_fatal=lambda why: _end(why, on_fatal),
         meter=meter,
         further_keys=further_keys(settings, worker),
     )
+
+
+def _phase(worker: str, workers: int) -> float:
+    """Return by which part of an interval a worker writes its tiles later than the first: all share a disk."""
+    return int(worker.rpartition("-")[2]) % workers / workers
 
 
 def probe_log(audit: DurableLog, on_fatal: Callable[[], None]) -> None:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from kmsgw.errors import AuditDamaged
-from kmsgw.tlog.hashing import GrowingTree, bundle_leaves, complete_root, leaf_hash
+from kmsgw.tlog.hashing import FullTile, GrowingTree, bundle_leaves, complete_root, leaf_hash, leaf_hashes
 from kmsgw.tlog.note import SigningKey
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.tiles import encode_bundle
@@ -149,3 +149,18 @@ def test_a_tree_grows_by_tiles_as_by_leaves() -> None:
         expected = [full for leaf in leaves[start : start + 256] for full in by_leaf.append(leaf)]
         assert by_tile.append_tile(b"".join(leaves[start : start + 256])) == expected
     assert (by_tile.size, by_tile.rows, by_tile.root()) == (by_leaf.size, by_leaf.rows, by_leaf.root())
+
+
+@pytest.mark.parametrize("step", [1, 7, 255, 256])
+def test_a_tree_grows_by_pieces_as_by_leaves(step: int) -> None:
+    entries = [b"%d" % n for n in range(3 * 256 + 9)]
+    by_leaf, by_piece = GrowingTree(), GrowingTree()
+    expected = [full for entry in entries for full in by_leaf.append(leaf_hash(entry))]
+    found: list[FullTile] = []
+    at = 0
+    while at < len(entries):
+        piece = entries[at : at + min(step, 256 - at % 256)]
+        found += by_piece.extend(leaf_hashes(piece))
+        at += len(piece)
+    assert found == expected
+    assert (by_piece.size, by_piece.rows, by_piece.root()) == (by_leaf.size, by_leaf.rows, by_leaf.root())
