@@ -169,9 +169,10 @@ def test_a_pipe_or_a_file_without_end_in_place_of_a_key_is_passed_over(
     os.mkfifo(tmp_path / "pipe" / "verifier.key")
     with (tmp_path / "huge" / "verifier.key").open("wb") as file:
         file.truncate(1 << 40)
-    opened: list[Path] = []
 
-    finish_retired(tmp_path, (), lambda path, _: opened.append(path), ())  # type: ignore[arg-type, func-returns-value]
+    def unopened(path: Path, _: str) -> DurableLog:
+        raise AssertionError(path)
 
-    assert not opened
+    finish_retired(tmp_path, (), unopened, ())
+
     assert [word in text for word, text in zip(("Longer", "regular"), caplog.messages, strict=True)] == [True, True]
