@@ -16,6 +16,7 @@ from kmsgw.audit.kept_checkpoints import KeptCheckpoint
 from kmsgw.audit.repair_plan import Finding, RepairKey, RepairPlan
 from kmsgw.audit.repair_sources import Sources
 from kmsgw.audit.repair_wal import mend_wal
+from kmsgw.clock import SYSTEM_CLOCK
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.entry import LoggedEntry
@@ -291,7 +292,7 @@ class _Planner:
                     runs = runs_of(index for index in kept if index < before)
                     pruning = Pruning(before, runs, at * TILE_HASHES + place)
                     if pruning.is_intended_by(found[place]):
-                        return pruning if key is None else pruning.signed([_signature(key, pruning)])
+                        return pruning if key is None else _signed(key, pruning)
         return None
 
     def _entry(self, index: int) -> bytes | None:
@@ -315,8 +316,8 @@ class _Planner:
                     yield partial
 
 
-def _signature(key: RepairKey, pruning: Pruning) -> str:
-    return key.signing.signature_line(pruning.signed_text).decode().removesuffix("\n")
+def _signed(key: RepairKey, pruning: Pruning) -> Pruning:
+    return pruning.signed(key.signature_lines(pruning.signed_text, int(SYSTEM_CLOCK.now().timestamp())))
 
 
 def bundle_path_of(path: str) -> str:

@@ -1,5 +1,6 @@
 """What is wrong with a damaged log, and what mends it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kmsgw.audit.wal_key import WalKey
@@ -8,15 +9,24 @@ from kmsgw.tlog.note import SigningKey
 
 @dataclass(frozen=True, slots=True)
 class RepairKey:
-    """What a log's seed is good for in a repair: to tell what the log wrote, and to say again what it said."""
+    """What a log's seeds are good for in a repair: to tell what the log wrote, and to say again what it said.
+
+    ``further`` are the log's keys of other kinds, as far as they are there and this machine's library knows them.
+    """
 
     wal: WalKey
     signing: SigningKey
+    further: Sequence[SigningKey] = ()
 
     @classmethod
-    def of_seed(cls, origin: str, seed: bytes) -> "RepairKey":
+    def of_seed(cls, origin: str, seed: bytes, further: Sequence[SigningKey] = ()) -> "RepairKey":
         """Derive it from the 32 bytes of a log's key file."""
-        return cls(WalKey(seed, origin), SigningKey.of_seed(origin, seed))
+        return cls(WalKey(seed, origin), SigningKey.of_seed(origin, seed), further)
+
+    def signature_lines(self, body: bytes, time: int) -> list[str]:
+        """Return the signature lines of all keys over a text, without newlines; `time` is in seconds since 1970."""
+        keys = (self.signing, *self.further)
+        return [key.signature_line(body, time).decode().removesuffix("\n") for key in keys]
 
 
 @dataclass(frozen=True, slots=True)

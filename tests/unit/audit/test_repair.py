@@ -15,14 +15,18 @@ from kmsgw.audit.repair import plan_repair
 from kmsgw.audit.repair_plan import RepairPlan
 from kmsgw.audit.wal_format import HEADER_BYTES, SEAL_BYTES, encode_group, read_frames, scan_wal
 from kmsgw.audit.wal_key import WalKey
+from kmsgw.cli.log_seal import load_repair_key
 from kmsgw.errors import AuditDamaged
-from kmsgw.tlog.pruned import PRUNED_PATH, kept_path
+from kmsgw.tlog.note import Note, SigningKey
+from kmsgw.tlog.pruned import PRUNED_PATH, Pruning, kept_path
 from kmsgw.tlog.reader import LogReader
+from kmsgw.tlog.schemes import SignatureKind, has_ml_dsa
 from kmsgw.tlog.tiles import bundle_path, tile_path
 from kmsgw.tlog.verification import verify_log
 from tests.unit.audit.aged_logs import NOW as PRUNED_AT
 from tests.unit.audit.aged_logs import aged, pruner
 from tests.unit.audit.logs import (
+    ORIGIN,
     append_all,
     fetch,
     notes,
@@ -305,6 +309,29 @@ def test_what_was_pruned_is_no_damage_and_its_file_is_made_anew(tmp_path: Path) 
     _repaired(tmp_path)
     (tmp_path / "log" / kept_path(1)).unlink()
     assert [each.path for each in _plan(tmp_path).open] == [kept_path(1)]
+
+
+@pytest.mark.skipif(not has_ml_dsa(), reason="this machine's library has no ML-DSA-44")
+def test_a_record_of_what_was_pruned_is_signed_anew_with_every_key_of_the_log(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    append_all(log, aged(1100, 800, 400, officer_each=50))
+    log.close()
+    log = open_log(tmp_path)
+    assert pruner(tmp_path, log).prune(PRUNED_AT) is not None
+    log.close()
+    (tmp_path / "log" / PRUNED_PATH).unlink()
+    shutil.copy(tmp_path / "keys" / "w0.seed", tmp_path / "keys" / "log.key")
+    (tmp_path / "keys" / "log.ml-dsa-44.key").write_bytes(bytes(32))
+    (tmp_path / "keys" / "log.ml-dsa-44.key").chmod(0o600)
+    key = load_repair_key(tmp_path / "keys", tmp_path / "log", verifier(tmp_path))
+
+    made = plan_repair(tmp_path / "log", verifier(tmp_path), key=key).files[PRUNED_PATH]
+
+    assert made is not None
+    pruning = Pruning.parse(made)
+    note = Note.parse(pruning.signed_text + "\n".join(("", *pruning.signatures, "")).encode(), PRUNED_PATH)
+    for each in (verifier(tmp_path), SigningKey.of_seed(ORIGIN, bytes(32), SignatureKind.ML_DSA_44).verifier):
+        note.require_signature(each, PRUNED_PATH)
 
 
 def _damage(folder: Path, chance: random.Random) -> None:
