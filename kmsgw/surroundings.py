@@ -54,14 +54,14 @@ def require_log(settings: AuditSettings, worker: str) -> None:
         return
     wal = folder / WAL_NAME
     if not wal.exists():
-        left, advice = "", ""
+        left = ""
     elif _looks_begun(folder) and is_listed(settings.folder, settings.keys, worker):
-        left, advice = f"; {wal} is that of an empty log", f"Keep {wal} elsewhere, as evidence, and remove it here. "
+        left = f"; {wal} is that of an empty log"
     else:
         return
     raise ConfigurationError(
         [f"audit.folder: {folder}: the log is gone, and its signing key {key} is there{left}"],
-        advice=advice + begin_anew_advice(settings.folder, settings.keys, worker),
+        advice=begin_anew_advice(settings.folder, settings.keys, worker),
     )
 
 

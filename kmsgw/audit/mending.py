@@ -1,6 +1,8 @@
 """The doing of a repair: what changes is copied aside first, and the log records it. And setting a log aside whole."""
 
+import os
 import shutil
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -8,11 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from kmsgw.audit.generation import ASIDE_MARK
+from kmsgw.audit.opening import LOCK_NAME, take_lock
 from kmsgw.audit.record import AuditRecord, Outcome
 from kmsgw.audit.repair_plan import RepairPlan
 from kmsgw.audit.wal import WAL_NAME
-from kmsgw.audit.wal_format import encode_wal
-from kmsgw.durable_files import FILE_MODE, make_folder, sync_folder, write_file
+from kmsgw.audit.wal_format import encode_wal, read_frames
+from kmsgw.audit.wal_key import WalKey
+from kmsgw.durable_files import FILE_MODE, make_folder, read_file, sync_folder, write_file
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.pruned import runs_of
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
@@ -109,6 +113,57 @@ def set_aside(folder: Path, now: datetime) -> Path:
     folder.rename(aside)
     sync_folder(folder.parent)
     return aside
+
+
+def wal_left(folder: Path) -> Path | None:
+    """Return the write-ahead file in a folder of which the log may be lost; None where there is none."""
+    path = folder / WAL_NAME
+    return path if os.path.lexists(path) else None
+
+
+def put_left_aside(folder: Path, origin: str, now: datetime) -> None:
+    """Put what is left of a lost log into `repairs`, whole as it is: entries may be in it. Nothing of none.
+
+    Raises `AuditUnavailable` where its worker runs, and OSError.
+    """
+    if not folder.is_dir() or not any(each.name != LOCK_NAME for each in folder.iterdir()):
+        return
+    descriptor = take_lock(folder)
+    try:
+        repairs = folder.parent / REPAIRS_FOLDER
+        make_folder(repairs)
+        folder.rename(repairs / f"{_left_name(origin)}{_stamp(now)}")
+        sync_folder(folder.parent)
+        sync_folder(repairs)
+    finally:
+        os.close(descriptor)
+
+
+def left_folders(logs: Path, origin: str) -> list[Path]:
+    """Return what `put_left_aside` put into `repairs` of a log; `logs` is ``audit.folder``."""
+    return sorted((logs / REPAIRS_FOLDER).glob(f"{_left_name(origin)}*"))
+
+
+def said_of_left(folder: Path, key: WalKey | None) -> dict[str, object]:
+    """Return what a record says of what is left of a log in a folder: which write-ahead file, and what is in it.
+
+    `key` is the log's, None where it is gone. Raises OSError.
+    """
+    told: dict[str, object] = {"folder": f"{REPAIRS_FOLDER}/{folder.name}"}
+    if not (folder / WAL_NAME).exists():
+        return told
+    data = read_file(folder / WAL_NAME, None)
+    told["write_ahead_sha256"] = sha256(data).hexdigest()
+    if key is not None:
+        with suppress(AuditDamaged):
+            found = [each.index for each in read_frames(data, folder / WAL_NAME, key) if each.index is not None]
+            told["entries"] = ", ".join(f"{run.start}-{run.stop - 1}" for run in runs_of(found))
+    return told
+
+
+def _left_name(origin: str) -> str:
+    # An origin is of one log: a later one in the same place has another.
+    return f"{origin.rpartition('/')[2]}.left-"
 
 
 def _stamp(now: datetime) -> str:

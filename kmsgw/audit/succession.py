@@ -7,7 +7,7 @@ says where the old log is, or that it is lost; then the new log begins with that
 
 import json
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -41,12 +41,14 @@ _MODE: Final = 0o600
 class Predecessor:
     """The log that was in a worker's place. ``folder`` is where it is now, empty where it is lost.
 
-    ``known`` are its checkpoints that are kept, the largest first, its own among them.
+    ``known`` are its checkpoints that are kept, the largest first, its own among them. ``left`` tells where is what
+    was left of one that is lost, as the first entry of the new log is to say it.
     """
 
     keys: Sequence[VerifierKey]
     folder: str
     known: Sequence[KeptCheckpoint]
+    left: Sequence[Mapping[str, object]] = ()
 
     @property
     def origin(self) -> str:
@@ -267,6 +269,8 @@ def _entry(before: Predecessor, *, reason: str, who: str, now: datetime, earlier
             for each in before.known
         ],
     }
+    if before.left:
+        change["left"] = list(before.left)
     if earlier:
         change["set_aside"] = earlier
     note = f"this log takes the place of one that {'was set aside' if before.folder else 'is lost'}"

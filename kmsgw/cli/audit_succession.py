@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kmsgw.audit.kept_checkpoints import OWN_MEMORY, KeptCheckpoint, kept_checkpoints
-from kmsgw.audit.mending import set_aside
+from kmsgw.audit.mending import REPAIRS_FOLDER, left_folders, put_left_aside, said_of_left, set_aside, wal_left
+from kmsgw.audit.repair import plan_repair
+from kmsgw.audit.repair_plan import RepairKey
 from kmsgw.audit.succession import (
     Predecessor,
     finish,
+    is_beginning,
     listed_log,
     place_of,
     remember_index,
@@ -21,16 +24,18 @@ from kmsgw.audit.succession import (
 from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.cli.invocation import Invocation
 from kmsgw.cli.log_owner import require_owner
+from kmsgw.cli.log_seal import load_repair_key
 from kmsgw.cli.output import Record
 from kmsgw.clock import SYSTEM_CLOCK
-from kmsgw.errors import AuditDamaged
+from kmsgw.errors import AuditDamaged, ConfigurationError
 from kmsgw.tlog.checkpoint import Checkpoint
+from kmsgw.tlog.node_index import IndexedLog
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.reader import Fetch
 from kmsgw.tlog.tiles import CHECKPOINT_PATH, VERIFIER_KEY_PATH
 
 _COLUMNS = ("memory", "size")
-_SIGNS = (CHECKPOINT_PATH, "wal", "tile")
+_SIGNS = (CHECKPOINT_PATH, "tile")
 _DRY = "Dry run: nothing was changed. Give --yes and --reason to do it."
 
 
@@ -52,7 +57,7 @@ class Succession:
         if self.keys is not None:
             self._require_newest(self.keys)
             before = Predecessor(self._keys_of(self.keys, given), "", ())
-            self._show(self._known(self.folder, before.keys[0]))
+            self._show(self._known(before.keys[0], self.folder))
         if not yes:
             anew = " A new log with a new origin begins." if before is not None else ""
             self.invocation.note(f"{self.folder} would be renamed.{anew} {_DRY}")
@@ -62,13 +67,13 @@ class Succession:
         write_words(self.folder.parent, place.name, reason=self.reason, who=self.who, now=now)
         self.invocation.note(f"Set aside, whole as it was: {place}")
         if before is not None:
-            self._succeed(Predecessor(before.keys, place.name, self._known(place, before.keys[0])), earlier="")
+            self._succeed(Predecessor(before.keys, place.name, self._known(before.keys[0], place)), earlier="")
 
     def replace_lost(self, *, yes: bool) -> None:
         """Begin a new log in the place of one that is gone: it may have been set aside before, and else is lost."""
         assert self.keys is not None
         logs, worker = self.folder.parent, self.folder.name
-        if any((self.folder / sign).exists() for sign in _SIGNS):
+        if any((self.folder / sign).exists() for sign in _SIGNS) and not is_beginning(self.keys, worker):
             raise CommandError(
                 f"{self.folder}: a log is there, or what is left of one.",
                 "Mend it, or give --set-aside and not --lost.",
@@ -88,9 +93,10 @@ class Succession:
         if yes and finish(logs, self.keys, worker, listed):
             self.invocation.note(f"What was begun before is finished: {listed.origin} is the log of {worker} now.")
             return
+        self._require_beyond_mending(listed)
         place = place_of(logs, listed.origin)
         place = "" if place == worker else place
-        before = Predecessor(listed.keys, place, self._known(logs / (place or worker), listed.keys[0]))
+        before = Predecessor(listed.keys, place, self._known(listed.keys[0], logs / (place or worker)))
         self._show(before.known)
         if place:
             self.invocation.note(f"{listed.origin} is not lost: it is in {logs / place}.")
@@ -100,7 +106,38 @@ class Succession:
         if not yes:
             self.invocation.note(f"A new log with a new origin would begin. {_DRY}")
             return
-        self._succeed(before, earlier=words_on(logs, place) if place else "")
+        put_left_aside(self.folder, listed.origin, SYSTEM_CLOCK.now())
+        left = left_folders(logs, listed.origin)
+        for each in left:
+            self.invocation.note(f"What was left of it is in {each}.")
+        key = self._key_of(listed)
+        said = [said_of_left(each, None if key is None else key.wal) for each in left]
+        self._succeed(replace(before, left=said), earlier=words_on(logs, place) if place else "")
+
+    def _require_beyond_mending(self, listed: IndexedLog) -> None:
+        """Raise `CommandError` where what is left of a log is enough to mend it: then it is not lost."""
+        wal = wal_left(self.folder)
+        if wal is None:
+            return
+        known = kept_checkpoints(self.folder, listed.keys[0], self.witness, self.mirror)
+        if plan_repair(self.folder, listed.keys[0], self.mirror, self._key_of(listed), known).starts:
+            raise CommandError(
+                f"{self.folder}: the log is not lost: its write-ahead file is there, and mends it.",
+                f"See what does: kmsgw audit repair {self.folder} --keys {self.keys}, with the same --from and "
+                f"--witness, and --verifier-key {listed.keys[0]}.",
+            )
+        self.invocation.note(
+            f"{wal} is left of it, which can't mend it. Entries may be in it: it is kept, in "
+            f"{self.folder.parent / REPAIRS_FOLDER}."
+        )
+
+    def _key_of(self, listed: IndexedLog) -> RepairKey | None:
+        """Return the key of a log; None where it is gone, or another's."""
+        assert self.keys is not None
+        try:
+            return load_repair_key(self.keys, self.folder, listed.keys[0])
+        except (ConfigurationError, CommandError):
+            return None
 
     def _require_newest(self, keys: Path) -> None:
         """Raise `ConfigurationError` where the index is an older one that was put back: its word moves a good log."""
@@ -144,9 +181,11 @@ class Succession:
                 ExitCode.UNVERIFIED,
             ) from None
 
-    def _known(self, folder: Path, verifier: VerifierKey) -> Sequence[KeptCheckpoint]:
+    def _known(self, verifier: VerifierKey, folder: Path) -> Sequence[KeptCheckpoint]:
         """Return what is known of a log, the largest first: its own checkpoint, if one is left, and those kept."""
         found = list(kept_checkpoints(folder, verifier, self.witness, self.mirror))
+        for left in left_folders(self.folder.parent, verifier.name):
+            found += kept_checkpoints(left, verifier)
         with suppress(OSError, AuditDamaged):
             raw = (folder / CHECKPOINT_PATH).read_bytes()
             found.append(KeptCheckpoint(OWN_MEMORY, Checkpoint.open(raw, verifier), raw))

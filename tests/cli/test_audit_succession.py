@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from kmsgw.audit.aside_logs import AsideLog, read_aside_logs
+from kmsgw.audit.log import DurableLog
 from kmsgw.audit.node_index import write_index
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.node_index import NodeIndex
@@ -68,6 +70,88 @@ def test_a_lost_log_is_shown_by_verify_for_ever(folder: Path, tmp_path: Path) ->
     ]
     assert "Lost, as the node's index says" in verified.stderr
     assert kmsgw("audit", "verify", str(tmp_path), "--verifier-key", str(key)).code == 5, "who kept its key misses it"
+
+
+def _left(folder: Path, keys: Path, log: DurableLog, count: int) -> VerifierKey:
+    """Let a log have signed for its entries and so many more be durable; then its signed tree is gone."""
+    append_all(log, numbered(300, 300 + count))
+    kept = {name: (folder / name).read_bytes() for name in ("wal", "verifier.key")}
+    log.close()
+    shutil.copy(keys / "w0.seed", keys / "log.key")
+    shutil.rmtree(folder)
+    folder.mkdir()
+    for name, content in kept.items():
+        (folder / name).write_bytes(content)
+    key = VerifierKey.parse((folder / "verifier.key").read_text())
+    write_index(folder.parent, "example.com/log/node1", keys / "node.key", {"log": [key]}, {}, [])
+    return key
+
+
+def test_a_write_ahead_file_that_is_left_of_a_lost_log_is_kept_and_told_of(tmp_path: Path) -> None:
+    log = open_log(tmp_path, wal_limit=1)
+    append_all(log, numbered(0, 300))
+    log.integrate()
+    folder, keys = tmp_path / "log", tmp_path / "keys"
+    _left(folder, keys, log, 5)
+    raw = (folder / "wal").read_bytes()
+    do = ("audit", "repair", str(folder), "--lost", "--begin-anew", str(keys))
+
+    shown = kmsgw(*do)
+    assert (shown.code, "is left of it, which can't mend it" in shown.stderr) == (0, True), shown.stderr
+    assert sorted(each.name for each in folder.iterdir()) == ["verifier.key", "wal"], "a dry run changes nothing"
+    done = kmsgw(*do, *DO)
+
+    assert done.code == 0, done.stderr
+    (left,) = (tmp_path / "repairs").iterdir()
+    assert (left / "wal").read_bytes() == raw
+    first = json.loads(kmsgw("audit", "search", str(folder), "--method", "BeginAuditLog", "-o", "json").text)
+    assert first["entry"]["change"]["left"] == [
+        {"folder": f"repairs/{left.name}", "write_ahead_sha256": sha256(raw).hexdigest(), "entries": "300-304"}
+    ]
+    verified = kmsgw("audit", "verify", str(tmp_path), "--index-key", str(tmp_path / "index.key"))
+    assert verified.code == 0, verified.stderr
+
+
+def test_a_log_that_its_write_ahead_file_mends_is_not_lost(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    append_all(log, numbered(0, 300))
+    log.integrate()
+    folder, keys = tmp_path / "log", tmp_path / "keys"
+    checkpoint = (folder / "checkpoint").read_bytes()
+    key = _left(folder, keys, log, 5)
+    (folder / "cosigned").mkdir()
+    (folder / "cosigned" / "01020304").write_bytes(checkpoint)
+
+    refused = kmsgw("audit", "repair", str(folder), "--lost", "--begin-anew", str(keys), *DO)
+
+    assert (refused.code, "the log is not lost" in refused.stderr) == (1, True), refused.stderr
+    mend = ("audit", "repair", str(folder), "--keys", str(keys), "--verifier-key", str(key), "--accept-loss", *DO)
+    assert kmsgw(*mend).code == 0
+    again = open_log(tmp_path)
+    assert list(again.entries(0, 305)) == numbered(0, 305)
+    again.close()
+
+
+def test_what_a_stopped_beginning_left_is_finished_and_not_taken_for_a_log(folder: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    key = VerifierKey.parse((folder / "verifier.key").read_text())
+    write_index(tmp_path, "example.com/log/node1", keys / "node.key", {"log": [key]}, {}, [])
+    shutil.rmtree(folder)
+    do = ("audit", "repair", str(folder), "--lost", "--begin-anew", str(keys), *DO)
+    assert kmsgw(*do).code == 0
+    # As it is where the first entry of the new log is not durable yet.
+    first = json.loads(kmsgw("audit", "search", str(folder), "--method", "BeginAuditLog", "-o", "json").text)
+    origin = VerifierKey.parse((folder / "verifier.key").read_text()).name
+    name = origin.rpartition("/")[2]
+    (keys / "log.beginning").write_text(json.dumps({"name": name, "entry": json.dumps(first["entry"])}))
+    shutil.rmtree(folder)
+    DurableLog.open(folder, origin=origin, key_file=keys / "log.key", interval=None).close()
+    (folder / "checkpoint").unlink()
+
+    done = kmsgw(*do)
+
+    assert (done.code, "is finished" in done.stderr) == (0, True), done.stderr
+    assert kmsgw("audit", "verify", str(tmp_path)).code == 0
 
 
 def test_options_that_do_not_go_together_are_refused(folder: Path, tmp_path: Path) -> None:
