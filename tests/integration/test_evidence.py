@@ -65,7 +65,7 @@ def _copied(base: str, index: NodeIndex, target: Path) -> bool:
 
     def get(path: str) -> bytes:
         try:
-            with urllib.request.urlopen(f"{base}/{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"{base}/{path}", timeout=60) as answer:
                 return bytes(answer.read())
         except urllib.error.HTTPError as error:
             error.close()

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.message import Message
 
 from kmsgw.client import Client, Health, KeyState
-from kmsgw.errors import Reason
+from kmsgw.errors import Reason, StateUnavailable
 from kmsgw.v1 import common_pb2, crypto_service_pb2, key_service_pb2, system_service_pb2
 from tests.support.calls import Caller, pairs
 from tests.support.gateway import Gateway, eventually, make_folder
@@ -194,16 +194,26 @@ def test_rotations_are_seen_everywhere_within_a_second_and_fail_no_call(nodes: N
     for thread in threads:
         thread.start()
     rotated: dict[int, float] = {}
-    for version in range(2, 8):
-        assert officer.keys.rotate("turning").primary_version == version
-        rotated[version] = time.monotonic()
-        assert eventually(partial(_all_saw, seen, version), 5.0)
-    done.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for version in range(2, 8):
+            assert eventually(partial(_rotated, officer, version), 5.0)
+            rotated[version] = time.monotonic()
+            assert eventually(partial(_all_saw, seen, version), 5.0), faults
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
     assert faults == []
     lags = [times[version] - at for version, at in rotated.items() for times in seen.values()]
     assert max(lags) <= patient(EVERYWHERE_SECONDS)
+
+
+def _rotated(officer: Client, version: int) -> bool:
+    """Rotate to a version; where the database was too slow for that, tell whether it was done."""
+    try:
+        return officer.keys.rotate("turning").primary_version == version
+    except StateUnavailable:
+        return officer.keys.get("turning").primary_version == version
 
 
 def _all_saw(seen: dict[int, dict[int, float]], version: int) -> bool:

@@ -34,6 +34,7 @@ LONG = os.environ.get("KMSGW_FAULTS") == "long"
 ROWS = 100_000 if LONG else 2_000
 BATCH = 500 if LONG else 100
 KILLS = 3
+KILLED_RATE = "10000" if LONG else "400"
 PATIENTS = 50
 MEMORY_BOUND = 128 << 20
 """Peak RSS in bytes, whatever the number of rows; measured: 81 MiB, for 2,000 and for 100,000."""
@@ -172,12 +173,12 @@ class Application(threading.Thread):
         self.join()
 
 
-def start(gateway: Gateway, column: Column, journal: Path) -> "subprocess.Popen[bytes]":
+def start(gateway: Gateway, column: Column, journal: Path, *options: str) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "kmsgw.cli.main", "--config", str(gateway.folder / "config.toml")]
     command += ["--profile", "rewrap-job", "-o", "json", "rewrap", "run", "--journal", str(journal)]
     command += [*column.arguments, "--table", "notes", "--key-column", "id", "--column", "sealed"]
     command += ["--context-column", "patient", "--batch", str(BATCH)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def looked_at(journal: Path) -> int:
@@ -233,7 +234,9 @@ def test_a_column_is_rewrapped_whole_though_the_job_is_killed_and_an_application
     began = time.monotonic()
     try:
         for kill in range(KILLS):
-            kill_after(start(gateway, column, journal), journal, ROWS * (kill + 1) // (KILLS + 2))
+            # Slowly enough that it can't be through before this program, held up by others, comes to kill it.
+            started = start(gateway, column, journal, "--rate", KILLED_RATE)
+            kill_after(started, journal, ROWS * (kill + 1) // (KILLS + 2))
         summary, told, memory = finish(start(gateway, column, journal))
     finally:
         application.end()

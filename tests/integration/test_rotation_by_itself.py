@@ -4,12 +4,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import cast
 
 import grpc
 import pytest
+from sqlalchemy.exc import SQLAlchemyError
 
 from kmsgw.client import Client
 from kmsgw.errors import StateUnavailable
@@ -139,7 +141,8 @@ def test_eight_workers_with_schedule_and_budget_due_at_once_make_one_version(tmp
     def break_the_lease() -> None:
         # So that not one worker looks, but all do.
         while not stop.wait(0.002):
-            execute(database, "DELETE FROM duties")
+            with suppress(SQLAlchemyError):  # locked for too long, where who wrote stood still
+                execute(database, "DELETE FROM duties")
 
     breaking = threading.Thread(target=break_the_lease)
     try:
@@ -174,7 +177,8 @@ def test_eight_workers_with_schedule_and_budget_due_at_once_make_one_version(tmp
     own = [each for each in entries if each["method"] == "/kmsgw/RotateKey"]
     ended = [each for each in own if each["phase"] == "outcome"]
     assert [each["outcome"] for each in ended].count("ok") == 1
-    assert {str(each.get("reason", "")) for each in ended} <= {"", "KEY_CHANGED"}
+    # Who came too late, or was held up by a database that stood still, made nothing and says so.
+    assert {str(each.get("reason", "")) for each in ended} <= {"", "KEY_CHANGED", "STATE_UNAVAILABLE"}
     assert all(each["principal"] is None and each["change"] == {"reason": "schedule"} for each in own)
     assert len(own) == 2 * len(ended)
 

@@ -92,7 +92,7 @@ class PostgresServer:
     def execute(self, statement: str, database: str = "postgres") -> list[list[object]]:
         """Run one statement as the superuser and return its rows."""
         connection = pg8000.native.Connection(
-            self.user, host="127.0.0.1", port=self.port, database=database, password=self.password, timeout=10
+            self.user, host="127.0.0.1", port=self.port, database=database, password=self.password, timeout=60
         )
         try:
             return [list(row) for row in connection.run(statement) or []]

@@ -48,7 +48,7 @@ def scrape(
 ) -> Scrape:
     """Ask for a path with the certificate of a principal. Raises `OSError` where the connection is refused."""
     host, port = metrics_address(gateway)
-    connection = HTTPSConnection(host, port, context=tls or tls_of(gateway, principal), timeout=30)
+    connection = HTTPSConnection(host, port, context=tls or tls_of(gateway, principal), timeout=60)
     try:
         connection.request(verb, path)
         answer = connection.getresponse()

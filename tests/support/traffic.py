@@ -34,7 +34,8 @@ _OPTIONS = (
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),  # a connection of its own, which may reach another worker
     ("grpc.initial_reconnect_backoff_ms", 20),
-    ("grpc.min_reconnect_backoff_ms", 1000),
+    # Despite its name, the time that one connection may take: on a machine that stands still, more than a second.
+    ("grpc.min_reconnect_backoff_ms", 60_000),
     ("grpc.max_reconnect_backoff_ms", 100),
 )
 

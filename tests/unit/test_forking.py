@@ -36,7 +36,7 @@ def run(arguments):
 process = fork(run, ["--name", "x"], title="kmsgw.worker --name x" + " y" * 500,
                keep=[kept, answer], environment={"KMSGW_ADDED": "here"})
 os.close(answer)
-status = process.wait(20)
+status = process.wait(120)
 told = literal_eval(os.read(answer_read, 65536).decode())
 print(repr((told, status, [0, 1, 2, kept, answer], "KMSGW_ADDED" in os.environ)))
 """
@@ -44,7 +44,7 @@ print(repr((told, status, [0, 1, 2, kept, answer], "KMSGW_ADDED" in os.environ))
 
 def run_program(text: str) -> str:
     """Run a program that may be forked: this one has threads."""
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -78,7 +78,7 @@ def run(_):
 
 atexit.register(print, "ended")
 try:
-    found = fork(run, [], title="x", keep=[], environment={{}}).wait(20)
+    found = fork(run, [], title="x", keep=[], environment={{}}).wait(120)
     print("status", found)
 finally:
     print("once")
@@ -91,7 +91,7 @@ def test_what_waits_to_be_written_is_written_once() -> None:
 import sys
 from kmsgw.forking import fork
 sys.stdout.write("waits")
-fork(lambda _: 0, [], title="x", keep=[], environment={}).wait(20)
+fork(lambda _: 0, [], title="x", keep=[], environment={}).wait(120)
 """
     assert run_program(text) == "waits"
 
@@ -102,7 +102,7 @@ import signal, subprocess, time
 from kmsgw.forking import fork
 
 def sleep(_):
-    time.sleep(60)
+    time.sleep(600)
     return 0
 
 asked, killed = (fork(sleep, [], title="x", keep=[], environment={}) for _ in range(2))
@@ -113,7 +113,7 @@ except subprocess.TimeoutExpired:
     print("still there")
 asked.terminate()
 killed.kill()
-print(asked.wait(20), killed.wait(20), asked.poll(), killed.returncode)
+print(asked.wait(120), killed.wait(120), asked.poll(), killed.returncode)
 asked.terminate()  # nobody may be hit who got its number since
 """
     assert (

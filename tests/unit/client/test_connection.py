@@ -299,7 +299,7 @@ def test_no_change_is_lost_while_the_gateway_renews_aged_connections() -> None:
 
             def work() -> None:
                 end = time.monotonic() + 1.5
-                while time.monotonic() < end:
+                while time.monotonic() < end or len(done) <= 100:
                     client.keys.rotate("ehr")
                     done.append(1)
 
@@ -307,7 +307,7 @@ def test_no_change_is_lost_while_the_gateway_renews_aged_connections() -> None:
                 for future in [threads.submit(work) for _ in range(8)]:
                     future.result()
 
-    assert len(script.requests) == len(done) > 100
+    assert len(script.requests) == len(done)
 
 
 def test_the_user_agent_names_the_sdk(gateway: ScriptedGateway) -> None:

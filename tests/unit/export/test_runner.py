@@ -104,7 +104,7 @@ def test_a_thread_that_is_stopped_does_a_last_round_and_closes() -> None:
     thread = TargetThread(target)
     thread.start()
     thread.stop()
-    assert thread.join(10)
+    assert thread.join(60)
     assert target.closed
 
 
@@ -121,7 +121,7 @@ def test_a_target_that_hangs_is_left_behind() -> None:
     thread.stop()
     assert not thread.join(0.01)
     released.set()
-    assert thread.join(10)
+    assert thread.join(60)
 
 
 def test_entries_stay_unconfirmed_for_so_long_at_most(tmp_path: Path) -> None:

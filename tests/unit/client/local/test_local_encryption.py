@@ -215,7 +215,7 @@ def test_threads_that_wait_for_a_refused_call_are_refused_too_and_the_next_asks_
         while len(local._flights) == 0:
             pass
         lender.gate.set()
-        assert all(isinstance(each.exception(10), AccessDenied) for each in sealing)
+        assert all(isinstance(each.exception(60), AccessDenied) for each in sealing)
         lender.refusal = None
         assert local.seal("ehr", b"x", CONTEXT)
 

@@ -24,7 +24,7 @@ def test_a_stat_line_is_read_whatever_the_process_is_called(name: str) -> None:
 def test_a_family_is_a_process_with_its_children_and_theirs() -> None:
     script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE) as process:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while len(found := family([process.pid])) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert process.stdin is not None
