@@ -18,7 +18,7 @@ from tests.support.patience import eventually
 
 __all__ = ["Gateway", "eventually", "make_folder"]
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 LOOP = os.environ.get("KMSGW_TEST_LOOP", "direct")
 """Which loop answers calls in these gateways: the tests of the wire run with `threads` as well."""
 

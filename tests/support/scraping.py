@@ -50,8 +50,21 @@ def scrape(
     host, port = metrics_address(gateway)
     connection = HTTPSConnection(host, port, context=tls or tls_of(gateway, principal), timeout=60)
     try:
+        _connect(connection)
         connection.request(verb, path)
         answer = connection.getresponse()
         return Scrape(answer.status, answer.headers.get("kmsgw-request-id", ""), answer.read().decode())
     finally:
         connection.close()
+
+
+def _connect(connection: HTTPSConnection) -> None:
+    # A handshake may take a second. Where this machine stands still in the middle of one, it is begun again.
+    for tries_left in (2, 1, 0):
+        try:
+            connection.connect()
+        except (ConnectionError, ssl.SSLEOFError):
+            if not tries_left:
+                raise
+        else:
+            return
