@@ -190,8 +190,8 @@ def _require_doable(folder: Path, plan: RepairPlan, *, accept_loss: bool, unprov
     if not plan.starts:
         raise CommandError(
             f"{folder} can't be mended with what is here.",
-            "Give a mirror or copy with --from, or put it out of the way with --set-aside; where checkpoint and tiles are "
-            "gone, say so with --lost.",
+            "Give a mirror or copy with --from, or put it out of the way with --set-aside; where checkpoint and tiles "
+            "are gone, say so with --lost.",
             ExitCode.UNVERIFIED,
         )
     if yes and plan.loss and not accept_loss:

@@ -10,7 +10,7 @@ from kmsgw.cli.output import Format, Output, Record
 if TYPE_CHECKING:
     from kmsgw.client import GatewayStatus
 
-_EXPORT_COLUMNS = ("target", "log", "delivered", "lag")
+_EXPORT_COLUMNS = ("target", "log", "delivered", "lag", "lag_seconds")
 _PROVIDER_COLUMNS = ("name", "kind", "serving", "mechanism", "development_only", "fault")
 
 
@@ -41,7 +41,13 @@ def status_record(status: "GatewayStatus") -> Record:
             for each in status.providers
         ],
         "exports": [
-            {"target": each.target, "log": each.log, "delivered": each.delivered, "lag": each.lag}
+            {
+                "target": each.target,
+                "log": each.log,
+                "delivered": each.delivered,
+                "lag": each.lag,
+                "lag_seconds": each.lag_seconds,
+            }
             for each in status.exports
         ],
     }

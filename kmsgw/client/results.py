@@ -264,12 +264,16 @@ class ProviderInfo:
 
 @dataclass(frozen=True, slots=True)
 class ExportInfo:
-    """How far an audit log of a node, by its origin, has been exported to a target; ``lag`` signed entries have not."""
+    """How far an audit log of a node, by its origin, has been exported to a target; ``lag`` signed entries have not.
+
+    ``lag_seconds`` is the age of the oldest of these, 0 without any, and None where the gateway can't tell.
+    """
 
     target: str
     log: str
     delivered: int
     lag: int
+    lag_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,9 @@ def get_status_response(result: tuple[WorkerState, Principal]) -> system_service
         principal_id=principal.principal_id,
         roles=sorted(principal.roles),
         exports=[
-            system_service_pb2.ExportStatus(target=each.target, log=each.log, delivered=each.delivered, lag=each.lag)
+            system_service_pb2.ExportStatus(
+                target=each.target, log=each.log, delivered=each.delivered, lag=each.lag, lag_seconds=each.lag_seconds
+            )
             for each in state.exports
         ],
     )

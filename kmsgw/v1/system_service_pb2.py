@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkmsgw/v1/system_service.proto\x12\x08kmsgw.v1\"\x12\n\x10GetStatusRequest\"y\n\x0eProviderStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07serving\x18\x03 \x01(\x08\x12\r\n\x05\x66\x61ult\x18\x04 \x01(\t\x12\x11\n\tmechanism\x18\x05 \x01(\t\x12\x18\n\x10\x64\x65velopment_only\x18\x06 \x01(\x08\"K\n\x0c\x45xportStatus\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0b\n\x03log\x18\x02 \x01(\t\x12\x11\n\tdelivered\x18\x03 \x01(\x04\x12\x0b\n\x03lag\x18\x04 \x01(\x04\"\xdd\x02\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0b\x65nvironment\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0e\n\x06worker\x18\x04 \x01(\t\x12\x0f\n\x07serving\x18\x05 \x01(\x08\x12+\n\tproviders\x18\x06 \x03(\x0b\x32\x18.kmsgw.v1.ProviderStatus\x12\x15\n\raudit_serving\x18\x07 \x01(\x08\x12\x14\n\x0c\x61udit_origin\x18\x08 \x01(\t\x12\x12\n\naudit_size\x18\t \x01(\x04\x12\x15\n\rpolicy_digest\x18\n \x01(\t\x12 \n\x18\x64\x65velopment_certificates\x18\x0b \x01(\x08\x12\x14\n\x0cprincipal_id\x18\x0c \x01(\t\x12\r\n\x05roles\x18\r \x03(\t\x12\'\n\x07\x65xports\x18\x0e \x03(\x0b\x32\x16.kmsgw.v1.ExportStatus2U\n\rSystemService\x12\x44\n\tGetStatus\x12\x1a.kmsgw.v1.GetStatusRequest\x1a\x1b.kmsgw.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkmsgw/v1/system_service.proto\x12\x08kmsgw.v1\"\x12\n\x10GetStatusRequest\"y\n\x0eProviderStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07serving\x18\x03 \x01(\x08\x12\r\n\x05\x66\x61ult\x18\x04 \x01(\t\x12\x11\n\tmechanism\x18\x05 \x01(\t\x12\x18\n\x10\x64\x65velopment_only\x18\x06 \x01(\x08\"u\n\x0c\x45xportStatus\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0b\n\x03log\x18\x02 \x01(\t\x12\x11\n\tdelivered\x18\x03 \x01(\x04\x12\x0b\n\x03lag\x18\x04 \x01(\x04\x12\x18\n\x0blag_seconds\x18\x05 \x01(\x04H\x00\x88\x01\x01\x42\x0e\n\x0c_lag_seconds\"\xdd\x02\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0b\x65nvironment\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0e\n\x06worker\x18\x04 \x01(\t\x12\x0f\n\x07serving\x18\x05 \x01(\x08\x12+\n\tproviders\x18\x06 \x03(\x0b\x32\x18.kmsgw.v1.ProviderStatus\x12\x15\n\raudit_serving\x18\x07 \x01(\x08\x12\x14\n\x0c\x61udit_origin\x18\x08 \x01(\t\x12\x12\n\naudit_size\x18\t \x01(\x04\x12\x15\n\rpolicy_digest\x18\n \x01(\t\x12 \n\x18\x64\x65velopment_certificates\x18\x0b \x01(\x08\x12\x14\n\x0cprincipal_id\x18\x0c \x01(\t\x12\r\n\x05roles\x18\r \x03(\t\x12\'\n\x07\x65xports\x18\x0e \x03(\x0b\x32\x16.kmsgw.v1.ExportStatus2U\n\rSystemService\x12\x44\n\tGetStatus\x12\x1a.kmsgw.v1.GetStatusRequest\x1a\x1b.kmsgw.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,9 +36,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROVIDERSTATUS']._serialized_start=63
   _globals['_PROVIDERSTATUS']._serialized_end=184
   _globals['_EXPORTSTATUS']._serialized_start=186
-  _globals['_EXPORTSTATUS']._serialized_end=261
-  _globals['_GETSTATUSRESPONSE']._serialized_start=264
-  _globals['_GETSTATUSRESPONSE']._serialized_end=613
-  _globals['_SYSTEMSERVICE']._serialized_start=615
-  _globals['_SYSTEMSERVICE']._serialized_end=700
+  _globals['_EXPORTSTATUS']._serialized_end=303
+  _globals['_GETSTATUSRESPONSE']._serialized_start=306
+  _globals['_GETSTATUSRESPONSE']._serialized_end=655
+  _globals['_SYSTEMSERVICE']._serialized_start=657
+  _globals['_SYSTEMSERVICE']._serialized_end=742
 # @@protoc_insertion_point(module_scope)

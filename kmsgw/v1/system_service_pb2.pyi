@@ -27,16 +27,18 @@ class ProviderStatus(_message.Message):
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., serving: _Optional[bool] = ..., fault: _Optional[str] = ..., mechanism: _Optional[str] = ..., development_only: _Optional[bool] = ...) -> None: ...
 
 class ExportStatus(_message.Message):
-    __slots__ = ("target", "log", "delivered", "lag")
+    __slots__ = ("target", "log", "delivered", "lag", "lag_seconds")
     TARGET_FIELD_NUMBER: _ClassVar[int]
     LOG_FIELD_NUMBER: _ClassVar[int]
     DELIVERED_FIELD_NUMBER: _ClassVar[int]
     LAG_FIELD_NUMBER: _ClassVar[int]
+    LAG_SECONDS_FIELD_NUMBER: _ClassVar[int]
     target: str
     log: str
     delivered: int
     lag: int
-    def __init__(self, target: _Optional[str] = ..., log: _Optional[str] = ..., delivered: _Optional[int] = ..., lag: _Optional[int] = ...) -> None: ...
+    lag_seconds: int
+    def __init__(self, target: _Optional[str] = ..., log: _Optional[str] = ..., delivered: _Optional[int] = ..., lag: _Optional[int] = ..., lag_seconds: _Optional[int] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
     __slots__ = ("version", "environment", "node", "worker", "serving", "providers", "audit_serving", "audit_origin", "audit_size", "policy_digest", "development_certificates", "principal_id", "roles", "exports")

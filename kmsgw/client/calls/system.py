@@ -33,7 +33,16 @@ def status(*, timeout: float | None = None) -> Call[GatewayStatus]:
             development_certificates=response.development_certificates,
             principal_id=response.principal_id,
             roles=tuple(response.roles),
-            exports=tuple(ExportInfo(each.target, each.log, each.delivered, each.lag) for each in response.exports),
+            exports=tuple(
+                ExportInfo(
+                    each.target,
+                    each.log,
+                    each.delivered,
+                    each.lag,
+                    each.lag_seconds if each.HasField("lag_seconds") else None,
+                )
+                for each in response.exports
+            ),
         )
 
     return Call(_STATUS, wire.GetStatusRequest().SerializeToString(), read, timeout=timeout)

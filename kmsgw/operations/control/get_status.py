@@ -21,13 +21,15 @@ class ProviderState:
 class ExportState:
     """How far an audit log has been exported: ``delivered`` entries have arrived for certain, ``lag`` signed ones not.
 
-    ``log`` is its origin.
+    ``log`` is its origin. ``lag_seconds`` is how old the oldest of those is, 0 without any, None where that
+    can't be read.
     """
 
     target: str
     log: str
     delivered: int
     lag: int
+    lag_seconds: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,11 @@ def test_the_status_is_told_whole(gateway: ScriptedGateway, drive: Driver) -> No
             development_certificates=True,
             principal_id="portal",
             roles=["writer"],
-            exports=[system_wire.ExportStatus(target="siem", log="kmsgw.local/log/node1/worker0", delivered=7, lag=2)],
+            exports=[
+                system_wire.ExportStatus(
+                    target="siem", log="kmsgw.local/log/node1/worker0", delivered=7, lag=2, lag_seconds=0
+                )
+            ],
         ),
     )
 
@@ -134,7 +138,7 @@ def test_the_status_is_told_whole(gateway: ScriptedGateway, drive: Driver) -> No
         development_certificates=True,
         principal_id="portal",
         roles=("writer",),
-        exports=(ExportInfo("siem", "kmsgw.local/log/node1/worker0", 7, 2),),
+        exports=(ExportInfo("siem", "kmsgw.local/log/node1/worker0", 7, 2, 0),),
     )
 
 
