@@ -18,9 +18,10 @@ from kmsgw.audit.held_folder import HeldFolder
 from kmsgw.config import Settings, load_settings
 from kmsgw.errors import ConfigurationError, KmsgwError
 from kmsgw.launch import HeldSettings, read_secrets
+from kmsgw.preloaded import preloaded_check
 from kmsgw.processes import forbid_dumps
 from kmsgw.refusal import FoundFaults
-from kmsgw.reload import check_start
+from kmsgw.reload import Reload, check_start, checked
 from kmsgw.reservation import reserve
 from kmsgw.supervisor import Supervisor
 from kmsgw.taken_signals import Stopped, hold_signals
@@ -96,9 +97,15 @@ def _serve(config: Path, settings: Settings) -> int:
         faults.require_none()
     metrics = _metrics(settings, reservations[1]) if len(reservations) > 1 else None
     supervisor = Supervisor(HeldSettings(settings), config, secrets, reservations[0], metrics)
-    supervisor.prepare()
+    # Begun before the workers: it takes a second with many policies, and the imports that they need take as long.
+    trial = Reload.of(settings, secrets, "--prepare", copy=preloaded_check())
     try:
-        policies = check_start(settings, secrets, "--prepare", copy=supervisor.copy)
+        supervisor.prepare()
+    except BaseException:
+        trial.close()
+        raise
+    try:
+        policies = checked(trial)
         folder.hold()  # the first start has made it only now
     except ConfigurationError:
         supervisor.abandon()

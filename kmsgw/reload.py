@@ -11,7 +11,7 @@ from kmsgw.config import Settings, load_settings
 from kmsgw.launch import START_SECONDS, HeldSettings, Launched, launch, slow_start
 from kmsgw.taken_signals import ENDING, STARTING, Stopped, take_signal
 
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.01
 _END_SECONDS = 2.0
 
 
@@ -26,7 +26,11 @@ def check_start(
     `copy` is as for `launch`. Signals must be held (`hold_signals`). Raises `ConfigurationError` with all faults, and
     `Stopped` where a signal asks for the end meanwhile.
     """
-    trial = Reload.of(settings, secrets, *arguments, copy=copy)
+    return checked(Reload.of(settings, secrets, *arguments, copy=copy))
+
+
+def checked(trial: "Reload") -> bytes:
+    """Wait for a trial that has begun, end it, and return the policies. Otherwise as `check_start`."""
     try:
         # The end of the process that tries it is a signal too, so this step is one of a trial that hangs.
         while not trial.look():

@@ -28,7 +28,7 @@ from kmsgw.telemetry.supervision import SupervisedMetrics
 _LOG = logging.getLogger("kmsgw.supervisor")
 
 _STOP_MARGIN_SECONDS = 5.0
-_START_LOOK_SECONDS = 0.05
+_START_LOOK_SECONDS = 0.01
 _FAILED_START_SECONDS = 1.0
 _KILLED_SECONDS = 2.0
 _EXPORTER = "exporter"

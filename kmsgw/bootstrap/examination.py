@@ -7,7 +7,6 @@ from kmsgw.authn.invitations import Invitations
 from kmsgw.authn.rules import PrincipalRules
 from kmsgw.authz import CurrentPolicies
 from kmsgw.bootstrap.evidence import examine_evidence, prepare_evidence
-from kmsgw.bootstrap.exporter import examine_exports
 from kmsgw.bootstrap.key_providers import open_provider, secret
 from kmsgw.bootstrap.principals import Principals
 from kmsgw.clock import SYSTEM_CLOCK
@@ -43,7 +42,7 @@ def check(settings: Settings, *, prepare: bool) -> bytes:
     faults.attempt("principals", lambda: PrincipalRules(settings.principals))
     if faults.attempt("audit", lambda: examine_audit(settings)):
         faults.attempt("audit", lambda: examine_evidence(settings))
-    faults.attempt("audit.export", lambda: examine_exports(settings.audit.export))
+    faults.attempt("audit.export", lambda: _examine_exports(settings))
     faults.attempt("tracing", lambda: _examine_tracing(settings.tracing))
     faults.attempt("state", lambda: examine(Database.of_settings(settings.state)))
     fresh = {name: each for name, each in settings.providers.items() if makes_root_key(each)}
@@ -88,6 +87,14 @@ def _examine_fresh(name: str, settings: ProviderSettings) -> None:
     examine_root_key(name, settings)
     if settings.passphrase_file is not None:
         secret(f"providers.{name}.passphrase_file", settings.passphrase_file, None)
+
+
+def _examine_exports(settings: Settings) -> None:
+    if settings.audit.export:
+        # Imported where it is wanted: with it comes grpc, and a process that has loaded that can't be copied.
+        from kmsgw.bootstrap.exporter import examine_exports  # noqa: PLC0415
+
+        examine_exports(settings.audit.export)
 
 
 def _examine_tracing(settings: TracingSettings) -> None:

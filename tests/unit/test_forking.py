@@ -138,10 +138,11 @@ print(may_fork())
     assert run_program(text).split() == ["True", "False", "False"]
 
 
-def test_what_is_loaded_before_a_copy_brings_neither_grpc_nor_threads() -> None:
-    text = """
-from kmsgw.preloaded import preloaded_worker
+@pytest.mark.parametrize("preloaded", ["preloaded_check", "preloaded_worker"])
+def test_what_is_loaded_before_a_copy_brings_neither_grpc_nor_threads(preloaded: str) -> None:
+    text = f"""
+from kmsgw.preloaded import {preloaded}
 import sys
-print(preloaded_worker() is not None, "grpc" in sys.modules, "pkcs11" in sys.modules, "sqlalchemy" in sys.modules)
+print({preloaded}() is not None, "grpc" in sys.modules, "pkcs11" in sys.modules, "sqlalchemy" in sys.modules)
 """
     assert run_program(text).split() == ["True", "False", "False", "True"]
