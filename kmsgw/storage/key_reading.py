@@ -4,30 +4,16 @@ So the columns come as the driver has them, past SQLAlchemy's conversions, and w
 Every row is still looked at: one that no version of kmsgw writes must not be found by the call that needs the key.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
-from types import MappingProxyType
+from datetime import datetime
 from typing import Final, TypeVarTuple
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Integer,
-    Row,
-    Select,
-    Text,
-    cast,
-    select,
-    tuple_,
-    type_coerce,
-)
+from sqlalchemy import ColumnElement, Connection, Row, Select, select, tuple_
 
-from kmsgw.errors import StateUnavailable
-from kmsgw.model.key import NO_ROTATION_POLICY, Key, KeyState, KeyVersion, Origin, RotationPolicy
+from kmsgw.model.key import Key, KeyVersion
 from kmsgw.storage.faults import damaged
+from kmsgw.storage.key_columns import KEY_COLUMNS, VERSION_COLUMNS, KeyValues, key_of, labels_of, version_of
 from kmsgw.storage.tables import key_aliases, key_versions, keys, moment_of
 
 _KEYS_AT_ONCE: Final = 5_000
@@ -41,29 +27,6 @@ _NAMED_AT_MOST: Final = 500
 the planner no choice but the index: a change of one key must not cost a walk over all versions."""
 
 _Ts = TypeVarTuple("_Ts")
-
-_STATES: Final = {each.value: each for each in KeyState}
-_ORIGINS: Final = {each.value: each for each in Origin}
-
-_KeyRow = Row[
-    str,
-    str,
-    str,
-    str,
-    str,
-    str,
-    int,
-    int,
-    int | None,
-    int,
-    int,
-    int,
-    int | None,
-    int | None,
-    int | None,
-    int | None,
-    int,
-]
 
 
 def load_key(connection: Connection, key_id: str, known: Key | None = None) -> Key | None:
@@ -103,7 +66,7 @@ def load_changed(connection: Connection, after: int, known: Mapping[str, Key]) -
 class _Chunk:
     """Rows of keys that were read together, and what belongs to them: two statements more for all of them."""
 
-    def __init__(self, connection: Connection, rows: Sequence[_KeyRow], chosen: Select[str] | None) -> None:
+    def __init__(self, connection: Connection, rows: Sequence[Row[*KeyValues]], chosen: Select[str] | None) -> None:
         """Take rows. ``chosen`` selects their ids, for when they are too many to be named."""
         self._connection = connection
         self._rows = rows
@@ -115,52 +78,23 @@ class _Chunk:
         """Yield the keys. Of those that are `known`, as they were at `after`, only what changed since is read."""
         changed = self._versions(after)
         aliases = self._aliases()
-        moments, labels = self._moments, self._labels
-        for (
-            key_id, tenant, provider, state, description, label_text, created, updated, destroy_at,
-            minimum_decrypt, minimum_encrypt, protection, period, max_messages, max_bytes, max_wraps, revision,
-        ) in self._rows:  # fmt: skip
+        moment, labels = self._moments.__getitem__, self._labels.__getitem__
+        for row in self._rows:
+            key_id = row[0]
             of_key = _merged(known[key_id].versions, changed[key_id]) if key_id in known else changed[key_id]
             if not of_key or of_key[-1].version != len(of_key):
                 # Decryption looks a version up by its place: a row that is missing would give the wrong one.
                 raise damaged(f"key {key_id} lacks a version")
-            if state not in _STATES:
-                raise _unknown_state(key_id)
-            yield Key(
-                key_id,
-                tenant,
-                provider,
-                tuple(of_key),
-                moments[created],
-                moments[updated],
-                _STATES[state],
-                description,
-                labels[label_text],
-                tuple(sorted(aliases[key_id])) if key_id in aliases else (),
-                revision,
-                None if destroy_at is None else moments[destroy_at],
-                minimum_decrypt,
-                minimum_encrypt,
-                bool(protection),
-                _rotation(period, max_messages, max_bytes, max_wraps),
-            )
+            named = tuple(sorted(aliases[key_id])) if key_id in aliases else ()
+            yield key_of(row, tuple(of_key), named, moment, labels)
 
     def _versions(self, after: int) -> defaultdict[str, list[KeyVersion]]:
         """Return the versions that changed after an epoch, by number: unique, at least 1 and sorted."""
         found: defaultdict[str, list[KeyVersion]] = defaultdict(list)
-        moments = self._moments
+        moment = self._moments.__getitem__
         these = key_versions.c
         query = (
-            select(
-                these.key_id,
-                these.version,
-                these.material,
-                type_coerce(these.created, BigInteger),
-                these.state,
-                these.reason,
-                type_coerce(these.destroy_at, BigInteger),
-                these.origin,
-            )
+            select(these.key_id, *VERSION_COLUMNS)
             .where(self._of_these(these.key_id), these.revision > after)
             .order_by(these.key_id, these.version)
             .limit(_VERSIONS_AT_ONCE)
@@ -168,20 +102,8 @@ class _Chunk:
         page = query
         while True:
             rows = self._connection.execute(page).all()
-            for key_id, version, material, created, state, reason, destroy_at, origin in rows:
-                if state not in _STATES:
-                    raise _unknown_state(key_id)
-                found[key_id].append(
-                    KeyVersion(
-                        version,
-                        material,
-                        moments[created],
-                        _STATES[state],
-                        reason,
-                        None if destroy_at is None else moments[destroy_at],
-                        _ORIGINS[origin],
-                    )
-                )
+            for row in rows:
+                found[row[0]].append(version_of(row[0], row[1:], moment))
             if len(rows) < _VERSIONS_AT_ONCE:
                 return found
             last = tuple_(rows[-1][0], rows[-1][1], types=[these.key_id.type, these.version.type])
@@ -210,16 +132,8 @@ class _Labels(dict[str, Mapping[str, str]]):
     """Labels by their JSON: few values are common to many keys. What is returned can't be changed."""
 
     def __missing__(self, text: str) -> Mapping[str, str]:
-        made = self[text] = MappingProxyType(json.loads(text))
+        made = self[text] = labels_of(text)
         return made
-
-
-def _rotation(
-    period: int | None, max_messages: int | None, max_bytes: int | None, max_wraps: int | None
-) -> RotationPolicy:
-    if period is None and max_messages is None and max_bytes is None and max_wraps is None:
-        return NO_ROTATION_POLICY
-    return RotationPolicy(None if period is None else timedelta(seconds=period), max_messages, max_bytes, max_wraps)
 
 
 def _merged(known: Sequence[KeyVersion], changed: Sequence[KeyVersion]) -> list[KeyVersion]:
@@ -230,50 +144,9 @@ def _merged(known: Sequence[KeyVersion], changed: Sequence[KeyVersion]) -> list[
     return merged
 
 
-def _select_keys() -> Select[
-    str,
-    str,
-    str,
-    str,
-    str,
-    str,
-    int,
-    int,
-    int | None,
-    int,
-    int,
-    int,
-    int | None,
-    int | None,
-    int | None,
-    int | None,
-    int,
-]:
-    these = keys.c
-    return select(
-        these.key_id,
-        these.tenant,
-        these.provider,
-        these.state,
-        these.description,
-        cast(these.labels, Text),
-        type_coerce(these.created, BigInteger),
-        type_coerce(these.updated, BigInteger),
-        type_coerce(these.destroy_at, BigInteger),
-        these.minimum_decrypt_version,
-        these.minimum_encrypt_version,
-        type_coerce(these.deletion_protection, Integer),
-        these.rotation_period_seconds,
-        these.rotation_max_messages,
-        these.rotation_max_bytes,
-        these.rotation_max_wraps,
-        these.revision,
-    )
+def _select_keys() -> Select[*KeyValues]:
+    return select(*KEY_COLUMNS)
 
 
 def _page(query: Select[*_Ts], condition: ColumnElement[bool]) -> Select[*_Ts]:
     return query.where(condition).order_by(keys.c.revision, keys.c.key_id).limit(_KEYS_AT_ONCE)
-
-
-def _unknown_state(key_id: str) -> StateUnavailable:
-    return damaged(f"key {key_id} has an unknown state")

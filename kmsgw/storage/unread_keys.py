@@ -7,7 +7,6 @@ the database: one that no version of kmsgw writes must not be found by the call 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
@@ -15,7 +14,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
-    Integer,
     Select,
     Text,
     cast,
@@ -28,15 +26,14 @@ from sqlalchemy import (
 )
 
 from kmsgw.errors import StateUnavailable
-from kmsgw.model.key import NO_ROTATION_POLICY, Key, KeyState, KeyVersion, Origin, RotationPolicy
+from kmsgw.model.key import Key, KeyState
 from kmsgw.storage.faults import damaged
+from kmsgw.storage.key_columns import KEY_COLUMNS, ORIGINS, STATES, VERSION_COLUMNS, key_of, labels_of, version_of
 from kmsgw.storage.tables import key_aliases, key_versions, keys, moment_of
 
 _KEYS_AT_ONCE: Final = 20_000
 """Keys in one statement, so that it ends within its time limit however many there are."""
 
-_STATES: Final = {each.value: each for each in KeyState}
-_ORIGINS: Final = {each.value: each for each in Origin}
 _POSTGRESQL: Final = "postgresql"
 _PARTS: Final = 3
 _BETWEEN_KEYS: Final = "\n"
@@ -98,47 +95,14 @@ class StoredKeys:
 def _page(connection: Connection, after: str) -> Select[str, str, str]:
     """Select ids, tenants and texts of the next keys by id, each as one value: fetching a row costs more than it."""
     these, those = keys.c, key_versions.c
+    others, material = VERSION_COLUMNS[:-1], VERSION_COLUMNS[-1]
     versions = (
-        select(
-            _joined(
-                connection,
-                _columns(
-                    connection,
-                    those.version,
-                    _hexadecimal(connection, those.material),
-                    those.created,
-                    those.state,
-                    those.reason,
-                    those.destroy_at,
-                    those.origin,
-                ),
-                ",",
-            )
-        )
+        select(_joined(connection, _columns(connection, *others, _hexadecimal(connection, material)), ","))
         .where(those.key_id == these.key_id)
         .correlate(keys)
         .scalar_subquery()
     )
-    columns = _columns(
-        connection,
-        these.key_id,
-        these.tenant,
-        these.provider,
-        these.state,
-        these.description,
-        cast(these.labels, Text),
-        these.created,
-        these.updated,
-        these.destroy_at,
-        these.minimum_decrypt_version,
-        these.minimum_encrypt_version,
-        type_coerce(these.deletion_protection, Integer),
-        these.rotation_period_seconds,
-        these.rotation_max_messages,
-        these.rotation_max_bytes,
-        these.rotation_max_wraps,
-        these.revision,
-    )
+    columns = _columns(connection, *KEY_COLUMNS)
     page = (
         select(these.key_id, these.tenant, (columns + _BEFORE_VERSIONS + versions).label("text"))
         .where(these.key_id > after)
@@ -155,9 +119,9 @@ def _page(connection: Connection, after: str) -> Select[str, str, str]:
 
 def _require_readable(connection: Connection) -> None:
     """Raise `StateUnavailable` where a row has a value that `StoredKeys` could not read, or where one is missing."""
-    strange = not_(key_versions.c.state.in_(_STATES)) | not_(key_versions.c.origin.in_(_ORIGINS))
+    strange = not_(key_versions.c.state.in_(STATES)) | not_(key_versions.c.origin.in_(ORIGINS))
     queries = (
-        (select(keys.c.key_id).where(not_(keys.c.state.in_(_STATES))), "has an unknown state"),
+        (select(keys.c.key_id).where(not_(keys.c.state.in_(STATES))), "has an unknown state"),
         (select(key_versions.c.key_id).where(strange), "has a version with an unknown state or origin"),
         # Decryption looks a version up by its place: one that is missing would give the wrong one.
         (
@@ -242,56 +206,9 @@ def _hexadecimal(connection: Connection, column: ColumnElement[bytes]) -> Column
 
 def _key(text: str, aliases: tuple[str, ...]) -> Key:
     columns, _, versions = text.partition(_BEFORE_VERSIONS)
-    (
-        key_id, tenant, provider, state, description, labels, created, updated, destroy_at,
-        minimum_decrypt, minimum_encrypt, protection, period, max_messages, max_bytes, max_wraps, revision,
-    ) = orjson.loads(columns)  # fmt: skip
-    unlimited = period is None and max_messages is None and max_bytes is None and max_wraps is None
-    ending = None if period is None else timedelta(seconds=period)
-    return Key(
-        key_id,
-        tenant,
-        provider,
-        tuple(sorted((_version(*each) for each in orjson.loads(f"[{versions}]")), key=lambda each: each.version)),
-        moment_of(created),
-        moment_of(updated),
-        _STATES[state],
-        description,
-        _labels(key_id, labels),
-        aliases,
-        revision,
-        _moment(destroy_at),
-        minimum_decrypt,
-        minimum_encrypt,
-        bool(protection),
-        NO_ROTATION_POLICY if unlimited else RotationPolicy(ending, max_messages, max_bytes, max_wraps),
+    values = orjson.loads(columns)
+    read = (
+        version_of(values[0], (*others, bytes.fromhex(material)), moment_of)
+        for *others, material in orjson.loads(f"[{versions}]")
     )
-
-
-def _version(
-    version: int, material: str, created: int, state: str, reason: str, destroy_at: int | None, origin: str
-) -> KeyVersion:
-    return KeyVersion(
-        version,
-        bytes.fromhex(material),
-        moment_of(created),
-        _STATES[state],
-        reason,
-        _moment(destroy_at),
-        _ORIGINS[origin],
-    )
-
-
-def _moment(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else moment_of(microseconds)
-
-
-def _labels(key_id: str, text: str) -> Mapping[str, str]:
-    try:
-        return MappingProxyType(orjson.loads(text))
-    except (orjson.JSONDecodeError, TypeError):
-        raise _malformed_labels(key_id) from None
-
-
-def _malformed_labels(key_id: str) -> StateUnavailable:
-    return damaged(f"key {key_id} has malformed labels")
+    return key_of(values, tuple(sorted(read, key=lambda each: each.version)), aliases, moment_of, labels_of)
