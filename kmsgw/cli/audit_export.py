@@ -148,7 +148,9 @@ def _is_line(raw: bytes) -> bool:
         raise ValueError(name)
 
     try:
-        return b"\n" not in raw and b"\r" not in raw and isinstance(json.loads(raw, parse_constant=refuse), dict)
+        # As a text: of bytes, Python takes UTF-16 for JSON too.
+        text = raw.decode()
+        return "\n" not in text and "\r" not in text and isinstance(json.loads(text, parse_constant=refuse), dict)
     except (ValueError, RecursionError):
         return False
 

@@ -119,8 +119,7 @@ class Succession:
         wal = wal_left(self.folder)
         if wal is None:
             return
-        known = kept_checkpoints(self.folder, listed.keys[0], self.witness, self.mirror)
-        if plan_repair(self.folder, listed.keys[0], self.mirror, self._key_of(listed), known).starts:
+        if self._can_be_mended(listed):
             raise CommandError(
                 f"{self.folder}: the log is not lost: its write-ahead file is there, and mends it.",
                 f"See what does: kmsgw audit repair {self.folder} --keys {self.keys}, with the same --from and "
@@ -130,6 +129,13 @@ class Succession:
             f"{wal} is left of it, which can't mend it. Entries may be in it: it is kept, in "
             f"{self.folder.parent / REPAIRS_FOLDER}."
         )
+
+    def _can_be_mended(self, listed: IndexedLog) -> bool:
+        known = kept_checkpoints(self.folder, listed.keys[0], self.witness, self.mirror)
+        try:
+            return plan_repair(self.folder, listed.keys[0], self.mirror, self._key_of(listed), known).starts
+        except AuditDamaged:  # so much of it is damaged that nobody looks through it
+            return False
 
     def _key_of(self, listed: IndexedLog) -> RepairKey | None:
         """Return the key of a log; None where it is gone, or another's."""

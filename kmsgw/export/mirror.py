@@ -8,6 +8,7 @@ of the node's logs comes once all that it lists are there, in one step with thos
 """
 
 import logging
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ from kmsgw.tlog.tiles import (
     tile_width,
 )
 
+_DECIMAL = re.compile(rb"[0-9]{1,19}\Z")
 _LOG = logging.getLogger(__name__)
 
 ROUND_BUNDLES: Final = 64
@@ -275,7 +277,7 @@ class _MirroredLog:
         for path in (feed.folder / COSIGNED_FOLDER).glob("[0-9a-f]*"):
             raw = read_file(path, NOTE_LIMIT)
             size = raw.split(b"\n", 2)[1:2]
-            if size and size[0].isdigit() and int(size[0]) <= self._size:
+            if size and _DECIMAL.match(size[0]) and int(size[0]) <= self._size:
                 self._put(f"{COSIGNED_FOLDER}/{path.name}", raw)
 
     def _put_upper_tiles(self, reader: LogReader) -> None:

@@ -47,7 +47,15 @@ def test_a_period_of_all_logs_leaves(log: SampleLog) -> None:
 
 
 def test_what_is_no_object_on_a_line_leaves_in_base64(tmp_path: Path) -> None:
-    odd = [b'{"a":\n1}', b"[1]", b'{"a":NaN}', b"\xff", b"[" * 20_000]
+    odd = [
+        b'{"a":\n1}',
+        b"[1]",
+        b'{"a":NaN}',
+        b"\xff",
+        b"[" * 20_000,
+        '{"a":1}'.encode("utf-16"),
+        b'\xef\xbb\xbf{"a":1}',
+    ]
     log = SampleLog(tmp_path).append(record(0), *odd)
     lines = kmsgw("audit", "export", str(log.folder)).stdout.splitlines()
     assert [b64decode(json.loads(line)["raw"]) for line in lines[1:]] == odd

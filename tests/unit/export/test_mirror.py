@@ -186,6 +186,7 @@ def test_the_index_comes_once_all_that_it_lists_is_there(tmp_path: Path) -> None
     (log.folder.parent / "index").write_bytes(index)
     (log.folder.parent / "index.key").write_bytes(b"key\n")
     (log.folder / "cosigned").mkdir()
+    (log.folder / "cosigned" / "0f0f0f0f").write_bytes(b"x\n" + b"9" * 5000 + b"\n")  # longer than Python counts
     (log.folder / "cosigned" / "0a0b0c0d").write_bytes((log.folder / CHECKPOINT_PATH).read_bytes())
     mirror = tmp_path / "mirror"
     target = target_of(log, mirror)
