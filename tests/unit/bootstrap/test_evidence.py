@@ -1,16 +1,21 @@
 """A start compares the node's index with what is remembered of it, and the first worker has retired logs cosigned."""
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from kmsgw.audit.kept_checkpoints import OWN_MEMORY, KeptCheckpoint
 from kmsgw.audit.log import DurableLog
+from kmsgw.audit.mending import set_aside
+from kmsgw.audit.succession import Predecessor, remember_index, succeed
 from kmsgw.bootstrap.evidence import Evidence, examine_evidence, known_index, open_evidence, prepare_evidence
 from kmsgw.config import Settings
 from kmsgw.errors import AuditDamaged, ConfigurationError, Reason
 from kmsgw.operations.log_ledger import LedgerEntry
+from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.index_entry import index_of_entry
 from kmsgw.tlog.node_index import INDEX_PATH
 from kmsgw.tlog.note import SigningKey
@@ -135,6 +140,37 @@ def test_the_first_worker_has_retired_logs_cosigned_by_every_witness(node: _Node
     cosigned.unlink()
     other.cosigning.ask_retired()
     assert not cosigned.exists(), "it has a worker of its own again"
+
+
+def test_a_log_that_is_rolled_back_after_it_was_set_aside_is_an_alarm_of_the_next_start(node: _Node) -> None:
+    folder, keys = node.folder / "worker-1", node.settings.audit.keys
+    node.open("worker-1")
+    log = DurableLog.open(
+        folder, origin="kmsgw.example/log/node1/worker-1", key_file=keys / "worker-1.key", interval=None
+    )
+    sizes: list[bytes] = []
+    for _ in range(3):
+        log.wait(log.append(b"{}"))
+        log.integrate()
+        sizes.append((folder / "checkpoint").read_bytes())
+    log.close()
+    node.settings.server.workers = 1
+    node.open("worker-0")[1].cosigning.ask_retired()  # so that the witness knows all of it
+    (folder / "checkpoint").write_bytes(sizes[1])
+    aside = set_aside(folder, datetime.now(UTC))
+    then = KeptCheckpoint(OWN_MEMORY, Checkpoint.open(sizes[1], log.verifier), sizes[1])
+    before = Predecessor((log.verifier,), aside.name, (then,))
+    succeed(node.folder, keys, "worker-1", before, reason="Put back", who="root", now=datetime.now(UTC))
+    remember_index(node.folder, keys, node.state)
+
+    def is_contradicted() -> bool:
+        cosigning = node.open("worker-0")[1].cosigning
+        cosigning.ask_retired()
+        return any(each.contradicted for each in cosigning.standings)
+
+    assert not is_contradicted(), "it was so when it was set aside"
+    (aside / "checkpoint").write_bytes(sizes[0])
+    assert is_contradicted()
 
 
 def test_the_folder_of_another_node_is_refused_before_anything_is_made_there(node: _Node) -> None:
