@@ -74,7 +74,7 @@ class Arrivals(Generic[CallT]):
             self._size += 1
             return True
         if len(room.unasked) >= MOST_UNASKED:
-            raise _crowded()
+            raise crowded()
         room.unasked[call] = now
         self._size += 1
         return False
@@ -145,7 +145,8 @@ def overdue() -> Overloaded:
     )
 
 
-def _crowded() -> Overloaded:
+def crowded() -> Overloaded:
+    """Return the refusal of a call of a principal that keeps too many others waiting."""
     return Overloaded(
         "Too many calls of this caller wait for their message.",
         reason=Reason.LIMIT_REACHED,

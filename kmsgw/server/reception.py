@@ -16,7 +16,8 @@ from typing import Final, TypeVar
 import grpc
 
 from kmsgw.clock import SYSTEM_CLOCK, Clock
-from kmsgw.errors import InvalidRequest, Overloaded, Reason, ResourceExhausted
+from kmsgw.errors import InvalidRequest, Overloaded, Reason
+from kmsgw.server.arrivals import crowded
 
 MessageT = TypeVar("MessageT")
 
@@ -25,7 +26,6 @@ GRACE_SECONDS: Final = 0.1
 BURST_SECONDS: Final = 0.3
 """How long a caller may hold all threads at once, after a time of rest."""
 _TICK_SECONDS: Final = 0.1
-_RETRY_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Reception:
         ends without a message, and `grpc.RpcError` where its caller or connection has ended it.
         """
         if caller in self._overdrawn:
-            raise _overdrawn()
+            raise crowded()
         arrival = _Arrival(caller, cancel, self.clock.monotonic() + GRACE_SECONDS)
         place = id(arrival)
         self._waiting[place] = arrival
@@ -76,7 +76,7 @@ class Reception:
                 return message
         except grpc.RpcError:
             if arrival.turned_away:
-                raise _overdrawn() from None
+                raise crowded() from None
             raise
         finally:
             del self._waiting[place]
@@ -131,12 +131,3 @@ class Reception:
     def _run(self) -> None:
         while not self._stopped.wait(_TICK_SECONDS):
             self.tick()
-
-
-def _overdrawn() -> ResourceExhausted:
-    return Overloaded(
-        "Too many calls of this caller wait for their message.",
-        reason=Reason.LIMIT_REACHED,
-        advice="Send the message with the call, and finish the calls that were begun.",
-        retry_after=_RETRY_SECONDS,
-    )
