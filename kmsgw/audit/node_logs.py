@@ -62,7 +62,7 @@ class NodeLogs:
 
 
 def _read(folder: Path, log: IndexedLog, path: str) -> bytes:
-    """Return a file of a log. Raises FileNotFoundError, and `AuditDamaged` where it is the log itself that is gone."""
+    """Return a file of a log. Raises FileNotFoundError, and `AuditDamaged` where the log is gone or can't be read."""
     try:
         return read_file(folder / log.folder / path)
     except FileNotFoundError:
@@ -72,3 +72,5 @@ def _read(folder: Path, log: IndexedLog, path: str) -> bytes:
             f"{log.origin}: the log is missing: the signed index of this node lists it, and {log.folder}/{path} is "
             "not there."
         ) from None
+    except OSError as error:
+        raise damaged(f"{log.origin}: {log.folder}/{path} can't be read: {error.strerror}.") from None

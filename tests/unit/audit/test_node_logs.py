@@ -1,5 +1,6 @@
 """The logs that auditors read over the gateway are those of the signed index, by its keys alone."""
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -76,6 +77,15 @@ def test_a_listed_log_that_is_gone_is_told_as_missing_and_not_left_out(node: Pat
         gone.reader()
     with pytest.raises(AuditDamaged, match="worker-1: the log is missing"):
         LogFollower(gone.fetch, gone.verifier, None).poll(1)
+
+
+@pytest.mark.parametrize("path", ["checkpoint", "tile/entries/000.p/1"])
+def test_a_pipe_in_place_of_a_file_is_told_and_not_waited_for(node: Path, path: str) -> None:
+    (node / "audit" / "worker-0" / path).unlink()
+    os.mkfifo(node / "audit" / "worker-0" / path)
+    (found,) = _logs(node).find()
+    with pytest.raises(AuditDamaged, match=re.escape(f"worker-0/{path} can't be read: Not a regular file")):
+        list(found.reader().entries())
 
 
 def test_an_index_that_is_put_back_while_auditors_read_is_damaged(node: Path) -> None:
