@@ -1,42 +1,38 @@
 """The SDK of kmsgw: `Client`, `LocalEncryption`, and the same for asyncio. Guide: docs/python-sdk.md."""
 
 from kmsgw.client.aio import AsyncApprovals, AsyncAudit, AsyncClient, AsyncKeys, AsyncOfficers, AsyncPolicy
+from kmsgw.client.audit_results import AuditEntry, AuditGrowth, AuditLogInfo
 from kmsgw.client.batch_results import Batch
 from kmsgw.client.calls.streams import StreamSummary
 from kmsgw.client.client import Approvals, Audit, Client, Keys, Officers, Policy
 from kmsgw.client.credentials import Credentials
-from kmsgw.client.local.blocking import LocalEncryption
-from kmsgw.client.local.tasks import AsyncLocalEncryption
-from kmsgw.client.proving import ApprovalSource, CodeSource, Foreseen
-from kmsgw.client.results import (
-    ApprovalInfo,
-    ApprovalVoteInfo,
-    AuditEntry,
-    AuditGrowth,
-    AuditLogInfo,
-    DataKey,
-    Decrypted,
-    Encrypted,
-    Enrolment,
-    Explanation,
-    ExportInfo,
-    GatewayStatus,
-    Health,
-    Identity,
+from kmsgw.client.key_results import (
     ImportedKey,
     ImportParameters,
     KeyInfo,
     KeyUsage,
     KeyVersionInfo,
-    LoginSession,
+    ScheduledDestruction,
+)
+from kmsgw.client.local.blocking import LocalEncryption
+from kmsgw.client.local.tasks import AsyncLocalEncryption
+from kmsgw.client.officer_results import Enrolment, Identity, LoginSession, OfficerInfo, RecoveryCodes
+from kmsgw.client.proving import ApprovalSource, CodeSource, Foreseen
+from kmsgw.client.results import (
+    ApprovalInfo,
+    ApprovalVoteInfo,
+    DataKey,
+    Decrypted,
+    Encrypted,
+    Explanation,
+    ExportInfo,
+    GatewayStatus,
+    Health,
     Mac,
-    OfficerInfo,
     PolicyInfo,
     ProviderInfo,
-    RecoveryCodes,
     ReEncrypted,
     Rewrapped,
-    ScheduledDestruction,
     WrappedDataKey,
 )
 from kmsgw.client.retry import NO_RETRY, RetryPolicy

@@ -8,6 +8,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, cast
 
 import grpc
 
+from kmsgw.client.audit_results import AuditEntry
 from kmsgw.client.calls import approvals, audit, batches, crypto, imports, keys, officers, policy, sealing, system
 from kmsgw.client.calls import streams as streaming
 from kmsgw.client.calls.audit import WatchFeed
@@ -21,7 +22,6 @@ from kmsgw.client.feeds import Feed, aiterate
 from kmsgw.client.files import tasks
 from kmsgw.client.files.tasks import FileTask
 from kmsgw.client.proving import NOTHING_BORNE, ApprovalSource, Bearing, CodeSource, Foreseen
-from kmsgw.client.results import AuditEntry
 from kmsgw.client.retry import RetryPolicy
 from kmsgw.client.stream_talk_aio import AsyncGatewayStream, AsyncStreamRpc, perform
 from kmsgw.client.transport import Attempts, Settings, client_closed, explain_stream, next_token

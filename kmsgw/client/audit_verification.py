@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from kmsgw.client.results import AuditEntry, AuditGrowth
+from kmsgw.client.audit_results import AuditEntry, AuditGrowth
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.consistency_file import ConsistencyFile

@@ -1,17 +1,12 @@
-"""What the calls answer: frozen, free of protobuf, and silent about secrets when printed."""
+"""What the calls answer but those about keys, officers and audit logs: frozen, and silent about secrets."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from kmsgw.model.access import DecidingPolicy, PrincipalKind
+from kmsgw.model.access import DecidingPolicy
 from kmsgw.model.approval import ApprovalState
 from kmsgw.model.data_key_limits import KEEP_NOTHING, DataKeyLimits
-from kmsgw.model.key import NO_ROTATION_POLICY, KeyState, Origin, RotationPolicy
-from kmsgw.model.officer import OfficerState
-from kmsgw.model.usage import UNUSED, Usage, VersionUsage
-from kmsgw.tlog.entry import parse_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,96 +92,6 @@ class WrappedDataKey:
     wrapped: bytes = field(repr=False)
     key_id: str
     key_version: int
-    request_id: str = field(default="", compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class KeyInfo:
-    """A key as the gateway describes it. Give ``etag`` back to change only what was read.
-
-    ``destroy_time`` is when it is to be destroyed, or was. ``minimum_encrypt_version`` is 0 where only the newest
-    version encrypts. ``next_rotation`` is when the period of ``rotation`` ends.
-    """
-
-    key_id: str
-    tenant: str
-    provider: str
-    state: KeyState
-    primary_version: int
-    created: datetime
-    updated: datetime
-    description: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    aliases: tuple[str, ...] = ()
-    etag: str = ""
-    destroy_time: datetime | None = None
-    minimum_decrypt_version: int = 1
-    minimum_encrypt_version: int = 0
-    deletion_protection: bool = False
-    rotation: RotationPolicy = NO_ROTATION_POLICY
-    next_rotation: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class KeyVersionInfo:
-    """One version of a key, and why it was made."""
-
-    key_id: str
-    version: int
-    state: KeyState
-    created: datetime
-    reason: str = ""
-    destroy_time: datetime | None = None
-    origin: Origin = Origin.GENERATED
-
-
-@dataclass(frozen=True, slots=True)
-class KeyUsage:
-    """What was done under each version of a key, as of about a second ago. Both are newest version first.
-
-    ``usage`` has a row for each version and tenant of callers that used it.
-    """
-
-    usage: tuple[VersionUsage, ...]
-    versions: tuple[KeyVersionInfo, ...]
-
-    def of(self, version: int) -> Usage:
-        """Return the sums over all tenants under one version. Its ``remaining`` is what may still be under it."""
-        return sum((each.usage for each in self.usage if each.version == version), UNUSED)
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduledDestruction:
-    """A key after its destruction was scheduled or cancelled; ``version`` where it is of one version only."""
-
-    key: KeyInfo
-    version: KeyVersionInfo | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ImportParameters:
-    """Where to wrap material to: an RSA key (SubjectPublicKeyInfo, DER), and the token that goes back with it.
-
-    ``expires`` is when the token ends. Give a check value with the material only where ``computes_check_value``.
-    """
-
-    public_key: bytes
-    token: bytes = field(repr=False)
-    expires: datetime
-    computes_check_value: bool
-    request_id: str = field(default="", compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ImportedKey:
-    """A key after an import, and the version that holds the material.
-
-    ``check_value`` is the key check value as the provider tells it, 6 hexadecimal digits; empty where it can't.
-    """
-
-    key: KeyInfo
-    version: KeyVersionInfo
-    check_value: str
     request_id: str = field(default="", compare=False)
 
 
@@ -303,104 +208,3 @@ class Health(StrEnum):
     SERVING = "SERVING"
     NOT_SERVING = "NOT_SERVING"
     SERVICE_UNKNOWN = "SERVICE_UNKNOWN"
-
-
-@dataclass(frozen=True, slots=True)
-class Enrolment:
-    """A secret for one-time codes, as base32 and as ``otpauth`` URI for a QR code. Never printed; shown once."""
-
-    secret: str = field(repr=False)
-    uri: str = field(repr=False)
-    request_id: str = field(default="", compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class RecoveryCodes:
-    """Codes for one login each, without the device. Never printed; shown once."""
-
-    codes: tuple[str, ...] = field(repr=False)
-    request_id: str = field(default="", compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class LoginSession:
-    """A session for `Client.proving`, never printed; it ends after ``idle_seconds`` without a call."""
-
-    session: str = field(repr=False)
-    expires: datetime
-    idle_seconds: int
-    recovery_codes: int
-    request_id: str = field(default="", compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class OfficerInfo:
-    """An officer and how far its second factor is. Times are None where they say nothing."""
-
-    officer_id: str
-    state: OfficerState
-    roles: tuple[str, ...]
-    confirmed: datetime | None = None
-    locked_until: datetime | None = None
-    may_enrol_at: datetime | None = None
-    recovery_codes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who the gateway takes the caller for. ``session_expires`` is None without a session in force."""
-
-    principal_id: str
-    kind: PrincipalKind
-    tenant: str
-    roles: tuple[str, ...]
-    certificate_expires: datetime | None
-    session_expires: datetime | None
-    officer_state: OfficerState | None
-    second_factor_required: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AuditLogInfo:
-    """An audit log: its origin, the number of its entries, and the signed checkpoint (C2SP tlog-checkpoint).
-
-    ``verifier_key`` is what the gateway says it is: keep one that came another way.
-    """
-
-    log: str
-    size: int
-    checkpoint: bytes = field(repr=False)
-    verifier_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """An entry of the audit log: the origin of its log, its index there, and its bytes, which are a line of JSON.
-
-    ``proof`` is its proof (C2SP tlog-proof) with the entry in it, a file for ``kmsgw audit verify --proof``; empty
-    where not asked for.
-    """
-
-    log: str
-    index: int
-    raw: bytes
-    proof: bytes = field(default=b"", repr=False)
-
-    @property
-    def record(self) -> Mapping[str, object]:
-        """The entry as an object (docs/audit-log.md); empty where it is not one."""
-        return parse_record(self.raw)
-
-
-@dataclass(frozen=True, slots=True)
-class AuditGrowth:
-    """A log that still begins with a checkpoint kept from before: ``checkpoint`` is the one to keep from now on.
-
-    ``proof`` is the proof as a file, as ``kmsgw audit verify --proof`` takes it.
-    """
-
-    log: str
-    old_size: int
-    size: int
-    checkpoint: bytes = field(repr=False)
-    proof: bytes = field(repr=False)

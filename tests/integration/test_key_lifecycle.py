@@ -18,7 +18,7 @@ from kmsgw.client import (
     KmsgwError,
     Reason,
 )
-from kmsgw.client.results import KeyInfo
+from kmsgw.client.key_results import KeyInfo
 from kmsgw.model.names import is_name
 from kmsgw.v1 import key_service_pb2
 from tests.support.calls import Caller

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from kmsgw.client.audit_results import AuditEntry, AuditGrowth, AuditLogInfo
 from kmsgw.client.calls.call import Answer, Call, Page, method_path
-from kmsgw.client.results import AuditEntry, AuditGrowth, AuditLogInfo
 from kmsgw.errors import InvalidRequest
 from kmsgw.v1 import audit_service_pb2 as wire
 

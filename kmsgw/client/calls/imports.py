@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from kmsgw.client.calls.call import Answer, Call, method_path, require_bytes, time_of
 from kmsgw.client.calls.key_messages import key_info, key_version_info
-from kmsgw.client.results import ImportedKey, ImportParameters
+from kmsgw.client.key_results import ImportedKey, ImportParameters
 from kmsgw.envelope.material import IMPORT_ALGORITHM
 from kmsgw.errors import InternalError, InvalidRequest
 from kmsgw.model.key import check_labels, check_text

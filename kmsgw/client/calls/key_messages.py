@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kmsgw.client.calls.call import time_of
-from kmsgw.client.results import KeyInfo, KeyVersionInfo, ScheduledDestruction
+from kmsgw.client.key_results import KeyInfo, KeyVersionInfo, ScheduledDestruction
 from kmsgw.model.key import NO_ROTATION_POLICY, KeyState, Origin, RotationPolicy
 from kmsgw.model.transitions import check_rotation
 from kmsgw.model.usage import Usage, VersionUsage

@@ -16,7 +16,7 @@ from kmsgw.client.calls.key_messages import (
     scheduled_destruction,
     version_usage,
 )
-from kmsgw.client.results import KeyInfo, KeyUsage, KeyVersionInfo, ScheduledDestruction
+from kmsgw.client.key_results import KeyInfo, KeyUsage, KeyVersionInfo, ScheduledDestruction
 from kmsgw.errors import InvalidRequest
 from kmsgw.model.key import KeyState, RotationPolicy, check_labels, check_text
 from kmsgw.model.names import check_alias, check_name

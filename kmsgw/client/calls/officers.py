@@ -6,7 +6,7 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kmsgw.client.calls.call import Answer, Call, Page, method_path, time_of
-from kmsgw.client.results import Enrolment, Identity, LoginSession, OfficerInfo, RecoveryCodes
+from kmsgw.client.officer_results import Enrolment, Identity, LoginSession, OfficerInfo, RecoveryCodes
 from kmsgw.errors import InternalError
 from kmsgw.model.access import PrincipalKind
 from kmsgw.model.officer import OfficerState
