@@ -11,18 +11,14 @@ from kmsgw.audit.wal_format import encode_group
 from kmsgw.audit.wal_key import WalKey
 from kmsgw.tlog.tiles import bundle_path, tile_path
 from tests.cli.command_line import kmsgw
-from tests.unit.audit.logs import append_all, numbered, open_log, verified_entries, without_notes
+from tests.unit.audit.logs import closed_log, numbered, open_log, verified_entries, without_notes
 
 DO = ("--yes", "--reason", "Disk replaced")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    log = open_log(tmp_path)
-    append_all(log, numbered(0, 300))
-    log.close()
-    shutil.copy(tmp_path / "keys" / "w0.seed", tmp_path / "keys" / "log.key")
-    return tmp_path / "log"
+    return closed_log(tmp_path, 300)
 
 
 @pytest.fixture

@@ -14,18 +14,14 @@ from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.node_index import NodeIndex
 from kmsgw.tlog.note import VerifierKey
 from tests.cli.command_line import kmsgw
-from tests.unit.audit.logs import append_all, numbered, open_log
+from tests.unit.audit.logs import append_all, closed_log, numbered, open_log
 
 DO = ("--yes", "--reason", "Disk replaced")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    log = open_log(tmp_path)
-    append_all(log, numbered(0, 300))
-    log.close()
-    shutil.copy(tmp_path / "keys" / "w0.seed", tmp_path / "keys" / "log.key")
-    return tmp_path / "log"
+    return closed_log(tmp_path, 300)
 
 
 def test_what_was_said_when_a_log_was_set_aside_is_in_the_one_that_begins_later(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -85,6 +86,15 @@ def verified_entries(base: Path) -> list[bytes]:
     reader = LogReader(fetch(base))
     reader.checkpoint(verifier(base))
     return [raw for _, raw in reader.entries()]
+
+
+def closed_log(base: Path, count: int) -> Path:
+    """Return the folder of a log of so many entries that is closed; its key is in ``base/keys/log.key`` too."""
+    log = open_log(base)
+    append_all(log, numbered(0, count))
+    log.close()
+    shutil.copy(base / "keys" / "w0.seed", base / "keys" / "log.key")
+    return base / "log"
 
 
 def append_all(log: DurableLog, entries: list[bytes]) -> None:

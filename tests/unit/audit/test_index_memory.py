@@ -8,11 +8,11 @@ import pytest
 from kmsgw.audit.index_memory import IndexNote, IndexWatch, require_newest
 from kmsgw.audit.log import DurableLog
 from kmsgw.errors import AuditDamaged, ConfigurationError
-from kmsgw.operations.log_ledger import LedgerEntry
 from kmsgw.tlog.index_entry import INDEX_METHOD, KnownIndex, index_of_entry, newest
 from kmsgw.tlog.node_index import IndexedLog, NodeIndex
 from kmsgw.tlog.note import SigningKey
 from tests.fakes.clock import SetClock
+from tests.fakes.log_ledger import MemoryLedger
 
 _NODE = SigningKey.of_seed("example.com/log/node1", bytes(32))
 _LOG = SigningKey.of_seed(f"{_NODE.name}/worker-0", bytes(32))
@@ -23,28 +23,13 @@ def _known(number: int, *, node: SigningKey = _NODE, listed: tuple[IndexedLog, .
     return KnownIndex.of(NodeIndex(node.name, number, listed), node.verifier)
 
 
-class _Database:
-    """A table of sizes."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, LedgerEntry] = {}
-
-    def read(self, origin: str) -> tuple[LedgerEntry | None, int]:
-        return self.rows.get(origin), 0
-
-    def enter(self, origin: str, size: int, root: bytes) -> LedgerEntry:
-        if origin not in self.rows or size >= self.rows[origin].size:
-            self.rows[origin] = LedgerEntry(size, root, 0)
-        return self.rows[origin]
-
-
 class _Bench:
     """A node with one worker, and what is remembered of its index."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.state = folder / "witness"
-        self.database = _Database()
+        self.database = MemoryLedger()
         self.clock = SetClock()
         self.log = DurableLog.open(
             folder / "audit" / "worker-0", origin=_LOG.name, key_file=folder / "keys" / "worker-0.key", interval=None

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,22 +14,14 @@ from kmsgw.audit.retired import finish_retired
 from kmsgw.audit.usage import LogUsage
 from kmsgw.bootstrap.retired import finish_logs_left_behind
 from kmsgw.errors import AuditUnavailable
-from kmsgw.storage import State, open_state
+from kmsgw.storage import State
 from kmsgw.tlog.note import Note, SigningKey
 from kmsgw.tlog.schemes import SignatureKind, has_ml_dsa
 from kmsgw.tlog.verification import verify_log
-from tests.contract.key_store_backends import sqlite_backend
 from tests.unit.audit.test_usage import encrypted
 
 BY = "example.com/log/node1/worker-0"
 ORIGIN = "example.com/log/node1/worker-7"
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    opened = open_state(sqlite_backend(tmp_path).migrated().database)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

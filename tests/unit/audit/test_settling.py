@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,23 +12,15 @@ from kmsgw.audit.settling import Fate, Settling
 from kmsgw.model.approval import Approval
 from kmsgw.model.key import Key, KeyState, KeyVersion
 from kmsgw.model.officer import OfficerState
-from kmsgw.storage import State, open_state
+from kmsgw.storage import State
 from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.pruned import PRUNE_METHOD
-from tests.contract.key_store_backends import sqlite_backend
 from tests.fakes.clock import SetClock
 from tests.unit.audit.logs import append_all, open_log, verified_entries
 
 NOW = datetime(2026, 11, 22, 3, 4, 5, 678901, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    opened = open_state(sqlite_backend(tmp_path).migrated().database)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -14,29 +14,14 @@ from kmsgw.audit.succession import Predecessor, remember_index, succeed
 from kmsgw.bootstrap.evidence import Evidence, examine_evidence, known_index, open_evidence, prepare_evidence
 from kmsgw.config import Settings
 from kmsgw.errors import AuditDamaged, ConfigurationError, Reason
-from kmsgw.operations.log_ledger import LedgerEntry
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.index_entry import index_of_entry
 from kmsgw.tlog.node_index import INDEX_PATH
 from kmsgw.tlog.note import SigningKey
 from kmsgw.tlog.schemes import SignatureKind
+from tests.fakes.log_ledger import MemoryLedger
 
 _OTHER = SigningKey.of_seed("witness.example/w1", bytes(32), SignatureKind.COSIGNATURE_ED25519)
-
-
-class _Database:
-    """A table of sizes that all workers share."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, LedgerEntry] = {}
-
-    def read(self, origin: str) -> tuple[LedgerEntry | None, int]:
-        return self.rows.get(origin), 0
-
-    def enter(self, origin: str, size: int, root: bytes) -> LedgerEntry:
-        if origin not in self.rows or size >= self.rows[origin].size:
-            self.rows[origin] = LedgerEntry(size, root, 0)
-        return self.rows[origin]
 
 
 class _Node:
@@ -45,7 +30,7 @@ class _Node:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "audit"
         self.state = folder / "witness"
-        self.database = _Database()
+        self.database = MemoryLedger()
         witness = SimpleNamespace(
             url="http://127.0.0.1:1", keys=(str(_OTHER.verifier),), ca=None, certificate=None, private_key=None
         )
