@@ -1,7 +1,8 @@
 """Raw calls to a gateway, and the whole of what it answers: the SDK keeps some of that to itself."""
 
 import contextlib
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Self, cast
 
@@ -21,6 +22,7 @@ from kmsgw.v1 import (
     system_service_pb2,
 )
 from tests.support.gateway import Gateway
+from tests.support.patience import patient
 
 SERVICES = {
     service.name: service
@@ -41,6 +43,9 @@ METHODS = {
     method.name: f"/{service.full_name}/{method.name}" for service in SERVICES.values() for method in service.methods
 }
 """Path of each method of kmsgw, by its name alone."""
+
+PASSING = frozenset({"OVERLOADED", "STATE_UNAVAILABLE", "PROVIDER_UNAVAILABLE"})
+"""Reasons that say when to ask again, as a machine that stood still gives them: no answer to what was asked."""
 
 _OPTIONS = (("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1))
 _IN_FLIGHT = 24
@@ -99,6 +104,14 @@ class Caller:
     def call(self, method: str, request: Message | bytes, timeout: float = 60.0) -> Answer:
         """Make one call, once. `method` is a name of `METHODS`, or a path."""
         return self.calls(method, [request], timeout)[0]
+
+    def answered(self, method: str, request: Message | bytes, passing: Collection[str] = PASSING) -> Answer:
+        """Make a call until its reason is none of those, and return that answer; after a long time, the last one."""
+        end = time.monotonic() + patient(60.0)
+        answer = self.call(method, request)
+        while answer.reason in passing and time.monotonic() < end:
+            answer = self.call(method, request)
+        return answer
 
     def calls(self, method: str, requests: Iterable[Message | bytes], timeout: float = 60.0) -> list[Answer]:
         """Make many calls, a bounded number of them at a time, and return their answers in order."""
