@@ -183,9 +183,9 @@ def parse_envelope(data: bytes, *, payload_optional: bool = False, stream: bool 
     )
 
 
-def key_part(data: bytes) -> bytes:
+def key_part(data: bytes | memoryview) -> bytes:
     """Return the first bytes of an envelope, which say suite and key id. Of other bytes it says nothing."""
-    return data[: _FIXED + data[6]] if len(data) > _FIXED else b""
+    return bytes(data[: _FIXED + data[6]]) if len(data) > _FIXED else b""
 
 
 def _suite_of(data: bytes) -> Suite:

@@ -28,7 +28,7 @@ class Repeat(Protocol):
     def names(self) -> tuple[str, ...]:
         """Ids and aliases that must lead to the key."""
 
-    def run(self, payload: bytes) -> Repeated | None:
+    def run(self, payload: bytes | memoryview) -> Repeated | None:
         """Return the result, or None where the verb itself must be asked. Raises what the verb raises. Never waits.
 
         Where there is no result, nothing has come of it but a use less of a cached data key.

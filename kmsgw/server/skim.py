@@ -27,6 +27,9 @@ KNOWN: Final = 2048
 LONGEST: Final = 512
 """Longest surroundings that are kept, in bytes."""
 
+VIEWED: Final = 8192
+"""From so many bytes on, a payload is looked at where it stands: of 64 KiB a copy takes 3 to 8 µs, and a view 0.5."""
+
 _MORE: Final = 0x80
 _DIGIT: Final = 0x7F
 _FEWEST: Final = 4
@@ -42,8 +45,8 @@ class Skim:
 
     read: Callable[[bytes], Any]
     write: Callable[[Any], bytes]
-    split: Callable[[bytes], tuple[bytes, bytes] | None]
-    mark: Callable[[bytes], bytes]
+    split: Callable[[bytes], tuple[bytes, bytes | memoryview] | None]
+    mark: Callable[[bytes | memoryview], bytes]
     lookups: Lookups
 
 
@@ -112,21 +115,28 @@ class Skimmer(Generic[MessageT, CommandT]):
         parts = _parts(request, self._head_tag, self._payload_tag)
         if parts is None:
             return None
-        around, payload = parts
+        around, at, end = parts
         make = self._known.get(around)
         if make is not None:
             self._lookups.hits += 1
         else:
             make = self._learn(around)
-        return None if make is None else make(payload)
+        return None if make is None else make(request[at:end])
 
-    def split(self, request: bytes) -> tuple[bytes, bytes] | None:
-        """Return what stands around a request's payload, known or not, and the payload; None where it is parsed."""
-        return _parts(request, self._head_tag, self._payload_tag)
+    def split(self, request: bytes) -> tuple[bytes, bytes | memoryview] | None:
+        """Return what stands around a request's payload, known or not, and the payload; None where it is parsed.
+
+        A long payload is not copied: it is a view of the request.
+        """
+        parts = _parts(request, self._head_tag, self._payload_tag)
+        if parts is None:
+            return None
+        around, at, end = parts
+        return around, request[at:end] if end - at < VIEWED else memoryview(request)[at:end]
 
 
-def _parts(request: bytes, head_tag: int, payload_tag: int) -> tuple[bytes, bytes] | None:
-    """Return what stands around the payload, and the payload, or None where the request is not written so."""
+def _parts(request: bytes, head_tag: int, payload_tag: int) -> tuple[bytes, int, int] | None:
+    """Return what stands around the payload, where that begins and ends, or None where it is not written so."""
     size = len(request)
     if size < _FEWEST:
         return None
@@ -150,7 +160,7 @@ def _parts(request: bytes, head_tag: int, payload_tag: int) -> tuple[bytes, byte
     end = at + length
     if request[start] != payload_tag or end > size:
         return None
-    return request[:start] + request[end:], request[at:end]
+    return request[:start] + request[end:], at, end
 
 
 def field_head(tag: int, length: int) -> bytes:

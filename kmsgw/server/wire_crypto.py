@@ -110,8 +110,9 @@ _encrypted_under = sealed_under(crypto_service_pb2.EncryptResponse)
 
 
 def _encrypt_answer(result: Encrypted) -> bytes:
-    envelope = result.envelope
-    return b"".join((field_head(0x0A, len(envelope)), envelope, _encrypted_under(result.key_id, result.key_version)))
+    parts = result.parts
+    head = field_head(0x0A, sum(map(len, parts)))
+    return b"".join((head, *parts, _encrypted_under(result.key_id, result.key_version)))
 
 
 _encrypts = Skimmer(crypto_service_pb2.EncryptRequest, 0x12, 0x0A, _encrypting, REQUEST_LOOKUPS)

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import ClassVar, Final, NamedTuple, TypeAlias
 
-from kmsgw.envelope.aead import open_value
+from kmsgw.envelope.aead import open_parts, open_value
 from kmsgw.envelope.format import (
     COMMITMENT_BYTES,
     SALT_BYTES,
+    STREAM_HEAD_BYTES,
     TAG_BYTES,
     WRAPPING_BYTES,
     Envelope,
@@ -78,7 +79,6 @@ class _Wrapping(NamedTuple):
 
     owner: "_OpenAgain"
     version: int
-    wrapped: bytes
     data_key: Callable[[], bytes | None]
 
 
@@ -102,29 +102,21 @@ class _OpenAgain:
         self._data_keys = data_keys
         self._wrappings = wrappings
 
-    def run(self, payload: bytes) -> Decrypted | None:
+    def run(self, payload: bytes | memoryview) -> Decrypted | None:
+        # All that stands before a ciphertext: what claims to be longer was never met, and is told by parsing it.
+        first = bytes(payload[:STREAM_HEAD_BYTES])
         bound_end = self._bound_end
         start = bound_end + WRAPPING_BYTES
-        end = start + int.from_bytes(payload[start - 2 : start])
-        wrapping = payload[bound_end:end]
+        end = start + int.from_bytes(first[start - 2 : start])
+        wrapping = first[bound_end:end]
         known = self._wrappings.get((id(self), wrapping))
         if known is None or known.owner is not self:
-            known = self._meet(payload, wrapping)
+            known = self._meet(bytes(payload), wrapping)
         data_key = known.data_key() if known is not None else None
-        if known is None or data_key is None or not payload.startswith(self._head) or len(payload) < end + TAG_BYTES:
+        if known is None or data_key is None or not first.startswith(self._head) or len(payload) < end + TAG_BYTES:
             return None
-        commitment = bound_end - COMMITMENT_BYTES
-        envelope = Envelope(
-            self._suite,
-            self._key.key_id,
-            known.version,
-            known.wrapped,
-            payload[:bound_end],
-            payload[commitment - SALT_BYTES : commitment],
-            payload[commitment:bound_end],
-            payload[end:],
-        )
-        return Decrypted(open_value(data_key, envelope, self._context), self._key.key_id, known.version)
+        plaintext = open_parts(data_key, first[:bound_end], payload[end:], self._context)
+        return Decrypted(plaintext, self._key.key_id, known.version)
 
     def _meet(self, payload: bytes, wrapping: bytes) -> _Wrapping | None:
         envelope = parse_envelope(payload)
@@ -134,7 +126,7 @@ class _OpenAgain:
             return None  # it may have been made elsewhere
         version = open_version(self._key, envelope.key_version, Act.DECRYPT)
         data_key = self._data_keys.known_for_opening(self._key, version, envelope, self._context)
-        known = _Wrapping(self, envelope.key_version, envelope.wrapped, data_key)
+        known = _Wrapping(self, envelope.key_version, data_key)
         self._wrappings.put((id(self), wrapping), known)
         return known
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import ClassVar
 
-from kmsgw.envelope.aead import seal_value
+from kmsgw.envelope.aead import seal_in_parts
 from kmsgw.envelope.format import Suite
 from kmsgw.errors import InvalidRequest, Reason
 from kmsgw.model.access import Action
@@ -34,11 +34,16 @@ class EncryptCommand:
 
 @quick
 class Encrypted:
-    """The envelope, and what it is under."""
+    """The envelope, in parts, and what it is under."""
 
-    envelope: bytes = field(repr=False)
+    parts: tuple[bytes, ...] = field(repr=False)
     key_id: str
     key_version: int
+
+    @property
+    def envelope(self) -> bytes:
+        """The bytes of the envelope. Who puts them into a message joins the parts there: a copy of 64 KiB less."""
+        return b"".join(self.parts)
 
 
 def check_size(plaintext: bytes) -> None:
@@ -63,12 +68,12 @@ class _SealAgain:
         self._context = context
         self._data_key = data_keys.known_for_sealing(key, context)
 
-    def run(self, payload: bytes) -> Encrypted | None:
+    def run(self, payload: bytes | memoryview) -> Encrypted | None:
         size = len(payload)
         data_key = self._data_key(size) if size <= MAX_PLAINTEXT_BYTES else None
         if data_key is None:
             return None
-        envelope = seal_value(
+        parts = seal_in_parts(
             data_key.plaintext,
             payload,
             self._context,
@@ -77,7 +82,7 @@ class _SealAgain:
             wrapped=data_key.wrapped,
             suite=Suite.GATEWAY_SEALED,
         )
-        return Encrypted(envelope, self._key_id, data_key.key_version)
+        return Encrypted(parts, self._key_id, data_key.key_version)
 
 
 class Encrypt:
@@ -99,7 +104,7 @@ class Encrypt:
         key = sealing_key(self._keyring, grant.key(), command.key_version, Act.ENCRYPT)
         data_key = self._data_keys.for_sealing(key, command.context, len(command.plaintext), grant.trail)
         grant.trail.key_version, grant.trail.sealed_bytes = data_key.key_version, len(command.plaintext)
-        envelope = seal_value(
+        parts = seal_in_parts(
             data_key.plaintext,
             command.plaintext,
             command.context,
@@ -108,7 +113,7 @@ class Encrypt:
             wrapped=data_key.wrapped,
             suite=Suite.GATEWAY_SEALED,
         )
-        return Encrypted(envelope, key.key_id, data_key.key_version)
+        return Encrypted(parts, key.key_id, data_key.key_version)
 
     def again(self, command: EncryptCommand, key: Key) -> Repeat:
         """Return the command without its plaintext, for a key that it was just done with. Raises what `run` raises."""

@@ -22,6 +22,7 @@ from kmsgw.server.passage import Call, Reply
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.quota import Limits, Quotas, Rate
 from kmsgw.server.rpcs import Plane, Rpc
+from kmsgw.server.skim import VIEWED
 from kmsgw.telemetry.meters import Lookups
 from kmsgw.v1 import common_pb2, crypto_service_pb2
 from tests.fakes.clock import SetClock
@@ -205,7 +206,7 @@ def test_a_repeated_call_is_recorded_like_the_first_and_asks_no_policy() -> None
 
 def test_what_repeated_calls_seal_they_open_whatever_its_length() -> None:
     bench = Bench()
-    values = [b"x" * length for length in (1, 0, 100, 127, 128, 1024, 0, 16_383, 16_384, 65_536)]
+    values = [b"x" * length for length in (1, 0, 100, 127, 128, 1024, 0, VIEWED - 1, VIEWED, 16_383, 16_384, 65_536)]
     for value in values:
         assert _opened(bench.decrypt(bench.envelope(value))) == value
     # The first two of each kind, and the empty values, which protobuf leaves out: those requests are parsed.
@@ -310,12 +311,13 @@ def test_officers_are_always_looked_at_anew() -> None:
     assert bench.policies.asked == 4
 
 
+@pytest.mark.parametrize("value", [b"result", bytes(VIEWED)])
 @pytest.mark.parametrize("place", [0, 6, 10, 20, 60, 90, 95, -1])
-def test_a_changed_envelope_is_refused_and_recorded(place: int) -> None:
+def test_a_changed_envelope_is_refused_and_recorded(place: int, value: bytes) -> None:
     bench = Bench()
-    envelope = bench.envelope()
+    envelope = bench.envelope(value)
     for _ in range(3):
-        assert _opened(bench.decrypt(envelope)) == b"result"
+        assert _opened(bench.decrypt(envelope)) == value
     changed = bytearray(envelope)
     changed[place] ^= 1
     reply = bench.decrypt(bytes(changed))

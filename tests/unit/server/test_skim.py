@@ -13,7 +13,7 @@ from kmsgw.model.context import EncryptionContext
 from kmsgw.operations.data.decrypt import Decrypted
 from kmsgw.operations.data.encrypt import EncryptCommand, Encrypted
 from kmsgw.server import wire_crypto
-from kmsgw.server.skim import LONGEST, field_head
+from kmsgw.server.skim import LONGEST, VIEWED, field_head
 from kmsgw.server.wire_crypto import SKIM_DECRYPT, SKIM_ENCRYPT
 from kmsgw.v1 import common_pb2, crypto_service_pb2
 
@@ -41,7 +41,7 @@ def test_a_request_is_read_as_protobuf_reads_it(size: int) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 65_536])
 def test_answers_are_the_bytes_of_protobuf(size: int) -> None:
-    encrypted, decrypted = Encrypted(bytes(size + 1), "records", 300), Decrypted(bytes(size), "records", 1)
+    encrypted, decrypted = Encrypted((b"", bytes(size + 1)), "records", 300), Decrypted(bytes(size), "records", 1)
     assert SKIM_ENCRYPT.write(encrypted) == wire_crypto.encrypt_response(encrypted).SerializeToString()
     assert SKIM_DECRYPT.write(decrypted) == wire_crypto.decrypt_response(decrypted).SerializeToString()
 
@@ -54,6 +54,22 @@ def test_a_decryption_is_read_as_protobuf_reads_it() -> None:
         envelope=envelope, encryption_context=_PAIRS, declaration=_CARE, expected_key="records"
     )
     assert SKIM_DECRYPT.read(request.SerializeToString()) == wire_crypto.decrypt_command(request)
+
+
+@pytest.mark.parametrize("size", [1, VIEWED - 1, VIEWED, 65_536])
+def test_a_request_is_split_around_its_payload_and_a_long_one_is_not_copied(size: int) -> None:
+    request = _encrypt(bytes(size))
+    parts = SKIM_ENCRYPT.split(request)
+    assert parts is not None
+    assert parts[0] == _encrypt(b"")
+    assert parts[1] == bytes(size)
+    assert isinstance(parts[1], memoryview) == (size >= VIEWED)
+
+
+def test_what_tells_the_key_of_a_long_envelope_holds_none_of_it() -> None:
+    envelope = bytes((*b"KMGW", 1, 1, 3, *b"ehr")) + bytes(VIEWED)
+    assert SKIM_DECRYPT.mark(memoryview(envelope)) == envelope[:10]
+    assert type(SKIM_DECRYPT.mark(memoryview(envelope))) is bytes
 
 
 def test_an_envelope_that_stands_twice_is_left_to_protobuf() -> None:
