@@ -192,7 +192,8 @@ def _mirror(invocation: Invocation, folder: Path, mirror: Path) -> None:
             raise CommandError(error.message, error.advice) from None
     lacking = dict(target.lacking())
     if not target.has_index:
-        lacking["index"] = f"the node's signed index is not copied: is {INDEX_KEY_PATH} beside it?"
+        fault = target.index_fault or f"is {INDEX_KEY_PATH} beside it?"
+        lacking["index"] = f"the node's signed index is not copied: {fault}"
     if not target.feeds and not lacking:
         raise CommandError(f"{folder} holds no logs.", "Give the folder that [audit] folder names, or a copy of it.")
     for name, feed in sorted(target.feeds.items()):

@@ -24,6 +24,7 @@ from kmsgw.export.shelf import Shelf, claimed_origin
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.damage import BundleMissing, damaged
 from kmsgw.tlog.hashing import TILE_HASHES
+from kmsgw.tlog.node_index import INDEX_PATH
 from kmsgw.tlog.note import NOTE_LIMIT, VerifierKey
 from kmsgw.tlog.pruned import PRUNED_PATH, Pruning, kept_path
 from kmsgw.tlog.reader import LogReader
@@ -69,7 +70,7 @@ class MirrorTarget:
         self.shelf = Shelf(folder, name, key, cursors, index_key)
         self._mirror = mirror
         self._states: dict[str, _MirroredLog] = {}
-        self._index = MirrorIndex(name, folder, mirror, patience, clock)
+        self._index = MirrorIndex(name, folder, mirror, self.shelf.listed, patience, clock)
 
     @property
     def feeds(self) -> Mapping[str, LogFeed]:
@@ -78,8 +79,8 @@ class MirrorTarget:
 
     @property
     def faults(self) -> Mapping[str, str]:
-        """See `Target.faults`."""
-        return self.shelf.faults
+        """See `Target.faults`; what is wrong with the node's index is under its name."""
+        return {**self.shelf.faults, **({INDEX_PATH: self._index.fault} if self._index.fault else {})}
 
     def work(self) -> bool:
         """See `Target.work`: some bundles of each log, and its checkpoint once everything below it is there."""
@@ -112,6 +113,11 @@ class MirrorTarget:
     def has_index(self) -> bool:
         """Whether the mirror has the node's index, or there is none."""
         return self._index.is_there
+
+    @property
+    def index_fault(self) -> str:
+        """Why the node's index does not come; empty where that is not known, or nothing is wrong with it."""
+        return self._index.fault
 
     def close(self) -> None:
         """See `Target.close`: nothing is open between rounds."""

@@ -29,7 +29,8 @@ def claimed_origin(folder: Path) -> str | None:
 class Shelf:
     """The logs below a folder, for one target. Not safe for threads; ``feeds`` and ``faults`` may be read by others.
 
-    ``feeds`` are by the names of the logs; ``faults`` says what is wrong with those that can't be read now.
+    ``feeds`` are by the names of the logs; ``faults`` says what is wrong with those that can't be read now. ``listed``
+    reads the node's index, where its key is known.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Shelf:
         `index_key` is that of the node's signed index: what it does not list is not exported. None for a folder that is
         no node's: a copy, from which the keys beside the logs are taken.
         """
-        self._listed = None if index_key is None else ListedKeys(folder, index_key)
+        self.listed = None if index_key is None else ListedKeys(folder, index_key)
         self.folder = folder
         self._cursors = cursors or folder
         self.target = target
@@ -82,10 +83,10 @@ class Shelf:
 
     def _read_listed(self) -> Callable[[], Mapping[str, VerifierKey] | None]:
         """Return what returns the listed keys, or raises: an index that can't be read is a fault of each log."""
-        if self._listed is None:
+        if self.listed is None:
             return lambda: None
         try:
-            keys = self._listed.read()
+            keys = self.listed.read()
         except (KmsgwError, OSError) as error:
             fault = error
 

@@ -12,6 +12,8 @@ from kmsgw.export import mirror as mirror_module
 from kmsgw.export import mirror_index
 from kmsgw.export.failure import DeliveryFailed, FailureKind
 from kmsgw.export.mirror import MirrorTarget
+from kmsgw.tlog.node_index import IndexedLog, NodeIndex
+from kmsgw.tlog.note import SigningKey
 from kmsgw.tlog.pruned import PRUNED_PATH
 from kmsgw.tlog.tiles import CHECKPOINT_PATH, bundle_path
 from kmsgw.tlog.verification import verify_log
@@ -19,6 +21,8 @@ from tests.cli.sample_log import SampleLog, record, sample_log
 from tests.fakes.clock import SetClock
 from tests.unit.audit.aged_logs import NOW, aged, pruner
 from tests.unit.audit.logs import append_all, open_log, verifier
+
+NODE = SigningKey.of_seed("kmsgw.example/log", b"\x09" * 32)
 
 
 class Broken(OSError):
@@ -181,10 +185,7 @@ def test_what_was_pruned_before_is_missing_in_the_mirror_too_and_recorded(tmp_pa
 
 def test_the_index_comes_once_all_that_it_lists_is_there(tmp_path: Path) -> None:
     log = sample_log(tmp_path / "audit", 3)
-    listed = b"".join(b"log worker-%d kmsgw.example/log/worker-%d\nkey a\n" % (n, n) for n in range(2))
-    index = b"kmsgw.example/log\nnumber 1\n" + listed + b"\nsignatures\n"
-    (log.folder.parent / "index").write_bytes(index)
-    (log.folder.parent / "index.key").write_bytes(b"key\n")
+    index = listing(log.folder.parent, "worker-0", "worker-1")
     (log.folder / "cosigned").mkdir()
     (log.folder / "cosigned" / "0f0f0f0f").write_bytes(b"x\n" + b"9" * 5000 + b"\n")  # longer than Python counts
     (log.folder / "cosigned" / "0a0b0c0d").write_bytes((log.folder / CHECKPOINT_PATH).read_bytes())
@@ -196,15 +197,15 @@ def test_the_index_comes_once_all_that_it_lists_is_there(tmp_path: Path) -> None
     sample_log(tmp_path / "audit", 3, "worker-1")
     run(target)
     assert (mirror / "index").read_bytes() == index
-    assert (mirror / "index.key").read_bytes() == b"key\n"
+    assert (mirror / "index.key").read_text() == f"{NODE.verifier}\n"
 
 
 def listing(folder: Path, *logs: str) -> bytes:
-    """Put an index of these logs into a folder."""
-    listed = b"".join(b"log %s kmsgw.example/log/%s\nkey a\n" % (name.encode(), name.encode()) for name in logs)
-    raw = b"kmsgw.example/log\nnumber %d\n" % len(logs) + listed + b"\nsignatures\n"
+    """Put a node's signed index of these logs into a folder."""
+    listed = tuple(IndexedLog(name, f"{NODE.name}/{name}", (NODE.verifier,)) for name in logs)
+    raw = NodeIndex(NODE.name, len(logs), listed).sign(NODE)
     (folder / "index").write_bytes(raw)
-    (folder / "index.key").write_bytes(b"key\n")
+    (folder / "index.key").write_text(f"{NODE.verifier}\n")
     return raw
 
 
@@ -233,7 +234,7 @@ def test_a_log_that_is_new_comes_in_one_step_with_the_index_that_lists_it(
     run(target)
     assert set(seen) == {(False, False), (True, True)}
     assert (mirror / "index").read_bytes() == index
-    assert sorted(path.name for path in mirror.iterdir()) == ["index", "index.key", "worker-0", "worker-1"]
+    assert sorted(path.name for path in mirror.iterdir()) == ["index", "index.key", "replaced", "worker-0", "worker-1"]
     assert target.feeds["worker-1"].delivered == 700
 
 
