@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from google.protobuf.message import Message
 
@@ -17,6 +17,12 @@ from kmsgw.operations.verb import Access, Trail
 from kmsgw.server.batch_records import outcome_of
 from kmsgw.server.gates import Proof
 from kmsgw.server.rpcs import Rpc
+
+LONG_SECONDS: Final = 1.0
+"""A call that took so long is recorded under the time at which it ended.
+
+Entries are found by halving, so they must be nearly in order of time. The time at which a call came is 0.2 µs cheaper.
+"""
 
 _MAX_METHOD = 200
 
@@ -88,8 +94,9 @@ def record_of(
     name = first.key if first is not None and first.key is not None else ""
     trail, work = passage.trail, passage.work
     refused = trail.refused
+    took = ended - passage.started
     return AuditRecord(
-        time=passage.now,
+        time=passage.now if took < LONG_SECONDS else passage.now + timedelta(seconds=took),
         request_id=passage.request_id,
         phase=phase,
         principal=digest.principal(passage.principal, passage.now),
@@ -111,7 +118,7 @@ def record_of(
         # What of a stream has left has left, however it ended.
         bytes_out=work.bytes_out if work is not None else len(passage.answer) if error is None else 0,
         peer=passage.call.peer,
-        duration_us=int((ended - passage.started) * 1e6),
+        duration_us=int(took * 1e6),
         note=refused.note if refused is not None else passage.note,
         change=_merged(first.change if first is not None else None, passage.shown, trail.facts),
         source_context_hmac=digest.of(second.context) if second is not None else "",

@@ -122,13 +122,19 @@ def find_request(
 ) -> list[LoggedEntry]:
     """Return the entries of a request, by time. Raises `AuditDamaged`.
 
-    The time in the id says where to look, `slack` how far around; None, or an id without a time, reads all.
+    The time in the id says where to look, `slack` how far around; None, or an id without a time, reads all. Where only
+    an intent is found there, its outcome is looked for in all that came later: a stream may take hours, and what a
+    crash interrupted is settled at the next start. What has a single entry is not found where it took longer than
+    `slack`.
     """
     made = request_time(request_id)
     if made is None or slack is None:
         return list(search(readers, EntryFilter(request_id=request_id), slack=None))
-    wanted = EntryFilter(since=made - slack, until=made + slack, request_id=request_id)
-    return list(search(readers, wanted, slack=slack))
+    near = shifted(made, slack)
+    found = list(search(readers, EntryFilter(shifted(made, -slack), near, request_id=request_id), slack=slack))
+    if found and all(entry.text("phase") == "intent" for entry in found):
+        found += islice(search(readers, EntryFilter(near, request_id=request_id), slack=slack), 1)
+    return found
 
 
 def entries_between(

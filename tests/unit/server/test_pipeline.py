@@ -2,15 +2,16 @@
 
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import pytest
 
 from kmsgw.audit.record import ContextDigest
 from kmsgw.authn.authenticator import Authenticator
+from kmsgw.clock import SYSTEM_CLOCK, Clock
 from kmsgw.errors import AuditUnavailable, InternalError, KmsgwError, Reason, Unauthenticated
 from kmsgw.model.access import AccessRequest, Action, DecidingPolicy, Decision, PolicyText, Principal, PrincipalKind
 from kmsgw.model.key import Key, KeyVersion
@@ -24,6 +25,7 @@ from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.quota import Ceiling, Quotas
 from kmsgw.server.rpcs import Plane, Rpc
 from kmsgw.v1 import crypto_service_pb2, key_service_pb2
+from tests.fakes.clock import SetClock
 
 RANDOM = "/kmsgw.v1.CryptoService/GenerateRandomBytes"
 ROTATE = "/kmsgw.v1.KeyService/RotateKey"
@@ -72,12 +74,14 @@ class Rotation:
     def __init__(self, events: list[str]) -> None:
         self.events = events
         self.error: Exception | None = None
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def accesses(self, command: RotateKeyCommand) -> list[Access]:
         return [Access(Action.ROTATE_KEY, command.key, change=change_of(command.reason, dry_run=command.dry_run))]
 
     def run(self, command: RotateKeyCommand, grant: Grant) -> Key:
         self.events.append("run")
+        self.meanwhile()
         if self.error is not None:
             raise self.error
         grant.trail.key_version = 2
@@ -131,7 +135,7 @@ class OneKey(Keyring):
 
 
 class Bench:
-    def __init__(self, quotas: Quotas | None = None, queue: Ceiling | None = None) -> None:
+    def __init__(self, quotas: Quotas | None = None, queue: Ceiling | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
         self.journal, self.policies = Journal(), Policies()
         self.rotation = Rotation(self.journal.events)
         table = {
@@ -161,6 +165,7 @@ class Bench:
             ContextDigest(bytes(range(32))),
             quotas=quotas,
             queue=queue,
+            clock=clock,
         )
 
     def rotate(self, key: str = "ehr", certificate: bytes | None = b"officer") -> KmsgwError | None:
@@ -181,6 +186,21 @@ def test_a_change_of_state_runs_after_its_intent_is_durable_and_answers_after_it
     assert (outcome["key_id"], outcome["key_version"], outcome["alias"]) == ("ehr", 2, "alias/records")
     assert (outcome["outcome"], outcome["policies"]) == ("ok", ["rule"])
     assert intent["change"] == outcome["change"] == {"reason": "yearly"}
+
+
+@pytest.mark.parametrize(("took", "later"), [(0.5, 0.0), (1.0, 1.0), (150.0, 150.0)])
+def test_the_record_of_a_long_call_has_the_time_at_which_it_ended(took: float, later: float) -> None:
+    clock = SetClock()
+    came = clock.now()
+    bench = Bench(clock=clock)
+    bench.rotation.meanwhile = lambda: clock.move(timedelta(seconds=took))
+
+    assert bench.rotate() is None
+
+    intent, outcome = bench.journal.entries
+    assert datetime.fromisoformat(str(intent["time"])) == came
+    assert datetime.fromisoformat(str(outcome["time"])) == came + timedelta(seconds=later)
+    assert outcome["duration_us"] == took * 1e6
 
 
 def test_a_change_of_state_does_not_run_where_its_intent_can_not_be_recorded() -> None:

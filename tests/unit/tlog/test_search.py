@@ -111,6 +111,36 @@ def test_a_request_is_found_by_the_time_in_its_id() -> None:
     assert logs[1].reads <= 10
 
 
+def _phase(number: int, made: datetime, time: datetime, phase: str) -> bytes:
+    entry = json.loads(_entry(number, time))
+    return json.dumps({**entry, "request_id": _request_id(made, number), "phase": phase}).encode()
+
+
+@pytest.mark.parametrize("later", [30, 3000])
+def test_an_outcome_is_found_however_long_after_its_intent(later: int) -> None:
+    log, other = _logs(2, 1000)
+    made = START + timedelta(seconds=1000)
+    log.extend([_phase(1, made, made, "intent")])
+    log.extend([_entry(n, made + timedelta(seconds=n)) for n in range(1, later)])
+    log.extend([_phase(1, made, made + timedelta(seconds=later), "outcome")])
+    log.extend([_entry(n, made + timedelta(seconds=n)) for n in range(later, later + 500)])
+
+    found = find_request(_readers([log, other]), _request_id(made, 1))
+
+    assert [(entry.index, entry.text("phase")) for entry in found] == [(1000, "intent"), (1000 + later, "outcome")]
+
+
+def test_an_intent_without_an_outcome_is_found_alone() -> None:
+    log = _logs(1, 1000)[0]
+    log.extend([_phase(1, START, START + timedelta(seconds=1000), "intent")])
+    log.extend([_entry(n, START + timedelta(seconds=n)) for n in range(1001, 3000)])
+    assert find_request(_readers([log]), _request_id(START, 1)) == []  # not where its id says
+
+    log.extend([_phase(2, START + timedelta(seconds=3000), START + timedelta(seconds=3000), "intent")])
+    found = find_request(_readers([log]), _request_id(START + timedelta(seconds=3000), 2))
+    assert [entry.text("phase") for entry in found] == ["intent"]
+
+
 def test_a_request_far_from_its_place_is_found_by_reading_all() -> None:
     log = _logs(1, 3000)[0]
     log.extend([_entry(5, START - timedelta(days=3))])
