@@ -122,8 +122,8 @@ class Caller:
             body = request if isinstance(request, bytes) else request.SerializeToString()
             pending.append(send.future(body, timeout=timeout))
             if len(pending) == _IN_FLIGHT:
-                answers.append(_answer(pending.pop(0)))
-        return answers + [_answer(each) for each in pending]
+                answers.append(answer_of(pending.pop(0)))
+        return answers + [answer_of(each) for each in pending]
 
     def converse(
         self, method: str, messages: Iterable[Message | bytes], timeout: float = 60.0
@@ -134,7 +134,7 @@ class Caller:
         answered: list[bytes] = []
         with contextlib.suppress(grpc.RpcError):
             answered += stream
-        return answered, _answer(cast("grpc.CallFuture[bytes]", stream), streamed=True)
+        return answered, answer_of(cast("grpc.CallFuture[bytes]", stream), streamed=True)
 
     def first(self, method: str, request: Message, timeout: float = 60.0) -> Answer:
         """Make one call that is answered with a stream, take its first message, and end it."""
@@ -143,7 +143,7 @@ class Caller:
         try:
             message = next(iter(stream))
         except grpc.RpcError:
-            return _answer(cast("grpc.CallFuture[bytes]", stream), streamed=True)
+            return answer_of(cast("grpc.CallFuture[bytes]", stream), streamed=True)
         stream.cancel()  # type: ignore[no-untyped-call]
         return Answer(grpc.StatusCode.OK, message)
 
@@ -157,7 +157,8 @@ class Caller:
         self.close()
 
 
-def _answer(future: "grpc.CallFuture[bytes]", *, streamed: bool = False) -> Answer:
+def answer_of(future: "grpc.CallFuture[bytes]", *, streamed: bool = False) -> Answer:
+    """Wait for the end of a call and return what it was answered."""
     code = future.code()
     metadata = cast("Sequence[tuple[str, str | bytes]]", future.trailing_metadata() or ())
     pairs = tuple((key, value) for key, value in metadata)
