@@ -8,7 +8,6 @@ asks it what auditors ask, `report` writes a report of all of it.
 
 import argparse
 import platform
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +33,7 @@ from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.search import EntryFilter
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
 from kmsgw.tlog.verification import verify_log
+from loadtests.bench.processes import peak_mb
 from loadtests.made_log import BEGIN, MadeLog
 
 _ENTRIES: Final = 2_000_000
@@ -66,11 +66,6 @@ def timed(work: Callable[[], ResultT]) -> tuple[ResultT, Timing]:
     processor, wall = time.process_time(), SYSTEM_CLOCK.monotonic()
     result = work()
     return result, Timing(time.process_time() - processor, SYSTEM_CLOCK.monotonic() - wall)
-
-
-def peak_mb() -> float:
-    """Return the most memory that this process has held so far, resident, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def machine() -> str:

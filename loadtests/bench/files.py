@@ -1,12 +1,11 @@
 """Encrypting a large file: the SDK beside AES-256-GCM of the same library in segments of the same size.
 
 Both read a file, and write another, on the disk that the benchmark uses. How much memory each takes more is measured
-in a process of its own, so that what was there before does not hide it.
+in a process of its own, by that process' own peak, so that what was there before does not hide it.
 """
 
 import multiprocessing
 import os
-import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -21,13 +20,13 @@ from loadtests.bench.contender import NotBuiltError
 from loadtests.bench.figures import Ratio
 from loadtests.bench.lender import lender
 from loadtests.bench.local import LocalResult
+from loadtests.bench.processes import forget_peak, peak_mb
 
 RAW_FILE: Final = "AES-256-GCM, file in segments"
 SDK_FILE: Final = "kmsgw SDK, file"
 
 _SEGMENT: Final = 1 << 20
 _TAG_BYTES: Final = 16
-_KIB: Final = 1024
 
 SealFile = Callable[[Path, Path], None]
 """Encrypts the first file into the second."""
@@ -48,7 +47,7 @@ def compare(folder: Path, size: int, pairs: int) -> list[LocalResult]:
                 if name in missing:
                     continue
                 try:
-                    seconds, grown = _apart(seal, plain, sealed)
+                    seconds, grown = apart(seal, plain, sealed)
                 except NotBuiltError as error:
                     missing[name] = str(error)
                     continue
@@ -71,8 +70,11 @@ def _result(
     return LocalResult(name, size, rate / size, rate / 1e6, ratio, grown_mb=memory[name])
 
 
-def _apart(seal: SealFile, plain: Path, sealed: Path) -> tuple[float, float]:
-    """Encrypt in a process of its own; return seconds, and by how many 10^6 bytes its memory grew at most."""
+def apart(seal: SealFile, plain: Path, sealed: Path) -> tuple[float, float]:
+    """Encrypt in a process of its own; return seconds, and by how many 10^6 bytes its memory grew at most.
+
+    Raises `NotBuiltError`, as `seal` does.
+    """
     context = multiprocessing.get_context("spawn")
     mine, others = context.Pipe()
     process = context.Process(target=_measure, args=(seal, plain, sealed, others))
@@ -93,18 +95,15 @@ def _measure(seal: SealFile, plain: Path, sealed: Path, answer: "multiprocessing
     small.write_bytes(bytes(_SEGMENT))
     try:
         seal(small, sealed)  # imports, keys, buffers
-        before = _peak_mb()
+        forget_peak()
+        before = peak_mb()
         began = time.perf_counter()
         seal(plain, sealed)
-        answer.send((time.perf_counter() - began, _peak_mb() - before))
+        answer.send((time.perf_counter() - began, peak_mb() - before))
     except NotBuiltError as error:
         answer.send(str(error))
     finally:
         small.unlink()
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB / 1e6
 
 
 def _raw(plain: Path, sealed: Path) -> None:

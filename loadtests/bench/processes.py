@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -59,7 +60,21 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 def resident_mb(pids: Iterable[int]) -> float:
     """Return the resident memory of processes, in 10^6 bytes. Pages that several share count for each."""
-    return sum(_resident_kib(pid) for pid in pids) * _KIB / 1e6
+    return sum(_kib(str(pid), "VmRSS") for pid in pids) * _KIB / 1e6
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process has held since its program began or `forget_peak`, in 10^6 bytes.
+
+    Not getrusage's ru_maxrss: that of a program begins with what the process held that started it (getrusage(2)).
+    """
+    return _kib("self", "VmHWM") * _KIB / 1e6
+
+
+def forget_peak() -> None:
+    """Have `peak_mb` begin again at what is held now (proc_pid_clear_refs(5)). Does nothing where the kernel can't."""
+    with suppress(OSError):
+        (_PROC / "self" / "clear_refs").write_text("5")
 
 
 def descriptors(pids: Iterable[int]) -> int:
@@ -86,9 +101,9 @@ def _stat(pid: int) -> Stat | None:
         return None
 
 
-def _resident_kib(pid: int) -> int:
+def _kib(process: str, figure: str) -> int:
     try:
-        lines = (_PROC / str(pid) / "status").read_text().splitlines()
+        lines = (_PROC / process / "status").read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmRSS:")), 0)
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{figure}:")), 0)
