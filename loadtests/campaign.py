@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, cast
 
 import locust.log
+import locust.runners
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.event import EventHook, Events
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _REPORT_KEY: Final = "kmsgw"
 _LAST_REPORT: Final = "kmsgw_last_report"
 _LOCAL: Final = "local"
+_LIVENESS_SECONDS: Final = 60
 _log = logging.getLogger("kmsgw.loadtest")
 
 
@@ -48,6 +50,10 @@ class Campaign:
 
     def attach(self, events: Events) -> None:
         """Listen to Locust's events."""
+        # A worker that prepares, or whose cores the gateway keeps busy, is silent for longer than Locust's 3 s, and a
+        # run whose last worker "went missing" ends without a figure. Set before there is a runner: each worker is
+        # given it as it joins.
+        locust.runners.HEARTBEAT_LIVENESS = _LIVENESS_SECONDS
         _listen(events.init_command_line_parser, self._declare)
         _listen(events.init, self._init)
         _listen(events.test_start, self._start)

@@ -40,6 +40,10 @@ key = "clients/{name}.key"
 """
 _GIVE_UP_SECONDS: Final = "60"
 _CALLS_OF_A_USER: Final = 10
+_NOTHING_ANSWERED: Final = (
+    "The closed loop had no answer that counts, so there is no load to take half of, and no open loop.\n"
+    "{report} has the failures, {log} what Locust said. Longer stages help a slow machine: --seconds 15.\n"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not closed.figures.exists():
             return status or 1
         runs = [from_json(closed.figures.read_bytes())]
-        rate = max(_CALLS_OF_A_USER, round(_sustained(runs[0]) / 2 / _CALLS_OF_A_USER) * _CALLS_OF_A_USER)
+        rate = half_load(runs[0])
+        if rate is None:
+            sys.stderr.write(_NOTHING_ANSWERED.format(report=closed.report, log=closed.log))
+            return status or 1
         opened = Run(folder, Loop.OPEN, ShapeName.CONSTANT, str(rate), given.seconds, given.processes)
         demands = ["--kmsgw-p99-ms", str(given.p99_ms), "--kmsgw-max-error-rate", str(given.max_error_rate)]
         demands += ["--run-time", f"{2 * given.seconds:.0f}s", "--kmsgw-min-throughput", f"{0.9 * rate:.1f}"]
@@ -77,6 +84,8 @@ class Run:
         self, folder: Path, loop: Loop, shape: ShapeName, levels: str, stage_seconds: float, processes: int
     ) -> None:
         self.figures = folder / f"{loop.value}.json"
+        self.report = folder / f"{loop.value}.html"
+        self.log = folder / f"{loop.value}.log"
         port = str(free_port())
         self._command = [
             *(sys.executable, "-m", "locust", "-f", str(_ROOT / "loadtests" / "locustfile.py")),
@@ -87,12 +96,12 @@ class Run:
             *("--kmsgw-rate", str(_CALLS_OF_A_USER), "--kmsgw-levels", levels),
             *("--kmsgw-stage-seconds", str(stage_seconds)),
             *("--kmsgw-settle-seconds", str(min(1.0, stage_seconds / 3))),
-            *("--kmsgw-report", str(folder / f"{loop.value}.html"), "--kmsgw-figures", str(self.figures)),
+            *("--kmsgw-report", str(self.report), "--kmsgw-figures", str(self.figures)),
         ]
 
     def locust(self, more: Sequence[str]) -> int:
         """Run Locust and return its exit status. Its own tables go to a file: they know whole milliseconds only."""
-        with self.figures.with_suffix(".log").open("wb") as log:
+        with self.log.open("wb") as log:
             return subprocess.run([*self._command, *more], cwd=_ROOT, stdout=log, check=False).returncode
 
 
@@ -136,11 +145,16 @@ def _add_re_encrypter(folder: Path, address: str) -> None:
             file.write(text)
 
 
-def _sustained(run: Results) -> float:
-    """Return the answers a second at the knee, or the most where no knee was reached."""
-    if run.knee is not None and run.knee.reached:
-        return run.knee.throughput
-    return max(stage.throughput for stage in run.stages)
+def half_load(run: Results) -> int | None:
+    """Return half the answers a second at the knee, or of the most where no knee was reached: what the open loop sends.
+
+    A multiple of what one user sends. None where nothing was answered.
+    """
+    most = max((stage.throughput for stage in run.stages), default=0.0)
+    if not most:
+        return None
+    sustained = run.knee.throughput if run.knee is not None and run.knee.reached else most
+    return max(_CALLS_OF_A_USER, round(sustained / 2 / _CALLS_OF_A_USER) * _CALLS_OF_A_USER)
 
 
 def _parser() -> argparse.ArgumentParser:
