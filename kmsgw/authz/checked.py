@@ -1,9 +1,10 @@
 """Policies that another process of this gateway has checked, as bytes: so that each folder is checked once.
 
 Checking 1,000 policies takes about a second. The process that tries the configuration does it, and the workers take
-over what it found where their files have the same digest: nothing decides that was not checked.
+over what it found, whatever the folder holds by then: nothing decides that was not checked, and all decide alike.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,16 +14,17 @@ import cedarpy
 import orjson
 
 from kmsgw.authz.entities import Uid
-from kmsgw.authz.load import SCHEMA_FILE, LoadedPolicy, PolicyBundle, digest_of, read_files
+from kmsgw.authz.load import LoadedPolicy, PolicyBundle
 from kmsgw.authz.schema import Exposure
 from kmsgw.authz.scope import Scope
 from kmsgw.model.access import Action, PolicyText, PrincipalKind
 
 _ACTIONS: Final = {action.value: action for action in Action}
+_HASH_BYTES = 32
 
 
 def pack_policies(bundle: PolicyBundle) -> bytes:
-    """Return what was read out of schema and policies as JSON, for `unpack_policies`."""
+    """Return what was read out of schema and policies, for `unpack_policies`: a SHA-256, and the JSON it is over."""
     exposures = [
         [action.value, each.on_key, each.purpose, each.end_user, sorted(each.data), each.labels]
         for action, each in bundle.exposures.items()
@@ -32,21 +34,23 @@ def pack_policies(bundle: PolicyBundle) -> bytes:
         for each in bundle.policies
         for scope in (each.scope,)
     ]
-    return orjson.dumps({"digest": bundle.digest, "exposures": exposures, "policies": policies})
+    content = orjson.dumps(
+        {"digest": bundle.digest, "schema": bundle.schema_text, "exposures": exposures, "policies": policies}
+    )
+    return hashlib.sha256(content).digest() + content
 
 
 def unpack_policies(packed: bytes, folder: Path) -> PolicyBundle | None:
-    """Return the policies of a folder as they were packed, or None where its files are others by now."""
-    try:
-        document: Mapping[str, Any] = orjson.loads(packed)
-    except orjson.JSONDecodeError:  # read while others were put there
+    """Return the policies as they were packed, or None for what is no whole packing. The folder isn't looked at."""
+    content = packed[_HASH_BYTES:]
+    # What was read while others were put there is a mixture, which may well be JSON.
+    if hashlib.sha256(content).digest() != packed[:_HASH_BYTES]:
         return None
-    files = read_files(folder, [])
-    if digest_of(files) != document["digest"]:
-        return None
+    document: Mapping[str, Any] = orjson.loads(content)
     return PolicyBundle(
         folder,
-        cedarpy.Schema.from_str(files[SCHEMA_FILE].decode()),
+        document["schema"],
+        cedarpy.Schema.from_str(document["schema"]),
         {each.action: each for each in map(_exposure, document["exposures"])},
         tuple(map(_policy, document["policies"])),
         document["digest"],

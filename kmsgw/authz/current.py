@@ -23,7 +23,7 @@ class CurrentPolicies:
     """
 
     def __init__(self, folder: Path, checked: bytes = b"") -> None:
-        """Load a folder. `checked` is what `pack` returned for it in a process that has checked it, or nothing."""
+        """Take over what `pack` returned for a folder in a process that has checked it; without it, load the folder."""
         self._folder = folder
         self._reloading = threading.Lock()
         self._fault: ConfigurationError | None = None
@@ -66,7 +66,7 @@ class CurrentPolicies:
         return pack_policies(self._authorizer.bundle)
 
     def reload(self, checked: bytes = b"") -> bool:
-        """Read the folder again and tell whether what it holds is now in force. `checked` is as at the start.
+        """Take over what was checked, or read the folder again; tell whether that is now in force.
 
         Broken policies change nothing but `fault`. A call sees the old policies or the new ones, never a mixture:
         policies, index and caches are replaced by one assignment.

@@ -47,6 +47,7 @@ class PolicyBundle:
     """A checked schema with its policies, by id. ``digest`` is SHA-256 over all files (see `digest_of`)."""
 
     folder: Path
+    schema_text: str
     schema: cedarpy.Schema
     exposures: Mapping[Action, Exposure]
     policies: tuple[LoadedPolicy, ...]
@@ -96,7 +97,7 @@ def load_policies(folder: Path) -> PolicyBundle:
     reader = ScopeReader(schema)
     policies = [LoadedPolicy(_described(each), each.source.line, reader.read(each.node)) for each in parsed]
     policies.sort(key=lambda policy: policy.text.policy_id)
-    return PolicyBundle(folder, schema, exposures, tuple(policies), digest_of(files))
+    return PolicyBundle(folder, files[SCHEMA_FILE].decode(), schema, exposures, tuple(policies), digest_of(files))
 
 
 @dataclass(frozen=True, slots=True)

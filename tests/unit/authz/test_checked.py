@@ -32,19 +32,26 @@ def test_what_is_taken_over_is_what_was_checked() -> None:
     }
 
 
-def test_policies_that_changed_since_are_checked_anew(tmp_path: Path) -> None:
-    packed = CurrentPolicies(copied(tmp_path)).pack()
+def test_what_was_checked_is_taken_over_whatever_the_folder_holds_by_then(tmp_path: Path) -> None:
+    checked = CurrentPolicies(copied(tmp_path))
+    packed = checked.pack()
+    in_force = CurrentPolicies(tmp_path, packed)
     (tmp_path / "more.cedar").write_text("permit (")
 
-    assert unpack_policies(packed, tmp_path) is None
+    assert in_force.reload(packed)
+    assert in_force.digest == checked.digest
+    assert CurrentPolicies(tmp_path, packed).policies() == checked.policies()
+
+
+@pytest.mark.parametrize("place", [0, 40, -1])
+def test_what_is_no_whole_packing_is_checked_anew(tmp_path: Path, place: int) -> None:
+    packed = bytearray(pack_policies(load_policies(SHIPPED)))
+    packed[place] ^= 1
+
+    assert unpack_policies(bytes(packed), SHIPPED) is None
+    assert unpack_policies(bytes(packed[:-1]), SHIPPED) is None
     with pytest.raises(ConfigurationError):
-        CurrentPolicies(tmp_path, packed)
-
-
-def test_what_can_not_be_read_is_checked_anew() -> None:
-    packed = pack_policies(load_policies(SHIPPED))
-
-    assert unpack_policies(packed[:-1], SHIPPED) is None
+        CurrentPolicies(tmp_path, bytes(packed))
 
 
 def test_what_was_checked_is_not_checked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
