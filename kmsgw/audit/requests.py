@@ -75,4 +75,5 @@ def _recorded(entries: list[LoggedEntry]) -> RecordedRequest:
         note=last.text("note"),
         time=last.time or datetime.fromtimestamp(0, UTC),
         alias=last.text("alias"),
+        purpose=last.text("purpose"),
     )

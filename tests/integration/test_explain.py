@@ -85,6 +85,7 @@ class TestRecorded:
         assert found.policies[0].advice == "Declare one of the purposes care, emergency, billing."
         assert "reader-purposes" in found.explanation
         assert found.policies[0].advice in found.explanation
+        assert "for the purpose curiosity" in found.explanation
 
     def test_what_nothing_permits_names_no_policy_and_says_so(self, hearing: Hearing) -> None:
         found = hearing.auditor.policy.explain_request(refused(hearing, "ehr-reader"))

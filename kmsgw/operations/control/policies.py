@@ -31,7 +31,10 @@ _ANYBODY = "somebody"
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """What the audit log says of a request. ``policies`` are the ids that decided; ``done`` whether it was."""
+    """What the audit log says of a request.
+
+    ``policies`` are the ids that decided, ``done`` whether it was, and ``purpose`` is the declared one.
+    """
 
     principal_id: str
     tenant: str
@@ -44,6 +47,7 @@ class RecordedRequest:
     note: str
     time: datetime
     alias: str = ""
+    purpose: str = ""
 
     @property
     def allowed(self) -> bool:
@@ -195,8 +199,7 @@ class Explain:
         return None if refused and key is not None and key.created > found.time else key
 
     def _decided_now(self, found: RecordedRequest, key: Key) -> tuple[str, ...]:
-        asked = Principal(found.principal_id, PrincipalKind.SERVICE, found.tenant, frozenset(found.roles))
-        return self._authorizer.decide(AccessRequest(asked, Action(found.action), key.tenant, key)).policy_ids
+        return self._authorizer.decide(_asked(found, key)).policy_ids
 
     def _recorded_text(self, found: RecordedRequest, deciding: tuple[DecidingPolicy, ...], key: Key | None) -> str:
         named = ", ".join(f"{each.policy_id!r}" for each in deciding)
@@ -211,9 +214,7 @@ class Explain:
             return f"It was refused: {found.note}. An unknown key is refused like a forbidden one."
         if found.action not in _ACTIONS:
             return "No policy is asked about it: it is for officers alone."
-        asked = Principal(found.principal_id, PrincipalKind.SERVICE, found.tenant, frozenset(found.roles))
-        request = AccessRequest(asked, Action(found.action), key.tenant if key else found.tenant, key)
-        return self._authorizer.explain(request, Decision(allowed=False, policies=deciding))
+        return self._authorizer.explain(_asked(found, key), Decision(allowed=False, policies=deciding))
 
     def _hypothetical(self, command: ExplainHypotheticalCommand, caller: Principal) -> Explanation:
         known = self._directory.find(command.principal_id) if command.principal_id else None
@@ -257,6 +258,18 @@ class Explain:
             self._keyring.refresh(unless_since=asked)
             return None
         return key
+
+
+def _asked(found: RecordedRequest, key: Key | None) -> AccessRequest:
+    """Return a recorded request as policies are asked about it, without what the log doesn't keep: context values."""
+    who = Principal(found.principal_id, PrincipalKind.SERVICE, found.tenant, frozenset(found.roles))
+    return AccessRequest(
+        who,
+        Action(found.action),
+        key.tenant if key else found.tenant,
+        key,
+        declaration=AccessDeclaration(purpose=found.purpose),
+    )
 
 
 @dataclass(frozen=True, slots=True)
