@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CODE_ADVICE = "Give a code with --code-file FILE or --code-fd N."
 _CODE = re.compile(r"[0-9]{6}\Z")
+_RECOVERY_CODE = re.compile(r"(?:-*[0-9a-z]){16}-*\Z", re.IGNORECASE | re.ASCII)
 _MOST_CHARACTERS = 128
 _TRIES = 3
 
@@ -85,19 +86,27 @@ class CodeEntry:
 
         With `recovery`, a recovery code does too, whose form is another. `unlike` is the code that was given before.
 
-        Raises `CommandError` where there is none to be had.
+        Raises `CommandError` where there is none to be had. What can't be right is never returned: sent, it would count
+        as a wrong code, and some of them lock the officer.
         """
+        fault = "A one-time code has six digits" + (", and a recovery code 16 letters and digits." if recovery else ".")
         if self._lines is not None:
-            return self._lines.next()
+            code = self._lines.next().replace(" ", "")
+            if not _may_be_right(code, recovery):
+                raise CommandError(fault, CODE_ADVICE)
+            return code
         while True:
             code = self._invocation.ask_hidden(prompt or self._prompt, CODE_ADVICE).replace(" ", "")
-            # What can't be right is not sent: it would count as a wrong code, and some of them lock the officer.
             if code and code == unlike:
                 click.echo("That is the same code: wait until the device shows the next.", err=True)
-            elif _CODE.match(code) or (recovery and code):
+            elif _may_be_right(code, recovery):
                 return code
             else:
-                click.echo("A one-time code has six digits.", err=True)
+                click.echo(fault, err=True)
+
+
+def _may_be_right(code: str, recovery: bool) -> bool:
+    return bool(_CODE.match(code) or (recovery and _RECOVERY_CODE.match(code)))
 
 
 def read_hidden(prompt: str) -> str:

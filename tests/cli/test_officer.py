@@ -218,10 +218,29 @@ class TestSession:
 
         with desk.terminal("login") as terminal:
             terminal.expect("One-time code of key-officer: ")
-            terminal.enter("abcd-0001")
+            terminal.enter("K7m2-abcd-0001-efgh")
             assert terminal.wait() == 0
 
-        assert wire.LoginRequest.FromString(script.requests[0]).code == "abcd-0001"
+        assert wire.LoginRequest.FromString(script.requests[0]).code == "K7m2-abcd-0001-efgh"
+
+    def test_what_can_be_no_code_is_not_sent(self, desk: Desk) -> None:
+        script = desk.gateway.script("OfficerService/Login", REFUSED)
+        fault = "A one-time code has six digits, and a recovery code 16 letters and digits."
+
+        with desk.terminal("login") as terminal:
+            for code in ("abc", "1234567", "k7m2-abcd-0001"):
+                terminal.expect("One-time code of key-officer: ")
+                terminal.enter(code)
+                terminal.expect(fault)
+            terminal.expect("One-time code of key-officer: ")
+            terminal.enter("111111")
+            terminal.expect("One-time code of key-officer: ")
+            assert len(script.requests) == 1
+        for codes in ("abc", "１２３４５６", "k7m2-abcd-0001-efg"):
+            assert desk.kmsgw("login", "--code-file", desk.codes(codes)) == Transcript(
+                1, b"", f"Error: {fault}\nNext: Give a code with --code-file FILE or --code-fd N.\n"
+            )
+        assert len(script.requests) == 1
 
     @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
     def test_a_file_that_others_can_read_is_refused(self, desk: Desk, mode: int) -> None:
