@@ -35,7 +35,7 @@ class Generator:
         self._watch = watch
 
     def prepare(self, options: Options, *, calls: bool) -> None:
-        """Connect, and make the key and, where this process makes calls, what they need. Raises `KmsgwError`.
+        """Connect, make the key or try it, and make what the calls of this process need. Raises `KmsgwError`.
 
         Does nothing where it has done so for the same options.
         """
@@ -48,14 +48,14 @@ class Generator:
             self._session.close()
         session = self._session = Session(options)
         session.make_key()
-        if calls:
-            try:
-                session.make_samples()
-            except CallFailed as error:
-                raise ConfigurationError(
-                    [f"the key {options.key!r} can't be used: {error}"],
-                    advice=f"Start the gateway and make the key with `kmsgw key create {options.key}`.",
-                ) from None
+        try:
+            # The master tries the key too: it would wait for workers that have given up.
+            session.make_samples(options.envelopes if calls else 1)
+        except CallFailed as error:
+            raise ConfigurationError(
+                [f"the key {options.key!r} can't be used: {error}"],
+                advice=f"Make it with `kmsgw key create {options.key}`. `kmsgw doctor` checks the gateway.",
+            ) from None
         self._in_flight = Pool(options.max_in_flight)
         self.options = options
 

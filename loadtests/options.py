@@ -92,7 +92,7 @@ class Arguments(Protocol):
 _DECLARED: Final[tuple[tuple[str, str | int | float, str], ...]] = (
     ("folder", "", "folder of `kmsgw init`: the gateway's address and the certificates"),
     ("address", "", "HOST:PORT of the gateway, where it is not the folder's"),
-    ("key", "loadtest", "id of the key; made on the first run where the folder has an officer for it"),
+    ("key", "loadtest", "id of the key; make it with `kmsgw key create`"),
     ("re-encrypter", "re-encrypter", "profile of a principal that is reader and writer, for ReEncrypt"),
     ("loop", "closed", "closed: the next call waits for the last answer; open: calls start when they are due"),
     ("rate", 10.0, "calls a second of one user in the open loop"),

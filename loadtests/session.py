@@ -9,7 +9,7 @@ from kmsgw.cli.profile import Flags, Profile, resolve_profile
 from kmsgw.client import Batch, Client, Credentials, Decrypted
 from kmsgw.client.calls import batches, crypto, sealing
 from kmsgw.client.calls.call import Call
-from kmsgw.errors import AccessDenied, AlreadyExists, ConfigurationError
+from kmsgw.errors import AccessDenied, AlreadyExists, ConfigurationError, Reason, Unauthenticated
 from kmsgw.model.context import AccessDeclaration
 from loadtests.connection import WRONG_ANSWER, CallFailed, Connections
 from loadtests.method import Method
@@ -26,6 +26,7 @@ _REWRAPPER: Final = "rewrap-job"
 _CARE: Final = AccessDeclaration("care", "")
 _RANDOM_BYTES: Final = 32
 _BATCH_BYTES: Final = 3 * 1024 * 1024
+_WANTS_A_PERSON: Final = frozenset({Reason.SESSION_REQUIRED, Reason.OFFICER_NOT_ENROLLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,10 @@ class Session:
         }
 
     def make_key(self) -> None:
-        """Make the key where there is none and the folder has an officer who may. Raises `KmsgwError`."""
+        """Make the key where there is none and an officer of the folder may without a second factor.
+
+        Whether it is there, `make_samples` finds out. Raises `KmsgwError`.
+        """
         profile = self._profile(OFFICER)
         if not profile.key.exists():
             return
@@ -70,10 +74,13 @@ class Session:
                 officer.keys.create(self._options.key)
             except (AlreadyExists, AccessDenied):
                 return  # that an officer may not make keys says nothing yet of whether the key is there
+            except Unauthenticated as error:
+                if error.reason not in _WANTS_A_PERSON:
+                    raise
 
-    def make_samples(self) -> None:
+    def make_samples(self, count: int) -> None:
         """Encrypt what is to be decrypted later. Raises `CallFailed` or `KmsgwError`."""
-        for _ in range(self._options.envelopes):
+        for _ in range(count):
             plaintext, context = self._payloads.plaintext(), self._payloads.context()
             call = crypto.encrypt(_CARE, self._options.key, plaintext, context)
             made = self._of(_WRITER).send(call, self._options.timeout)

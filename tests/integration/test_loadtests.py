@@ -26,6 +26,8 @@ from loadtests.recorder import Measurements, Recorder
 from loadtests.results import Conditions, Results, StageRun, from_json, to_json
 from loadtests.run import gateway
 from tests.fakes.clock import SetClock
+from tests.support.gateway import make_folder
+from tests.support.officers import enrolled
 from tests.support.patience import patient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -414,3 +416,23 @@ def test_a_run_that_cannot_start_says_why_and_fails(folder: Path, tmp_path: Path
     assert "the folder has no profile 'nobody'" in run.stderr
     assert "Traceback" not in run.stderr
     assert not page.exists()
+
+
+def test_where_officers_log_in_the_key_is_made_by_one_and_locust_says_so(tmp_path: Path) -> None:
+    page = tmp_path / "key.html"
+    kms = make_folder(tmp_path / "kms", workers=1, second_factor=True).start()
+    try:
+        missing = locust(kms.folder, page, "--run-time", "1s")
+        officer = kms.client("key-officer")
+        device, recovery = enrolled(officer)
+        session = officer.login(recovery[0]).session
+        officer.proving(session=session, code=device.code()).keys.create("loadtest")
+        found = locust(kms.folder, page, "EncryptUser", "--run-time", "1s", "--kmsgw-settle-seconds", "0")
+    finally:
+        kms.stop()
+
+    assert missing.returncode == 1
+    assert "the key 'loadtest' can't be used: ACCESS_DENIED" in missing.stderr
+    assert "Make it with `kmsgw key create loadtest`" in missing.stderr
+    assert "Traceback" not in missing.stderr
+    assert found.returncode == 0, found.stdout + found.stderr
