@@ -49,7 +49,8 @@ def take_lock(folder: Path) -> int:
     except OSError:
         os.close(descriptor)
         raise AuditUnavailable(
-            f"{folder}: another process writes this audit log.", advice="Give each worker a folder of its own."
+            f"{folder}: another process writes this audit log.",
+            advice="Stop the gateway that runs here first, or let the command end that is at work on this log.",
         ) from None
     return descriptor
 

@@ -106,7 +106,9 @@ def test_a_mirror_gives_what_is_nowhere_else(folder: Path, tmp_path: Path, do: t
 def test_a_log_that_a_worker_writes_is_not_touched(folder: Path, tmp_path: Path) -> None:
     log = open_log(tmp_path)
     try:
-        assert "another process writes this audit log" in kmsgw("audit", "repair", str(folder)).stderr
+        told = kmsgw("audit", "repair", str(folder)).stderr
+        assert "another process writes this audit log" in told
+        assert "Next: Stop the gateway that runs here first" in told
     finally:
         log.close()
 
