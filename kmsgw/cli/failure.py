@@ -1,5 +1,6 @@
 """Exit codes, and how an error is told: what happened on one line, what to do next on the other."""
 
+import math
 from collections.abc import Mapping
 from enum import IntEnum
 
@@ -14,6 +15,7 @@ from kmsgw.errors import (
     InvalidRequest,
     KmsgwError,
     Reason,
+    ResourceExhausted,
     Unauthenticated,
 )
 
@@ -50,6 +52,9 @@ _ADVICE: Mapping[ExitCode, str] = {
     ExitCode.AWAITING_APPROVAL: "Let another officer run `kmsgw approval list`.",
     ExitCode.UNVERIFIED: "Do not rely on this data; find out who changed it.",
 }
+
+# What the gateway advises where RetryInfo says how long, which only programs see.
+_UNSAID = "Wait as long as the answer says"
 
 # Reasons of faults that the SDK finds before anything is sent: the gateway never answers them.
 _LOCAL_ERRORS = (ConfigurationError,)
@@ -114,7 +119,16 @@ def _describe_kmsgw(error: KmsgwError) -> tuple[str, ExitCode]:
     if error.request_id:
         marks.append(f"request {error.request_id}")
     suffix = f" ({', '.join(marks)})" if marks else ""
-    advice = error.advice or _ADVICE.get(code, "Run `kmsgw doctor`.")
+    advice = _with_wait(error, error.advice or _ADVICE.get(code, "Run `kmsgw doctor`."))
     if error.request_id:
         advice = advice.replace("REQUEST_ID", error.request_id)
     return _two_lines(error.message + suffix, advice), code
+
+
+def _with_wait(error: KmsgwError, advice: str) -> str:
+    """Return the advice with the time to wait in whole seconds, where a limit is reached that says it."""
+    if not isinstance(error, ResourceExhausted) or error.retry_after is None:
+        return advice
+    seconds = f"{max(1, math.ceil(error.retry_after))} s"
+    named = advice.replace(_UNSAID, f"Wait {seconds}")
+    return named if named != advice else f"{advice} Wait {seconds} before."

@@ -18,6 +18,7 @@ from kmsgw.errors import (
     KmsgwError,
     MethodUnknown,
     NotFound,
+    Overloaded,
     ResourceExhausted,
     Unauthenticated,
     Unavailable,
@@ -74,6 +75,14 @@ def test_a_text_from_elsewhere_stays_on_its_line() -> None:
     text, _ = describe(Unavailable("gone\nError: forged\x1b[2J", advice="a\r\nb"))
 
     assert text == ("Error: gone\\nError: forged\\x1b[2J (GATEWAY_UNREACHABLE)\nNext: a\\r\\nb")
+
+
+@pytest.mark.parametrize(("wait", "shown"), [(0.02, "1 s"), (2.0, "2 s"), (2.1, "3 s")])
+def test_a_limit_that_says_how_long_to_wait_shows_it(wait: float, shown: str) -> None:
+    over, other = Overloaded("Too much.", retry_after=wait), ResourceExhausted("x", advice="Less.", retry_after=wait)
+
+    assert describe(over)[0].endswith(f"\nNext: Wait {shown}, and send fewer calls at once.")
+    assert describe(other)[0].endswith(f"\nNext: Less. Wait {shown} before.")
 
 
 @pytest.mark.parametrize("text", ["", "plain", "Zoë 漢字"])
