@@ -41,11 +41,14 @@ def same_command(invocation: "Invocation", *more: str) -> str:
     return shlex.join(["kmsgw", *kept, *more])
 
 
+def _logged_in(invocation: "Invocation") -> bool:
+    """Tell whether an officer runs this, as far as is known here."""
+    return invocation.session_file(invocation.profile).read(SYSTEM_CLOCK.now()) is not None
+
+
 def _as_officer(invocation: "Invocation", command: str) -> str:
     """Return a command as an officer types it: with the options of this run where its principal has logged in."""
-    profile = invocation.profile
-    logged_in = invocation.session_file(profile).read(SYSTEM_CLOCK.now()) is not None
-    return invocation.to_type(command) if logged_in else f"kmsgw {command}"
+    return invocation.to_type(command) if _logged_in(invocation) else f"kmsgw {command}"
 
 
 def _in_use(invocation: "Invocation", error: KmsgwError, key: str, given: Mapping[str, Any]) -> str:
@@ -88,7 +91,9 @@ def _denied(invocation: "Invocation", error: KmsgwError, _: str, __: Mapping[str
     # The gateway says the same of a key that is not there and of one that is not the caller's (threat 16).
     if "`kmsgw policy explain" not in error.advice:
         return ""
-    return f"{error.advice.rstrip('.')}, or look at `{invocation.to_type('key list')}`."
+    # A service may not list keys, by the policies that are shipped.
+    look = f"look at `{invocation.to_type('key list')}`" if _logged_in(invocation) else "ask an officer for the key's name"
+    return f"{error.advice.rstrip('.')}, or {look}."
 
 
 def _version_of(error: KmsgwError) -> str:

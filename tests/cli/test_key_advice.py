@@ -92,8 +92,10 @@ def test_an_officer_that_has_logged_in_is_told_the_command_with_its_profile(desk
     assert told == "Next: Ask an officer to enable it: `kmsgw --profile key-officer key enable ehr`."
 
 
-def test_a_name_that_leads_to_no_key_is_looked_for_in_the_list(desk: Desk) -> None:
+def test_a_name_that_leads_to_no_key_is_looked_for_in_the_list_by_officers_alone(desk: Desk) -> None:
     advice = "Ask an auditor for `kmsgw policy explain REQUEST_ID`."
     desk.gateway.script(GET, Refusal(DENIED, "The key does not exist, or …", "ACCESS_DENIED", advice=advice))
 
+    assert following(desk, "key", "show", "her").endswith("`, or ask an officer for the key's name.")
+    desk.log_in()
     assert following(desk, "key", "show", "her").endswith("`, or look at `kmsgw key list`.")
