@@ -38,7 +38,11 @@ class NodeLogs:
 
         One that is not there is among them: whoever reads it is told so, and never that there are only the others.
         """
-        index = read_index(self._folder, self._key())
+        key = self._key()
+        try:
+            index = read_index(self._folder, key)
+        except OSError as error:
+            raise damaged(f"{INDEX_PATH}: the signed index of the logs can't be read: {error.strerror}.") from None
         if index is None:
             raise damaged(f"{INDEX_PATH}: the signed index of the logs is missing.")
         if index.number < self._number:

@@ -88,6 +88,13 @@ def test_a_pipe_in_place_of_a_file_is_told_and_not_waited_for(node: Path, path: 
         list(found.reader().entries())
 
 
+def test_a_pipe_in_place_of_the_index_is_told_and_not_waited_for(node: Path) -> None:
+    (node / "audit" / INDEX_PATH).unlink()
+    os.mkfifo(node / "audit" / INDEX_PATH)
+    with pytest.raises(AuditDamaged, match="index: the signed index of the logs can't be read: Not a regular file"):
+        _logs(node).find()
+
+
 def test_an_index_that_is_put_back_while_auditors_read_is_damaged(node: Path) -> None:
     path = node / "audit" / INDEX_PATH
     older = path.read_bytes()
