@@ -176,12 +176,14 @@ def test_envelopes_that_share_a_data_key_share_its_new_wrapping(
 def test_data_keys_are_new_ones_and_the_plaintext_is_only_for_those_who_may_have_it(
     gateway: Gateway, officer: Client
 ) -> None:
-    assert officer
     datakeys = gateway.client("ehr-datakeys", purpose="care")
     made = datakeys.batch_generate_data_key(KEY, 3, CONTEXT).results()
     assert len({each.plaintext for each in made}) == len({each.wrapped for each in made}) == 3
     opened = datakeys.batch_decrypt([each.wrapped for each in made], CONTEXT)
     assert [each.plaintext for each in opened.results()] == [each.plaintext for each in made]
+    officer.keys.create("batch-wraps")
+    apart = datakeys.batch_generate_data_key(KEY, 2, CONTEXT, keys=["batch-wraps", ""])
+    assert [each.key_id for each in apart.results()] == ["batch-wraps", KEY]
     writer = gateway.client("ehr-writer")
     with pytest.raises(AccessDenied):
         writer.batch_generate_data_key(KEY, 2, CONTEXT)

@@ -230,15 +230,19 @@ def batch_generate_data_key(
     context: GivenContext = None,
     *,
     contexts: GivenContexts = None,
+    keys: Sequence[str] | None = None,
     references: Sequence[str] | None = None,
     key_version: int = 0,
     purpose: str | None = None,
     end_user: str | None = None,
     timeout: float | None = None,
 ) -> Call[Batch[DataKey]]:
-    """Make `count` data keys, each in plaintext, to use and forget, and wrapped, to store. None may be cached."""
+    """Make `count` data keys, each in plaintext, to use and forget, and wrapped, to store. None may be cached.
+
+    They are wrapped by `key`, or each by one of `keys`.
+    """
     declared = declaration_message(defaults, purpose, end_user)
-    request = _generate(declared, key, count, context, contexts, references, key_version)
+    request = _generate(declared, key, count, context, contexts, keys, references, key_version)
 
     def read(answer: Answer) -> Batch[DataKey]:
         response = wire.BatchGenerateDataKeyResponse.FromString(answer.payload)
@@ -261,15 +265,19 @@ def batch_generate_data_key_without_plaintext(
     context: GivenContext = None,
     *,
     contexts: GivenContexts = None,
+    keys: Sequence[str] | None = None,
     references: Sequence[str] | None = None,
     key_version: int = 0,
     purpose: str | None = None,
     end_user: str | None = None,
     timeout: float | None = None,
 ) -> Call[Batch[WrappedDataKey]]:
-    """Make `count` data keys that nobody has seen; `decrypt` answers them where they are used."""
+    """Make `count` data keys that nobody has seen; `decrypt` answers them where they are used.
+
+    They are wrapped by `key`, or each by one of `keys`.
+    """
     declared = declaration_message(defaults, purpose, end_user)
-    request = _generate(declared, key, count, context, contexts, references, key_version)
+    request = _generate(declared, key, count, context, contexts, keys, references, key_version)
     request.without_plaintext = True
 
     def read(answer: Answer) -> Batch[WrappedDataKey]:
@@ -288,12 +296,13 @@ def _generate(
     count: int,
     context: GivenContext,
     contexts: GivenContexts,
+    keys: Sequence[str] | None,
     references: Sequence[str] | None,
     key_version: int,
 ) -> wire.BatchGenerateDataKeyRequest:
     check_size(count)
-    check_columns(count, contexts, references)
-    bindings = bindings_of(count, context, contexts, None, key_version)
+    check_columns(count, contexts, keys, references)
+    bindings = bindings_of(count, context, contexts, keys, key_version)
     return wire.BatchGenerateDataKeyRequest(
         key=key,
         count=count,

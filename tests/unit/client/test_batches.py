@@ -6,7 +6,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo
 from google.rpc.status_pb2 import Status
 
-from kmsgw.client import AccessDenied, Decrypted, DecryptionFailed, Encrypted, InternalError, Reason
+from kmsgw.client import AccessDenied, Decrypted, DecryptionFailed, Encrypted, InternalError, InvalidRequest, Reason
 from kmsgw.v1 import crypto_batch_pb2 as wire
 from tests.fakes.scripted_gateway import ScriptedGateway
 from tests.unit.client.driver import Driver
@@ -61,6 +61,39 @@ def test_keys_and_contexts_of_their_own_go_as_bindings(gateway: ScriptedGateway,
     ]
     assert (sent.key_version, list(sent.encryption_context)) == (0, [])
     assert [each.key_id for each in made.results()] == ["lab", "ehr"]
+
+
+@pytest.mark.parametrize("plaintext", [True, False])
+def test_data_keys_under_keys_of_their_own_go_as_bindings(
+    gateway: ScriptedGateway, drive: Driver, plaintext: bool
+) -> None:
+    response = wire.BatchGenerateDataKeyResponse(
+        plaintext_data_keys=[b"p", b"q"] if plaintext else [],
+        wrapped_data_keys=[b"1", b"2"],
+        keys=KEYS,
+        key_indexes=[1, 0],
+    )
+    script = gateway.script("CryptoService/BatchGenerateDataKey", response)
+    name = "batch_generate_data_key" if plaintext else "batch_generate_data_key_without_plaintext"
+
+    made = drive(
+        gateway,
+        lambda client: getattr(client, name)("ehr", 2, {"patient": "4"}, keys=["lab", ""], key_version=1),
+    )
+
+    sent = wire.BatchGenerateDataKeyRequest.FromString(script.requests[0])
+    assert [(each.key, each.key_version, len(each.encryption_context)) for each in sent.bindings] == [
+        ("lab", 1, 1),
+        ("", 1, 1),
+    ]
+    assert (sent.key, sent.count, sent.key_version, list(sent.encryption_context)) == ("ehr", 2, 0, [])
+    assert sent.without_plaintext is not plaintext
+    assert [(each.key_id, each.wrapped) for each in made.results()] == [("lab", b"1"), ("ehr", b"2")]
+
+
+def test_as_many_keys_as_data_keys_must_be_given(gateway: ScriptedGateway, drive: Driver) -> None:
+    with pytest.raises(InvalidRequest, match="There are 2 items, and 3"):
+        drive(gateway, lambda client: client.batch_generate_data_key("", 2, keys=["a", "b", "c"]))
 
 
 def test_an_item_has_the_error_that_a_single_call_would_raise(gateway: ScriptedGateway, drive: Driver) -> None:

@@ -69,6 +69,25 @@ def test_a_bound_method_shows_all_its_arguments_and_no_other() -> None:
     assert list(inspect.signature(Keys.list).parameters) == ["self", "page_size", "timeout"]
 
 
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_every_batch_takes_for_its_items_what_its_request_has_bindings_for(kind: type) -> None:
+    taken = {
+        name: {
+            each for each in inspect.signature(getattr(kind, name)).parameters if each.endswith(("keys", "contexts"))
+        }
+        for name in verbs(kind)
+        if name.startswith("batch_")
+    }
+    assert taken == {
+        "batch_encrypt": {"keys", "contexts"},
+        "batch_decrypt": {"contexts"},
+        "batch_re_encrypt": {"source_contexts", "destination_keys", "destination_contexts"},
+        "batch_rewrap": {"contexts"},
+        "batch_generate_data_key": {"keys", "contexts"},
+        "batch_generate_data_key_without_plaintext": {"keys", "contexts"},
+    }
+
+
 @pytest.mark.parametrize("kind", [kind for pair in PAIRS for kind in pair])
 def test_every_verb_is_documented(kind: type) -> None:
     assert all(inspect.getdoc(getattr(kind, name)) for name in verbs(kind))
