@@ -23,6 +23,9 @@ The caller is told neither, and its tenant's auditor not which of the two (docs/
 same fields as that of the other, down to the name as it was given.
 """
 
+FORBIDDEN: Final = "Policy does not allow this."
+"""What a caller is told whom policy refuses something that names no key, so that nothing of one can be learnt."""
+
 
 def public(key: Key | None) -> Key | None:
     """Return a key unless it is the gateway's own: of those nobody is told, whatever the policies say."""
@@ -90,7 +93,8 @@ class Trail:
 class Grant:
     """A permission that policy gave: to whom, when, and the keys of the command's accesses in their order.
 
-    ``session`` reads the token of the session that the call carries; an empty text where it carries none.
+    ``session`` reads the token of the session that the call carries; an empty text where it carries none. ``elapsed``
+    tells how many seconds the call has taken, and ``authenticate`` who its certificate is by now, or raises.
     """
 
     principal: Principal
@@ -99,6 +103,8 @@ class Grant:
     keys: tuple[Key | None, ...] = ()
     trail: Trail = field(default_factory=Trail)
     session: Callable[[], str] = field(default=str, repr=False)
+    elapsed: Callable[[], float] = field(default=float, repr=False)
+    authenticate: Callable[[], Principal] | None = field(default=None, repr=False)
 
     def key(self, index: int = 0) -> Key:
         """Return the key of an access that names one."""

@@ -154,7 +154,8 @@ class MetricsServer:
         headers = {REQUEST_ID_METADATA: reply.request_id}
         if reply.error is not None:
             code = _CODES.get(reply.error.status, "500 Internal Server Error")
-            return _response(code, f"{reply.error.reason.value}: {reply.error}\n".encode(), headers)
+            told = f"{reply.error.reason.value}: {reply.error}".replace("REQUEST_ID", reply.request_id)
+            return _response(code, f"{told}\n".encode(), headers)
         return _response("200 OK", BytesValue.FromString(reply.message).value, headers, CONTENT_TYPE)
 
 

@@ -28,7 +28,7 @@ from kmsgw.model.request_id import new_request_id
 from kmsgw.operations.data.stream_work import StreamWork
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import AuditLog, Authorizer
-from kmsgw.operations.verb import NO_SUCH_KEY, Grant, public
+from kmsgw.operations.verb import FORBIDDEN, NO_SUCH_KEY, Grant, public
 from kmsgw.operations.waiting import WouldWait, before_waiting, work_for
 from kmsgw.server.batch_records import append_all, batch_records
 from kmsgw.server.counted_refusals import CountedRefusals, Kind
@@ -298,7 +298,7 @@ class Pipeline:
                     self._keyring.refresh(unless_since=asked)
                     if key.tenant != principal.tenant:
                         passage.keys[place], passage.note, passage.policies = None, NO_SUCH_KEY, set()
-                raise AccessDenied
+                raise AccessDenied("" if key is not None else FORBIDDEN)
 
     def _look_again(self, passage: Passage, work: StreamWork) -> None:
         """Raise what a stream's caller is refused for by now: its certificate, the policies, or the key's state."""

@@ -110,6 +110,9 @@ def test_policy_says_who_reads_metrics(gateway: Gateway, principal: str, status:
     answer = scrape(gateway, principal)
     assert answer.status == status
     assert ("kmsgw_calls_total" in answer.text) is (status == 200)
+    if status == 403:
+        next_step = f"Ask an auditor for `kmsgw policy explain {answer.request_id}`."
+        assert answer.text == f"ACCESS_DENIED: Policy does not allow this. {next_step}\n"
 
 
 def test_a_certificate_that_is_nobodys_is_refused(gateway: Gateway) -> None:
