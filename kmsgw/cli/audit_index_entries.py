@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from kmsgw.cli.log_folder import verifier_keys_of
+from kmsgw.cli.log_folder import index_key_of
 from kmsgw.tlog.damage import damaged
 from kmsgw.tlog.index_entry import INDEX_MARK, KnownIndex, index_of_entry, newest
-from kmsgw.tlog.node_index import INDEX_KEY_PATH, NodeIndex
+from kmsgw.tlog.node_index import NodeIndex
 from kmsgw.tlog.reader import Fetch
 
 _BUNDLES: Final = "tile/entries/"
@@ -43,8 +43,7 @@ class IndexesTold:
 
 def known_index(folder: Path, given: str | None, index: NodeIndex) -> KnownIndex:
     """Return an index as logs tell of it; `given` is --index-key, by default the key beside the index."""
-    key = given if given is not None else str(folder / INDEX_KEY_PATH)
-    return KnownIndex.of(index, verifier_keys_of([key])[0])
+    return KnownIndex.of(index, index_key_of(folder, given))
 
 
 def _entries(bundle: bytes) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from kmsgw.cli.audit_witnessed import listing_faults, read_index, require_all_si
 from kmsgw.cli.failure import CommandError
 from kmsgw.cli.invocation import Invocation
 from kmsgw.cli.log_folder import LogFolder, node_folders
+from kmsgw.durable_files import read_beginning
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.node_index import INDEX_PATH, LostLog, NodeIndex
 from kmsgw.tlog.note import VerifierKey
@@ -139,8 +140,8 @@ def _read(folder: Path, keys: Sequence[VerifierKey]) -> Node:
 
 
 def _key_of(folder: Path, keys: Sequence[VerifierKey]) -> VerifierKey:
-    with (folder / INDEX_PATH).open("rb") as file:
-        claimed = file.readline(1024).decode("utf-8", "replace").rstrip("\n")  # only to choose the key
+    # Only to choose the key.
+    claimed = read_beginning(folder / INDEX_PATH, 1024).partition(b"\n")[0].decode("utf-8", "replace")
     for key in keys:
         if key.name == claimed:
             return key

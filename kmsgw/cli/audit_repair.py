@@ -17,12 +17,13 @@ from kmsgw.cli.audit_succession import Succession
 from kmsgw.cli.command import verb
 from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.cli.invocation import Invocation, pass_invocation
+from kmsgw.cli.log_files import key_beside
 from kmsgw.cli.log_folder import folder_argument, key_option, read_verifier_keys
 from kmsgw.cli.log_owner import require_owner
 from kmsgw.cli.log_seal import load_repair_key
 from kmsgw.clock import SYSTEM_CLOCK
+from kmsgw.durable_files import read_file
 from kmsgw.tlog.note import VerifierKey
-from kmsgw.tlog.tiles import VERIFIER_KEY_PATH
 
 _COLUMNS = ("path", "finding", "remedy")
 _PATH = click.Path(path_type=Path)
@@ -99,7 +100,7 @@ def repair(
     node's signed index lists the old one for ever.
     """
     _require_clear(lost=lost, aside=aside, keys=keys, yes=yes, reason=reason)
-    fetch = None if mirror is None else lambda path: (mirror / path).read_bytes()
+    fetch = None if mirror is None else lambda path: read_file(mirror / path)
     folder = folder.resolve()
     witness = witness or witness_folder_of(folder.parent)
     succession = Succession(invocation, folder, keys, witness, fetch, reason, _who())
@@ -163,12 +164,7 @@ def _verifier(folder: Path, texts: tuple[str, ...]) -> VerifierKey:
         raise CommandError("Several verifier keys are given, for one log.", "Give the key of this log alone.")
     if given:
         return given[0]
-    try:
-        return VerifierKey.parse((folder / VERIFIER_KEY_PATH).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        raise CommandError(
-            f"{folder}: no verifier key lies beside the log.", "Give it with --verifier-key.", ExitCode.UNVERIFIED
-        ) from None
+    return key_beside(folder)
 
 
 def _show(invocation: Invocation, plan: RepairPlan) -> None:

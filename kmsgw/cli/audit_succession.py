@@ -21,18 +21,20 @@ from kmsgw.audit.succession import (
     words_on,
     write_words,
 )
-from kmsgw.cli.failure import CommandError, ExitCode
+from kmsgw.cli.failure import CommandError
 from kmsgw.cli.invocation import Invocation
+from kmsgw.cli.log_files import key_beside
 from kmsgw.cli.log_owner import require_owner
 from kmsgw.cli.log_seal import load_repair_key
 from kmsgw.cli.output import Record
 from kmsgw.clock import SYSTEM_CLOCK
+from kmsgw.durable_files import read_file
 from kmsgw.errors import AuditDamaged, ConfigurationError
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.node_index import IndexedLog
-from kmsgw.tlog.note import VerifierKey
+from kmsgw.tlog.note import NOTE_LIMIT, VerifierKey
 from kmsgw.tlog.reader import Fetch
-from kmsgw.tlog.tiles import CHECKPOINT_PATH, VERIFIER_KEY_PATH
+from kmsgw.tlog.tiles import CHECKPOINT_PATH
 
 _COLUMNS = ("memory", "size")
 _SIGNS = (CHECKPOINT_PATH, "tile")
@@ -178,14 +180,7 @@ class Succession:
             return listed.keys
         if given:
             return given
-        try:
-            return [VerifierKey.parse((self.folder / VERIFIER_KEY_PATH).read_text(encoding="utf-8"))]
-        except (OSError, UnicodeDecodeError):
-            raise CommandError(
-                f"{self.folder}: no verifier key lies beside the log.",
-                "Give it with --verifier-key.",
-                ExitCode.UNVERIFIED,
-            ) from None
+        return [key_beside(self.folder)]
 
     def _known(self, verifier: VerifierKey, folder: Path) -> Sequence[KeptCheckpoint]:
         """Return what is known of a log, the largest first: its own checkpoint, if one is left, and those kept."""
@@ -193,7 +188,7 @@ class Succession:
         for left in left_folders(self.folder.parent, verifier.name):
             found += kept_checkpoints(left, verifier)
         with suppress(OSError, AuditDamaged):
-            raw = (folder / CHECKPOINT_PATH).read_bytes()
+            raw = read_file(folder / CHECKPOINT_PATH, NOTE_LIMIT)
             found.append(KeptCheckpoint(OWN_MEMORY, Checkpoint.open(raw, verifier), raw))
         return sorted(found, key=lambda each: -each.checkpoint.size)
 

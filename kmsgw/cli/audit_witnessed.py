@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kmsgw.cli.failure import CommandError, ExitCode
-from kmsgw.cli.log_folder import LogFolder, verifier_keys_of
+from kmsgw.cli.log_files import is_there, read_log_file
+from kmsgw.cli.log_folder import LogFolder, index_key_of
 from kmsgw.cli.output import Record
-from kmsgw.tlog.node_index import INDEX_KEY_PATH, INDEX_PATH, NodeIndex
+from kmsgw.tlog.node_index import INDEX_LIMIT, INDEX_PATH, NodeIndex
 from kmsgw.tlog.note import Note
 from kmsgw.tlog.tiles import CHECKPOINT_PATH
 
@@ -18,16 +19,13 @@ def read_index(folder: Path, given: str | None) -> NodeIndex | None:
     Raises `CommandError` where one must be there, and `AuditDamaged` where it is not as the node signed it.
     """
     path = folder / INDEX_PATH
-    if not path.is_file():
+    if not is_there(path):
         if given is not None:
             raise CommandError(
                 f"{folder} has no signed index, whose key is given.", "Find out where it went.", ExitCode.UNVERIFIED
             )
         return None
-    keys = verifier_keys_of([given if given is not None else str(folder / INDEX_KEY_PATH)])
-    if len(keys) != 1:
-        raise CommandError("--index-key must be one key.", "Give the node's key, as index.key has it.")
-    return NodeIndex.open(path.read_bytes(), keys[0], str(path))
+    return NodeIndex.open(read_log_file(path, str(path), INDEX_LIMIT), index_key_of(folder, given), str(path))
 
 
 def require_listed(folder: Path, logs: Sequence[LogFolder], index: NodeIndex) -> None:

@@ -9,15 +9,16 @@ from typing import TypeVar
 import click
 
 from kmsgw.cli.failure import CommandError, ExitCode
+from kmsgw.cli.log_files import is_there, key_beside, read_log_file
+from kmsgw.durable_files import read_beginning, read_file
 from kmsgw.errors import AuditDamaged
-from kmsgw.tlog.node_index import INDEX_PATH
-from kmsgw.tlog.note import VerifierKey
+from kmsgw.tlog.node_index import INDEX_KEY_PATH, INDEX_PATH
+from kmsgw.tlog.note import NOTE_LIMIT, VerifierKey
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.schemes import SignatureKind
 from kmsgw.tlog.tiles import CHECKPOINT_PATH, COSIGNED_FOLDER, VERIFIER_KEY_PATH
 
 _SIGNS = (CHECKPOINT_PATH, VERIFIER_KEY_PATH, "tile")
-_LONGEST_CHECKPOINT = 65_536
 _COSIGNERS = 64
 _DEPTH = 3  # a folder of sites, of nodes, of logs
 
@@ -57,8 +58,8 @@ class LogFolder:
     key_given: bool
 
     def fetch(self, path: str) -> bytes:
-        """Return a file of the log. Raises `FileNotFoundError` where there is none."""
-        return (self.path / path).read_bytes()
+        """Return a file of the log. Raises as `read_log_file` does."""
+        return read_log_file(self.path / path, path)
 
     @property
     def cosigned(self) -> Sequence[str]:
@@ -101,6 +102,25 @@ def verifier_keys_of(texts: Sequence[str]) -> list[VerifierKey]:
     return keys
 
 
+def index_key_of(folder: Path, given: str | None) -> VerifierKey:
+    """Return the key of the node's index in a folder: --index-key where that is `given`, else the one that lies there.
+
+    Raises `CommandError` where it is not one key, and `AuditDamaged` where it is malformed.
+    """
+    if given is not None:
+        keys = verifier_keys_of([given])
+    else:
+        path = folder / INDEX_KEY_PATH
+        try:
+            lines = read_file(path, NOTE_LIMIT).decode().splitlines()
+        except (OSError, UnicodeDecodeError):
+            raise CommandError(f"{path}: the key of the signed index can't be read.", "Give --index-key.") from None
+        keys = [VerifierKey.parse(line.strip()) for line in lines if line.strip()]
+    if len(keys) != 1:
+        raise CommandError("--index-key must be one key.", "Give the node's key, as index.key has it.")
+    return keys[0]
+
+
 def find_logs(folder: Path, given: Mapping[str, VerifierKey]) -> list[LogFolder]:
     """Return the logs that `folder` is or holds, by name.
 
@@ -128,7 +148,7 @@ def node_folders(folders: Sequence[Path]) -> list[Path]:
 
 
 def _nodes_below(folder: Path, depth: int) -> list[Path]:
-    if (folder / INDEX_PATH).is_file():
+    if is_there(folder / INDEX_PATH):
         return [] if _is_log(folder) else [folder]
     below = _folders_in(folder) if folder.is_dir() else []
     # As with logs: beside those of a node there is no other node.
@@ -200,7 +220,7 @@ def _log_paths(folder: Path) -> list[Path]:
     if _is_log(folder):
         return [folder]
     found = _logs_below(folder, _DEPTH)
-    if not found and (folder / INDEX_PATH).is_file():
+    if not found and is_there(folder / INDEX_PATH):
         raise CommandError(
             f"{folder} does not hold the logs of its signed index: all of them are missing.",
             "Find out where they went.",
@@ -234,7 +254,7 @@ def _is_log(path: Path) -> bool:
 def _open(path: Path, folder: Path, given: Mapping[str, VerifierKey]) -> LogFolder:
     name = path.name if path != folder else path.resolve().name
     if not given:
-        return LogFolder(name, path, _key_beside(path), key_given=False)
+        return LogFolder(name, path, key_beside(path), key_given=False)
     if len(given) == 1 and path == folder:
         return LogFolder(name, path, next(iter(given.values())), key_given=True)
     origin = _claimed_origin(path)
@@ -247,20 +267,11 @@ def _open(path: Path, folder: Path, given: Mapping[str, VerifierKey]) -> LogFold
     return LogFolder(name, path, given[origin], key_given=True)
 
 
-def _key_beside(path: Path) -> VerifierKey:
-    try:
-        return VerifierKey.parse((path / VERIFIER_KEY_PATH).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        raise CommandError(
-            f"{path}: no verifier key lies beside the log.", "Give it with --verifier-key.", ExitCode.UNVERIFIED
-        ) from None
-
-
 def _claimed_origin(path: Path) -> str:
     """Return the first line of the checkpoint; only to choose the key, which then says whether it is true."""
     try:
-        with (path / CHECKPOINT_PATH).open("rb") as file:
-            return file.read(_LONGEST_CHECKPOINT).split(b"\n", 1)[0].decode("utf-8", "replace")
+        raw = read_beginning(path / CHECKPOINT_PATH, NOTE_LIMIT)
+        return raw.split(b"\n", 1)[0].decode("utf-8", "replace")
     except OSError as error:
         raise CommandError(
             f"{path / CHECKPOINT_PATH}: {error.strerror}.",
