@@ -135,6 +135,8 @@ def _run(gateway: Gateway, given: argparse.Namespace, seconds: float, cores: int
 
 def _round(gateway: Gateway, side: Side, work: Work, rate: float, seconds: float, began: float) -> Sample:
     found = measured(side, work, paced(rate, "h2"), Timing(0.0, seconds))
+    if found.shed:
+        raise WrongAnswerError(f"{work.name}: {found.shed} calls were refused for want of room")
     processes = family(gateway.processes)
     return Sample(
         SYSTEM_CLOCK.monotonic() - began,

@@ -43,8 +43,10 @@ class Contender(Protocol):
     def begin_count(self) -> None:
         """Forget what was recorded so far. The calls of `check` need not be forgotten: they don't count."""
 
-    def check_count(self, work: Work, acknowledged: int, unanswered: int) -> None:
+    def check_count(self, work: Work, acknowledged: int, unanswered: int) -> int:
         """Compare what was recorded with what the generator saw. Raises `WrongAnswerError`.
+
+        Return how many calls were shed: refused for want of room, with an answer that the generator can't tell apart.
 
         `acknowledged` calls were answered with HTTP 200; of at most `unanswered` more nobody waited for the answer.
         """

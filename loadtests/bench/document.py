@@ -16,6 +16,8 @@ from loadtests.bench.works import Work
 def to_json(outcome: Outcome, verdicts: Sequence[Verdict]) -> str:
     """Return the outcome as JSON."""
     document = {
+        "complete": not outcome.incomplete,
+        "incomplete": list(outcome.incomplete),
         "conditions": asdict(outcome.conditions),
         "results": [_result(each) for each in outcome.results],
         "details": [_detail(each) for each in outcome.results],
@@ -28,6 +30,7 @@ def to_json(outcome: Outcome, verdicts: Sequence[Verdict]) -> str:
                 "ratio_to_software": asdict(each.ratio),
                 "provider_calls_per_call": each.provider_calls_per_call,
                 "cache_hit_rate": each.hit_rate,
+                "shed_calls": each.standing.median.shed,
             }
             for each in outcome.providers
         ],
@@ -95,6 +98,7 @@ def _standing(work: Work, standing: Standing) -> dict[str, object]:
         "generator_share": standing.median.generator_share,
         "server_share": standing.median.server_share,
         "other_share": standing.median.other_share,
+        "shed_calls": standing.median.shed,
         "slices": [asdict(each) for each in standing.slices],
     }
 

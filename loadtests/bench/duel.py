@@ -162,14 +162,16 @@ def _rounds(sides: Sequence[Side], work: Work, loads: Sequence[Load], plan: Plan
 def measured(side: Side, work: Work, load: Load, timing: Timing) -> Slice:
     """Return a slice whose answers were checked. Raises `WrongAnswerError`. Counting must have begun.
 
-    One in which nothing was answered is repeated, and longer: the machine had no time for the server.
+    Calls that were shed are taken out of it. One in which nothing was answered is repeated, and longer: the machine
+    had no time for the server.
     """
     contender = side.contender
     for times in (1, *_LONGER):
         longer = replace(timing, measured=timing.measured * times)
         found = side.generator.slice(contender, contender.target(work), load, longer)
         _require_success(side, work, load, found)
-        contender.check_count(work, found.acknowledged, found.failed + load.in_flight)
+        shed = contender.check_count(work, found.acknowledged, found.failed + load.in_flight)
+        found = found.without(shed, longer.measured)
         contender.check(work)
         if found.calls_per_s:
             return found

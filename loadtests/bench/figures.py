@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,8 @@ class Slice:
 
     ``calls_per_s``, latencies, CPU and the generator's share are all of one window within it: the same calls, the same
     seconds. ``acknowledged`` and ``failed`` count the whole slice. Shares are parts of the machine's CPU: the
-    generator's, the servers', and that of everything else, which should be next to nothing.
+    generator's, the servers', and that of everything else, which should be next to nothing. ``shed`` are calls that the
+    server refused for want of room: they are in no other figure but the latencies.
     """
 
     calls_per_s: float
@@ -68,6 +69,24 @@ class Slice:
     other_share: float
     acknowledged: int
     failed: int
+    shed: int = 0
+
+    def without(self, shed: int, seconds: float) -> "Slice":
+        """Return the slice without so many calls that were shed, of a window of so many seconds.
+
+        Their answers look like any others to the generator. So as not to flatter the server, all are taken to have
+        come within the window; CPU is that of the calls that are left.
+        """
+        if not shed:
+            return self
+        left = max(0.0, self.calls_per_s - shed / seconds)
+        return replace(
+            self,
+            calls_per_s=left,
+            cpu_s_per_1000=self.cpu_s_per_1000 * self.calls_per_s / left if left else math.nan,
+            acknowledged=max(0, self.acknowledged - shed),
+            shed=self.shed + shed,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +142,7 @@ class Ratio:
 
 
 def middle(slices: Sequence[Slice]) -> Slice:
-    """Return the median of each figure over slices; resident memory, acknowledged and failed are the most."""
+    """Return the median of each figure over slices; the most of resident memory, acknowledged and failed, all shed."""
 
     def median(name: str) -> float:
         return float(statistics.median(getattr(each, name) for each in slices))
@@ -139,4 +158,5 @@ def middle(slices: Sequence[Slice]) -> Slice:
         median("other_share"),
         max(each.acknowledged for each in slices),
         max(each.failed for each in slices),
+        sum(each.shed for each in slices),
     )

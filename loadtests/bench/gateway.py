@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -23,14 +23,18 @@ from kmsgw.client import Client, Credentials
 from kmsgw.client.calls import batches, crypto
 from kmsgw.client.calls.call import Answer, Call
 from kmsgw.client.channel import channel_credentials, channel_options
-from kmsgw.errors import KmsgwError
+from kmsgw.errors import Reason
 from kmsgw.model.context import AccessDeclaration
+from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.follow import LogFollower
 from loadtests.bench.contender import NotBuiltError, Target, WrongAnswerError
 from loadtests.bench.works import Verb, Work
 from loadtests.free_port import free_port
 
 T = TypeVar("T")
+
+SHED: Final = "shed"
+"""What stands in place of the outcome of a call that was refused for want of room."""
 
 _BIN: Final = Path(sys.executable).parent
 _CARE: Final = AccessDeclaration("care", "")
@@ -39,6 +43,8 @@ _SERVING: Final = re.compile(r"kmsgwd: serving on ")
 _TIMEOUT_SECONDS: Final = 10.0
 _CATCH_UP_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.2
+_ROOM_SECONDS: Final = 0.5
+_TRIES: Final = 4
 _QUIET_POLLS: Final = 8
 """Polls without a new entry after which the log is taken to have all: its checkpoints come each second."""
 
@@ -171,12 +177,17 @@ class Gateway:
         self._own.clear()
         self._late.clear()
 
-    def check_count(self, work: Work, acknowledged: int, unanswered: int) -> None:
-        """Compare the log with the answers: every one has an entry that says ok, and nothing else was asked."""
+    def check_count(self, work: Work, acknowledged: int, unanswered: int) -> int:
+        """Compare the log with the answers: every one has an entry that says ok, and nothing else was asked.
+
+        Or it says that the call was shed: how many those are is returned.
+        """
         expected, self._own = self._own, Counter()
         found = self._entries(acknowledged + expected.total())
         found.subtract(expected)
         mine = (self._prepare(work).method, "ok")
+        shed = sum(count for (_, outcome), count in found.items() if outcome == SHED)
+        found = answered(found)
         done = found.pop(mine, 0)
         most = acknowledged + unanswered + self._late.pop(mine, 0)
         # Of the calls that nobody waited for in an earlier slice, some may have been answered only now.
@@ -188,16 +199,15 @@ class Gateway:
             )
         self._late -= found
         self._late[mine] = most - done
+        return shed
 
     def _entries(self, expected: int) -> Counter[tuple[str, str]]:
-        """Count new entries by method and outcome. Waits for the expected, and then until no more come."""
+        """Count calls of new entries by method and outcome. Waits for the expected, and then until no more come."""
         found: Counter[tuple[str, str]] = Counter()
         deadline = time.monotonic() + _CATCH_UP_SECONDS
         quiet = 0
         while quiet < _QUIET_POLLS and time.monotonic() < deadline:
-            new = Counter(
-                (entry.text("method"), entry.text("outcome")) for each in self._followers for entry in each.poll()
-            )
+            new = count_calls(entry for each in self._followers for entry in each.poll())
             found += new
             quiet = 0 if new or found.total() < expected else quiet + 1
             if not new:
@@ -273,10 +283,16 @@ class Gateway:
             channel = self._channels[principal] = grpc.secure_channel(
                 self._address, channel_credentials(credentials), options=channel_options("")
             )
-        try:
-            payload: bytes = channel.unary_unary(method, None, None)(request, timeout=_TIMEOUT_SECONDS)
-        except (grpc.RpcError, KmsgwError) as error:
-            raise WrongAnswerError(f"{self.name} {method}: {error}") from None
+        for last in (*(False,) * _TRIES, True):
+            try:
+                payload: bytes = channel.unary_unary(method, None, None)(request, timeout=_TIMEOUT_SECONDS)
+                break
+            except grpc.RpcError as error:
+                # What the slice before left waiting may still fill all places.
+                if last or error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    raise WrongAnswerError(f"{self.name} {method}: {error}") from None
+                self._own[method, SHED] += 1
+                time.sleep(_ROOM_SECONDS)
         self._own[method, "ok"] += 1
         return Answer(payload)
 
@@ -286,6 +302,25 @@ class Gateway:
 
     def _profile(self, principal: str) -> Profile:
         return resolve_profile(Flags(config=str(self.folder / "config.toml"), profile=principal), {})
+
+
+def count_calls(entries: Iterable[LoggedEntry]) -> Counter[tuple[str, str]]:
+    """Count the calls that entries of the log stand for, by method and outcome, which is `SHED` for want of room."""
+    found: Counter[tuple[str, str]] = Counter()
+    for entry in entries:
+        shed = entry.text("outcome") == "refused" and entry.text("reason") == Reason.OVERLOADED
+        # An entry that counts refusals stands for all but the first, which has one of its own.
+        calls = max(0, entry.number("refusals") - 1) if "refusals" in entry.record else 1
+        found[entry.text("method"), SHED if shed else entry.text("outcome")] += calls
+    return found
+
+
+def answered(found: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
+    """Return the same with the calls that were shed among those that were well: each has an answer, and a record."""
+    told: Counter[tuple[str, str]] = Counter()
+    for (method, outcome), count in found.items():
+        told[method, "ok" if outcome == SHED else outcome] += count
+    return told
 
 
 def _spawn(folder: Path, settings: GatewaySettings) -> subprocess.Popen[str]:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from loadtests.bench.duel import Result
+from loadtests.bench.duel import Result, Standing
 from loadtests.bench.local import LocalResult
 from loadtests.bench.providers import ColdMisses, ProviderResult
 from loadtests.bench.scale import Scale
@@ -54,7 +54,7 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All that a run found."""
+    """All that a run found. ``stopped`` says what ended it before its time; empty where nothing did."""
 
     conditions: Conditions
     results: Sequence[Result]
@@ -63,6 +63,41 @@ class Outcome:
     cold: Sequence[ColdMisses] = ()
     local: Sequence[LocalResult] = ()
     scale: Scale | None = None
+    stopped: str = ""
+
+    @property
+    def shed(self) -> Sequence[str]:
+        """Where calls were refused for want of room, and how many: a line for each work and server."""
+        sides = [
+            *((each.work.name, server, side.median) for each in self.results for server, side in _servers(each)),
+            *(
+                (f"{each.work.name} at half load", server, slice_)
+                for each in self.results
+                if each.half is not None
+                for server, slice_ in (("kmsgw", each.half.first), ("OpenBao", each.half.second))
+            ),
+            *(
+                (each.work.name, f"kmsgw with provider {each.provider}", each.standing.median)
+                for each in self.providers
+            ),
+            *(
+                (each.work.name, f"kmsgw with {keys} keys", side.median)
+                for each in (self.scale.results if self.scale else ())
+                for keys, side in (("many", each.first), ("few", each.second))
+            ),
+        ]
+        return [f"{work}, {server}: {slice_.shed:,} calls" for work, server, slice_ in sides if slice_.shed]
+
+    @property
+    def incomplete(self) -> Sequence[str]:
+        """What is missing of what was to be measured, in sentences; empty where nothing is."""
+        found = [f"INCOMPLETE: the run ended before its time. {self.stopped}"] if self.stopped else []
+        if self.shed:
+            found.append(
+                f"INCOMPLETE: calls were refused for want of room (OVERLOADED): {'; '.join(self.shed)}. "
+                "Rates and CPU are without them."
+            )
+        return found
 
     @property
     def disturbed(self) -> str:
@@ -74,6 +109,10 @@ class Outcome:
             f"DISTURBED: something else used up to {max(shares):.0%} of this machine's CPU. These figures mean little; "
             "end what else runs and repeat."
         )
+
+
+def _servers(result: Result) -> Sequence[tuple[str, Standing]]:
+    return ("kmsgw", result.first), ("OpenBao", result.second)
 
 
 def machine_name() -> str:

@@ -83,8 +83,9 @@ def _tiles(outcome: Outcome, verdicts: Sequence[Verdict]) -> Iterator[str]:
 
 
 def _warnings(outcome: Outcome) -> Iterator[str]:
-    if outcome.disturbed:
-        yield f'<p class="card warning"><strong>{escape(outcome.disturbed)}</strong></p>'
+    for each in (*outcome.incomplete, outcome.disturbed):
+        if each:
+            yield f'<p class="card warning"><strong>{escape(each)}</strong></p>'
     for work, why in outcome.not_built:
         said = f"<strong>Not built, not measured:</strong> {escape(work)}: {escape(why)}"
         yield f'<p class="card warning">{said}</p>'

@@ -7,7 +7,7 @@ A data key is made by the provider each time, so that there the providers themse
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -100,9 +100,10 @@ class ProviderBench:
         )
         return cls(Gateway.start(folder / "gateway", settings, _KEYS), bao, folder, workers, cores)
 
-    def compare(self, plan: Plan, say: Say) -> list[ProviderResult]:
-        """Measure each work with each provider, in turn."""
-        return [each for name in _WORKS for each in self._compare(work_named(name), plan, say)]
+    def compare(self, plan: Plan, say: Say) -> Iterator[list[ProviderResult]]:
+        """Measure each work with each provider, in turn; yield work by work."""
+        for name in _WORKS:
+            yield self._compare(work_named(name), plan, say)
 
     def _compare(self, work: Work, plan: Plan, say: Say) -> list[ProviderResult]:
         side = self._side(work)

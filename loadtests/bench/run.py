@@ -1,8 +1,9 @@
 """`make bench`: kmsgw beside OpenBao on this machine, measured so that anyone can repeat it.
 
 Prints tables, and writes `build/bench.json` and `build/bench.html`. Exits with 1 where an answer was wrong or was not
-accounted for, and says of what is not built that it was not measured. Whether the project's demands are reached stands
-at the end; it changes the exit status (to 3) only with --require. Whatever it starts, it ends.
+accounted for, with what was measured until then, and says of what is not built that it was not measured. Whether the
+project's demands are reached stands at the end; it changes the exit status (to 3) only with --require. Whatever it
+starts, it ends.
 """
 
 import argparse
@@ -16,28 +17,18 @@ from pathlib import Path
 from typing import Final
 
 from kmsgw.clock import SYSTEM_CLOCK
-from loadtests.bench import document, files, local, outcome, page, scale, table, verdict
-from loadtests.bench.contender import NotBuiltError, WrongAnswerError
-from loadtests.bench.duel import Plan, Result, Side, duel
-from loadtests.bench.figures import UnreadableLogError
-from loadtests.bench.gateway import Gateway, GatewaySettings
-from loadtests.bench.h2load import Generator, GeneratorError, Load, Timing
-from loadtests.bench.openbao import OpenBao
-from loadtests.bench.outcome import Conditions, Outcome
-from loadtests.bench.providers import ColdMisses, ProviderBench, ProviderResult
+from loadtests.bench import document, outcome, page, table, verdict
+from loadtests.bench.course import SHORT_PAIRS, Course
+from loadtests.bench.duel import Plan
+from loadtests.bench.h2load import Load, Timing
+from loadtests.bench.outcome import Conditions
 from loadtests.bench.works import WORKS, Work, work_named
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _SETTLE_SECONDS: Final = 0.4
 _SEARCH: Final = Timing(0.2, 0.8)
-_SHORT_PAIRS: Final = 1
 _SHORT: Final = Timing(0.3, 0.8)
-_LOCAL_SECONDS: Final = 0.5
-_FILE_BYTES: Final = 1 << 30
-_SHORT_FILE_BYTES: Final = 64 << 20
 _NOT_REACHED: Final = 3
-_AT_HALF: Final = frozenset({"encrypt-1KiB", "decrypt-1KiB", "encrypt-64KiB", "decrypt-64KiB"})
-"""Works whose latency is measured at half of OpenBao's highest load."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,87 +40,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     conditions = _conditions(given, plan, cores)
-    try:
-        found = _measure(given, folder, plan, conditions)
-    except (WrongAnswerError, GeneratorError, UnreadableLogError) as error:
-        sys.stderr.write(f"bench: {error}\n")
-        return 1
+    found = Course(given, folder, plan, conditions, _say).run()
     given.output.mkdir(parents=True, exist_ok=True)
     judged = verdict.verdicts(found)
     (given.output / "bench.json").write_text(document.to_json(found, judged), encoding="utf-8")
     (given.output / "bench.html").write_bytes(page.page(found, judged))
     sys.stdout.write(f"\n{table.text(found, judged)}\n")
     sys.stdout.write(f"figures: {given.output / 'bench.json'}, page: {given.output / 'bench.html'}\n")
+    if found.stopped:
+        # The folder stays: what it holds may tell why.
+        sys.stderr.write(f"bench: {found.stopped}\n")
+        return 1
     shutil.rmtree(folder)
     return _NOT_REACHED if given.require and not verdict.all_reached(found) else 0
 
 
-def _measure(given: argparse.Namespace, folder: Path, plan: Plan, conditions: Conditions) -> Outcome:
-    bao = OpenBao.start(folder / "openbao", cores=conditions.cores)
-    try:
-        results, not_built = _duels(given, folder, plan, conditions, bao)
-        providers, cold = ([], []) if given.no_providers else _providers(folder, plan, conditions, bao)
-    finally:
-        bao.stop()
-    scale = None if given.no_scale else _scale(folder, plan, conditions)
-    found = [] if given.no_local else _local(folder, plan)
-    return Outcome(conditions, results, not_built, providers, cold, found, scale)
-
-
-def _duels(
-    given: argparse.Namespace, folder: Path, plan: Plan, conditions: Conditions, bao: OpenBao
-) -> tuple[list[Result], list[tuple[str, str]]]:
-    gateway = Gateway.start(folder / "gateway", _settings(conditions), {"bench": "software"})
-    results: list[Result] = []
-    not_built: list[tuple[str, str]] = []
-    try:
-        theirs = Side(bao, Generator(folder / "generator", *bao.client, cores=conditions.cores))
-        for work in given.works:
-            mine = Side(gateway, Generator(folder / "generator", *gateway.credentials_of(work), cores=conditions.cores))
-            try:
-                gateway.target(work)
-            except NotBuiltError as error:
-                not_built.append((work.name, str(error)))
-                _say(f"{work.name}: NOT BUILT, NOT MEASURED: {error}")
-                continue
-            half = not given.no_half and work.name in _AT_HALF
-            results.append(duel(mine, theirs, work, plan, half=half, say=_say))
-    finally:
-        gateway.stop()
-    return results, not_built
-
-
-def _providers(
-    folder: Path, plan: Plan, conditions: Conditions, bao: OpenBao
-) -> tuple[list[ProviderResult], list[ColdMisses]]:
-    bench = ProviderBench.start(
-        folder / "providers", bao, conditions.loop, conditions.workers, conditions.threads, conditions.cores
-    )
-    try:
-        return bench.compare(plan, _say), bench.cold_misses()
-    finally:
-        bench.gateway.stop()
-
-
-def _scale(folder: Path, plan: Plan, conditions: Conditions) -> scale.Scale:
-    return scale.compare(folder / "scale", _settings(conditions), plan, conditions.cores, _say)
-
-
-def _local(folder: Path, plan: Plan) -> list[local.LocalResult]:
-    found = local.compare(plan.pairs, min(_LOCAL_SECONDS, plan.slice.measured))
-    _say("in process: measured values")
-    found += files.compare(folder, _FILE_BYTES if plan.pairs > _SHORT_PAIRS else _SHORT_FILE_BYTES, plan.pairs)
-    _say("in process: measured files")
-    return found
-
-
-def _settings(conditions: Conditions) -> GatewaySettings:
-    return GatewaySettings(conditions.loop, conditions.workers, conditions.threads)
-
-
 def _plan(given: argparse.Namespace) -> Plan:
     if given.short:
-        return Plan(_SHORT_PAIRS, _SHORT, None, Load(16))
+        return Plan(SHORT_PAIRS, _SHORT, None, Load(16))
     return Plan(given.pairs, Timing(_SETTLE_SECONDS, given.seconds), _SEARCH, Load(32))
 
 

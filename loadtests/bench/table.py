@@ -36,6 +36,8 @@ def text(outcome: Outcome, verdicts: Sequence[Verdict]) -> str:
 
 
 def _sections(outcome: Outcome, verdicts: Sequence[Verdict]) -> Iterator[str]:
+    for each in outcome.incomplete:
+        yield f"{each}\n"
     if outcome.disturbed:
         yield f"{outcome.disturbed}\n"
     yield aligned([("work", "server", *HEAD), *_rows(outcome.results)])

@@ -26,6 +26,7 @@ class Server:
         self.diary = diary
         self.protocols = protocols
         self.counted: list[tuple[int, int]] = []
+        self.shed = 0
 
     def target(self, work: Work) -> Target:
         return Target(f"https://{self.name}/{work.name}", b"", {}, self.protocols)
@@ -36,8 +37,9 @@ class Server:
     def begin_count(self) -> None:
         self.diary.append(f"begin {self.name}")
 
-    def check_count(self, work: Work, acknowledged: int, unanswered: int) -> None:
+    def check_count(self, work: Work, acknowledged: int, unanswered: int) -> int:
         self.counted.append((acknowledged, unanswered))
+        return self.shed
 
 
 class Press:
@@ -111,6 +113,28 @@ def test_a_call_that_failed_ends_the_benchmark() -> None:
             half=False,
             say=diary.append,
         )
+
+
+def test_calls_that_were_shed_are_no_answers_and_do_not_end_the_benchmark() -> None:
+    diary: list[str] = []
+    first = Server("a", diary)
+    first.shed = 20
+
+    found = duel(side(first), side(Server("b", diary)), WORKS[0], PLAN, half=False, say=diary.append)
+
+    assert found.calls.pairs == (0.8,) * 4
+    assert found.cpu.median == pytest.approx(1.25)
+    assert (found.first.median.shed, found.second.median.shed) == (80, 0)
+    assert {each.acknowledged for each in found.first.slices} == {80}
+
+
+def test_a_server_that_sheds_all_is_asked_again_for_longer_and_then_given_up() -> None:
+    diary: list[str] = []
+    first = Server("a", diary)
+    first.shed = 10_000
+
+    with pytest.raises(WrongAnswerError, match="no call was answered"):
+        duel(side(first), side(Server("b", diary)), WORKS[0], PLAN, half=False, say=diary.append)
 
 
 def test_at_half_load_both_get_half_of_the_second_servers_rate() -> None:

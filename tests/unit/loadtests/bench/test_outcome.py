@@ -109,6 +109,37 @@ def test_figures_of_a_machine_that_did_something_else_are_marked() -> None:
     assert "DISTURBED" in shown(busy)
 
 
+def test_what_was_measured_before_a_wrong_answer_is_written_and_marked() -> None:
+    outcome = replace(made_outcome(), stopped="kmsgw data-key: the answer is <wrong>")
+
+    assert "INCOMPLETE: the run ended before its time. kmsgw data-key: the answer is <wrong>" in printed(outcome)
+    assert "kmsgw data-key: the answer is &lt;wrong&gt;" in shown(outcome)
+    assert not parsed(outcome)["complete"]
+    assert len(parsed(outcome)["results"]) == 1
+
+
+def test_calls_that_were_shed_are_told_by_work_and_server() -> None:
+    outcome = made_outcome()
+    standing = replace(made_standing(), median=replace(made_standing().median, shed=1_007))
+    shed = replace(outcome, providers=[replace(outcome.providers[0], standing=standing)])
+
+    said = "refused for want of room (OVERLOADED): encrypt-1KiB, kmsgw with provider network-hsm: 1,007 calls."
+    assert not outcome.shed
+    assert said in printed(shed)
+    assert said in shown(shed)
+    assert parsed(shed)["incomplete"][0].startswith("INCOMPLETE")
+    assert parsed(shed)["providers"][0]["shed_calls"] == 1_007
+    assert parsed(outcome)["complete"]
+
+
+def test_a_run_in_which_nothing_was_measured_is_written_too() -> None:
+    nothing = Outcome(made_outcome().conditions, [], stopped="OpenBao does not start")
+
+    assert "OpenBao does not start" in printed(nothing)
+    assert "OpenBao does not start" in shown(nothing)
+    assert parsed(nothing)["results"] == []
+
+
 def test_columns_are_aligned() -> None:
     assert aligned([("a", "bb"), ("ccc", "d")]) == "a    bb\nccc   d\n"
 
