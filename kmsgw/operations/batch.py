@@ -1,8 +1,9 @@
 """A batch under way: what all batch verbs share. Policy is asked for each item, and what became of it is noted."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from kmsgw.errors import AccessDenied, InternalError, InvalidRequest, KmsgwError, Reason, Status
@@ -14,8 +15,9 @@ from kmsgw.operations.batch_account import MAX_ITEMS, BatchAccount, ItemGroup
 from kmsgw.operations.key_look import KeyLook
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import Authorizer
+from kmsgw.operations.second_look import SECOND_LOOK_SECONDS, require_usable
 from kmsgw.operations.verb import NO_SUCH_KEY, Grant, Trail, public
-from kmsgw.operations.waiting import before_waiting
+from kmsgw.operations.waiting import before_waiting, may_wait
 
 SHORT_BATCH: Final = 200
 """Items of a batch that are done where calls must not wait: each takes 8 to 10 µs, so this 2 ms at most."""
@@ -27,6 +29,8 @@ _WHOLE = frozenset({Status.PERMISSION_DENIED, Status.UNAVAILABLE, Status.RESOURC
 """What is not a matter of the items: where all of them fail so, the call does."""
 
 _LOG = logging.getLogger(__name__)
+
+_Place = tuple[Action, str, bytes]
 
 GivenContext = EncryptionContext | KmsgwError
 """The context of an item, or why it can't be one."""
@@ -125,6 +129,7 @@ class Batch:
         self, keyring: Keyring, authorizer: Authorizer, grant: Grant, declaration: AccessDeclaration, size: int
     ) -> None:
         self.keys = KeyLook(keyring)
+        self._keyring = keyring
         self.size = size
         self.values: list[bytes] = [b""] * size
         self.failures: dict[int, KmsgwError] = {}
@@ -132,15 +137,75 @@ class Batch:
         self._authorizer = authorizer
         self._grant = grant
         self._declaration = declaration
-        self._permits: dict[tuple[Action, str, bytes], Permit] = {}
+        self._principal = grant.principal
+        self._permits: dict[_Place, Permit] = {}
+        self._older: dict[_Place, Permit] = {}
+        self._looked = 0.0
 
     def permit(self, action: Action, name: str, context: EncryptionContext) -> Permit:
         """Ask policy, once for all items that ask the same. Unknown and forbidden keys cost and answer alike."""
         place = action, name, context.canonical
         found = self._permits.get(place)
         if found is None:
-            found = self._permits[place] = self._decide(action, name, context)
+            older = self._older.get(place)
+            if older is None or older.key is None:
+                found = self._decide(action, name, context)
+            else:
+                # By the id: an alias may lead elsewhere by now, and the batch is under the key that it began with.
+                found = replace(self._usable(action, older.key.key_id, context), key_name=name)
+            self._permits[place] = found
         return found
+
+    def look_again(self) -> None:
+        """Have policy and keys asked anew where that was done too long ago. Call it around each wait for a provider.
+
+        Raises what the caller is refused for by now, and `StateUnavailable`; then nothing more may be asked.
+        """
+        if self._grant.elapsed() - self._looked <= SECOND_LOOK_SECONDS or not may_wait():
+            return
+        if self._grant.authenticate is not None:
+            self._principal = self._grant.authenticate()
+        self.keys = KeyLook(self._keyring)
+        # Asked when they are wanted: most items of a batch with contexts of their own never come to theirs again.
+        self._older.update(self._permits)
+        self._permits.clear()
+        self._looked = self._grant.elapsed()
+
+    def _usable(self, action: Action, key_id: str, context: EncryptionContext, *versions: int) -> Permit:
+        """Ask policy for a key that was used, and the key for its states and those of the versions."""
+        permit = self._decide(action, key_id, context)
+        if permit.key is None or permit.error is not None:
+            return permit
+        try:
+            require_usable(permit.key, action, *(versions or (0,)))
+        except KmsgwError as error:
+            return replace(permit, error=error)
+        return permit
+
+    def _withdraw(self, plaintexts: Sequence[bytes]) -> Sequence[bytes]:
+        """Take back what is not allowed any more, and return the plaintexts that are left.
+
+        Raises what the caller is refused for by now.
+        """
+        self._looked = -math.inf
+        self.look_again()
+        found: dict[tuple[object, ...], Permit] = {}
+
+        def refusal(group: ItemGroup, context: EncryptionContext, source: EncryptionContext | None) -> Permit:
+            place = id(group), context.canonical, source and source.canonical
+            if place not in found:
+                version, older = group.key_version, group.source_key_version
+                permit = self._usable(group.action, group.key_id, context, version, older)
+                if permit.error is None and source is not None:
+                    permit = self._usable(Action.DECRYPT, group.source_key_id, source, older)
+                found[place] = permit
+            return found[place]
+
+        withdrawn = self.account.withdraw(refusal)
+        self.failures |= withdrawn
+        for item in withdrawn:
+            self.values[item] = b""
+        return [b"" if item in withdrawn else each for item, each in enumerate(plaintexts)]
 
     def _decide(self, action: Action, name: str, context: EncryptionContext) -> Permit:
         key: Key | None = None
@@ -149,13 +214,13 @@ class Batch:
             key = public(self.keys.resolve(check_key_name(name)))
             if key is None:
                 return Permit(action, name, None, error=AccessDenied(), note=NO_SUCH_KEY)
-            asked = AccessRequest(self._grant.principal, action, key.tenant, key, context, self._declaration)
+            asked = AccessRequest(self._principal, action, key.tenant, key, context, self._declaration)
             decision = self._authorizer.decide(asked)
             policies = frozenset(decision.policy_ids)
             if not decision.allowed:
                 # The database is asked as for an unknown name, so that time tells nothing of the two (threat 16).
                 self.keys.look()
-                if key.tenant != self._grant.principal.tenant:
+                if key.tenant != self._principal.tenant:
                     return Permit(action, name, None, error=AccessDenied(), note=NO_SUCH_KEY)
                 raise AccessDenied
         except KmsgwError as error:
@@ -180,6 +245,10 @@ class Batch:
     ) -> None:
         """Take note of items that can't be done, and why. `context` is None where it is none."""
         made = trail if trail is not None else Trail()
+        if context is not None:
+            newest = self._permits.get((permit.action, permit.key_name, context.canonical), permit)
+            if newest.error is error:  # policy changed while the item was done
+                permit = newest
         key = permit.key
         group = ItemGroup(
             permit.action,
@@ -199,10 +268,12 @@ class Batch:
             self.failures[item] = error
 
     def done(self, references: Sequence[str], plaintexts: Sequence[bytes] = ()) -> BatchDone:
-        """Return what the batch came to.
+        """Return what the batch came to; of one that took long, only what is allowed still.
 
         Raises where it is refused whole: nothing of it is allowed, or a part of the gateway is down or overloaded.
         """
+        if self._grant.elapsed() > SECOND_LOOK_SECONDS and may_wait():
+            plaintexts = self._withdraw(plaintexts)
         if len(self.failures) == self.size:
             statuses = {error.status for error in self.failures.values()}
             if len(statuses) == 1 and statuses <= _WHOLE:

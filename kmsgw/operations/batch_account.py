@@ -1,8 +1,8 @@
 """What became of the items of a batch, as the audit log is to tell it: items that ended alike are told once."""
 
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
 
 from kmsgw.errors import KmsgwError
 from kmsgw.model.access import Action
@@ -52,6 +52,22 @@ class ItemGroup:
         return self.action, self.key_name, self.key_id, self.key_version, source, self.policies, ended, self.note
 
 
+class Verdict(Protocol):
+    """What is to be said of an item that was done: ``error`` is None where it may be answered."""
+
+    @property
+    def error(self) -> KmsgwError | None:
+        """Why it may not."""
+
+    @property
+    def policies(self) -> frozenset[str]:
+        """Which policies decided."""
+
+
+Judge = Callable[[ItemGroup, EncryptionContext, EncryptionContext | None], Verdict]
+"""Judges an item of a group by its context and, where it has one, the context that it was opened with."""
+
+
 @dataclass(slots=True)
 class BatchAccount:
     """All items of a batch. What is in no group when the call ends was not reached."""
@@ -75,8 +91,44 @@ class BatchAccount:
             older.wraps += group.wraps
         return older
 
+    def withdraw(self, judge: Judge) -> dict[int, KmsgwError]:
+        """Refuse items that were done where they may not be answered any more; return these, and why.
+
+        Their wraps were made, and stay counted.
+        """
+        withdrawn: dict[int, KmsgwError] = {}
+        groups, self.groups, self._places = self.groups, [], {}
+        for group in groups:
+            for part in _parts(group, judge) if group.error is None else (group,):
+                self.add(part)
+                if part.error is not None and group.error is None:
+                    withdrawn.update(dict.fromkeys(part.items, part.error))
+        return withdrawn
+
     def missing(self) -> list[int]:
         """Return the items that are in no group."""
         told: set[int] = set()
         told.update(*(group.items for group in self.groups))
         return [item for item in range(self.size) if item not in told]
+
+
+def _parts(group: ItemGroup, judge: Judge) -> list[ItemGroup]:
+    """Return a group as it is, or in parts that end alike where some of its items may not be answered."""
+    sources: list[EncryptionContext | None] = [*group.source_contexts] or [None] * len(group.items)
+    told = [*zip(group.items, group.contexts, sources, strict=True)]
+    verdicts = [judge(group, context, source) for _, context, source in told]
+    if all(verdict.error is None for verdict in verdicts):
+        return [group]
+    parts: dict[int, ItemGroup] = {}
+    for (item, context, source), verdict in zip(told, verdicts, strict=True):
+        place = id(verdict.error)
+        if place not in parts:
+            policies = group.policies if verdict.error is None else verdict.policies
+            parts[place] = replace(
+                group, error=verdict.error, policies=policies, items=[], contexts=[], source_contexts=[], wraps=0
+            )
+        parts[place].add((item,), context, source)
+    # The wraps of all are told once. How many bytes are of which item is not known: those that stay count for all.
+    first = next(iter(parts.values()))
+    first.wraps = group.wraps
+    return [*parts.values()]

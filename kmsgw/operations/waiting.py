@@ -33,6 +33,11 @@ def before_waiting() -> None:
         raise WouldWait
 
 
+def may_wait() -> bool:
+    """Tell whether this thread may wait."""
+    return not _PATIENCE.impatient
+
+
 def work_for(caller: str) -> None:
     """Say whom this thread works for until it says otherwise; an empty text for the gateway itself."""
     _PATIENCE.caller = caller

@@ -25,14 +25,15 @@ from kmsgw.model.access import AccessRequest, PrincipalKind
 from kmsgw.model.key import Key
 from kmsgw.model.names import check_key_name
 from kmsgw.model.request_id import new_request_id
-from kmsgw.operations.data.stream_work import StreamWork
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.ports import AuditLog, Authorizer
+from kmsgw.operations.second_look import SECOND_LOOK_SECONDS
 from kmsgw.operations.verb import FORBIDDEN, NO_SUCH_KEY, Grant, public
-from kmsgw.operations.waiting import WouldWait, before_waiting, work_for
+from kmsgw.operations.waiting import WouldWait, before_waiting, may_wait, work_for
 from kmsgw.server.batch_records import append_all, batch_records
 from kmsgw.server.counted_refusals import CountedRefusals, Kind
 from kmsgw.server.gates import Gate, Petition
+from kmsgw.server.looking_again import look_again
 from kmsgw.server.open_stream import OpenFeed, OpenStream
 from kmsgw.server.passage import Call, Passage, Reply, record_of
 from kmsgw.server.quota import Ceiling, Quotas
@@ -135,7 +136,7 @@ class Pipeline:
         return OpenStream(
             work,
             rpc.conversation,
-            lambda: self._look_again(passage, work),
+            lambda: self._look_again(passage),
             lambda size: self._quotas.charge(principal, 1, size),
             lambda error: self.finish(self._recorded(passage, error)),
         )
@@ -300,21 +301,10 @@ class Pipeline:
                         passage.keys[place], passage.note, passage.policies = None, NO_SUCH_KEY, set()
                 raise AccessDenied("" if key is not None else FORBIDDEN)
 
-    def _look_again(self, passage: Passage, work: StreamWork) -> None:
-        """Raise what a stream's caller is refused for by now: its certificate, the policies, or the key's state."""
+    def _look_again(self, passage: Passage) -> None:
+        """Raise what a caller is refused for by now: its certificate, the policies, or the key's state."""
         self._authenticate(passage)
-        access = passage.accesses[0]
-        # By the id: an alias may lead elsewhere by now, and the stream is under the key that it began with.
-        key = public(self._keyring.resolve(work.key_id))
-        if key is None:
-            raise AccessDenied
-        decision = self._authorizer.decide(
-            AccessRequest(_known(passage.principal), access.action, key.tenant, key, access.context, access.declaration)
-        )
-        if not decision.allowed:
-            passage.refused, passage.policies = 0, set(decision.policy_ids)
-            raise AccessDenied
-        work.require_key(key)
+        look_again(passage, _known(passage.principal), self._keyring, self._authorizer)
 
     def _intend(self, passage: Passage) -> None:
         if _known(passage.rpc).told_twice:
@@ -329,8 +319,13 @@ class Pipeline:
             tuple(passage.keys),
             passage.trail,
             lambda: passage.call.proof().session,
+            lambda: self._clock.monotonic() - passage.started,
+            lambda: self._authenticator.authenticate(passage.call.certificate),
         )
         result = rpc.operation.run(passage.command, grant)
+        # A thread that must not wait has waited for nothing. What a change of state did can't be taken back.
+        if grant.elapsed() > SECOND_LOOK_SECONDS and may_wait() and not rpc.operation.changes_state:
+            self._look_again(passage)
         if rpc.conversation is not None or rpc.feeds:
             passage.work = result
             return

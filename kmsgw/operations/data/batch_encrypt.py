@@ -85,6 +85,8 @@ class BatchEncrypt:
                 sizes = list(map(len, plaintexts))
             envelopes: list[bytes] = []
             for data_key, count in self._data_keys.for_sealing_many(key, context, sizes, trail):
+                batch.look_again()
+                batch.permit(Action.ENCRYPT, command.key, context).granted()
                 begun = len(envelopes)
                 envelopes += seal_values(
                     data_key.plaintext,
@@ -120,7 +122,7 @@ class BatchEncrypt:
         return short
 
     def _each(self, batch: Batch, command: BatchEncryptCommand) -> None:
-        keys: dict[tuple[str, int], Key] = {}
+        keys: dict[tuple[str, str, int], Key] = {}
         for place, (plaintext, binding) in enumerate(zip(command.plaintexts, command.bindings, strict=True)):
             trail = Trail()
             context = binding.context
@@ -134,10 +136,11 @@ class BatchEncrypt:
                 continue
             try:
                 check_size(plaintext)
-                key = keys.get((name, binding.key_version))
+                granted = permit.granted()
+                key_place = name, granted.key_id, binding.key_version
+                key = keys.get(key_place)
                 if key is None:
-                    key = sealing_key(batch.keys, permit.granted(), binding.key_version, Act.ENCRYPT)
-                    keys[name, binding.key_version] = key
+                    key = keys[key_place] = sealing_key(batch.keys, granted, binding.key_version, Act.ENCRYPT)
                 data_key = self._data_keys.for_sealing(key, context, len(plaintext), trail)
                 batch.values[place] = seal_value(
                     data_key.plaintext,
@@ -155,3 +158,5 @@ class BatchEncrypt:
             group.add((place,), context)
             group.sealed_bytes, group.wraps = len(plaintext), trail.wraps
             batch.account.add(group)
+            if trail.wraps:
+                batch.look_again()

@@ -67,6 +67,7 @@ class BatchGenerateDataKey:
             if isinstance(context, KmsgwError):
                 batch.fail((place,), context, Permit(action, binding.key), None)
                 continue
+            batch.look_again()
             permit = batch.permit(action, binding.key, context)
             if permit.error is not None:
                 if not command.bindings:

@@ -65,6 +65,7 @@ class BatchOpener:
         return found
 
     def _open(self, envelope: Envelope, context: EncryptionContext) -> Opening:
+        self._batch.look_again()
         permit = self.permit(envelope, context)
         if permit.error is not None:
             return Opening(permit, context, envelope.key_version, error=permit.error)
@@ -76,6 +77,10 @@ class BatchOpener:
             key = keys.resolve_version(key, envelope.key_version)
             version = open_version(key, envelope.key_version, self._act)
             data_key = self._data_keys.unwrap(key, version, envelope, context)
+            # What is wrapped next must be allowed still.
+            self._batch.look_again()
+            permit = self.permit(envelope, context)
+            permit.granted()
         except Exception as fault:  # noqa: BLE001  one item must not abort the others
             return Opening(permit, context, envelope.key_version, error=failure_of(fault))
         many = None

@@ -105,6 +105,8 @@ class BatchReEncrypt:
             group.add((place,), attempt.context, attempt.source)
             group.sealed_bytes, group.wraps = trail.sealed_bytes, trail.wraps
             batch.account.add(group)
+            if trail.wraps:
+                batch.look_again()
         return batch.done(command.references)
 
     def _re_encrypted(
@@ -143,6 +145,8 @@ class BatchReEncrypt:
         require(destination, Act.ENCRYPT)
         opening = opener.opening(envelope, source_context)
         if opening.error is not None:
+            if opening.permit.error is opening.error:  # policy changed while the call went on
+                attempt.permit, attempt.context = opening.permit, source_context
             raise opening.error
         plaintext = opening.plaintext(envelope)
         if envelope.suite is Suite.WRAPPED_DATA_KEY:

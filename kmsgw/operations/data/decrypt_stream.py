@@ -9,8 +9,6 @@ from kmsgw.envelope.stream import StreamOpener
 from kmsgw.errors import DecryptionFailed
 from kmsgw.model.access import Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
-from kmsgw.model.key import Key
-from kmsgw.model.lifecycle import Act, require_version
 from kmsgw.operations.data.decrypt import EnvelopeOpener
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.verb import Access, Grant
@@ -60,10 +58,6 @@ class OpeningStream:
     def finish(self) -> Iterator[bytes]:
         """Yield the plaintext of the last segment. Raises `DecryptionFailed` where the stream was cut."""
         yield self._passed(self._opener.finish())
-
-    def require_key(self, key: Key) -> None:
-        """Raise `FailedPrecondition` where key or version may not decrypt any more."""
-        require_version(key, Act.DECRYPT, self.key_version)
 
     def _passed(self, plaintext: bytes) -> bytes:
         self.plaintext_bytes += len(plaintext)

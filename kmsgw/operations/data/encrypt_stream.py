@@ -9,8 +9,7 @@ from kmsgw.envelope.format import Suite
 from kmsgw.envelope.stream import GATEWAY_SEGMENT_EXPONENT, StreamSealer
 from kmsgw.model.access import Action
 from kmsgw.model.context import AccessDeclaration, EncryptionContext
-from kmsgw.model.key import Key
-from kmsgw.model.lifecycle import Act, require_version
+from kmsgw.model.lifecycle import Act
 from kmsgw.operations.data_keys import DataKeys, sealing_key
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.verb import Access, Grant, Trail
@@ -61,10 +60,6 @@ class SealingStream:
         """Yield the last segment."""
         yield self._passed(self._sealer.finish())
         self._trail.sealed_bytes = self.plaintext_bytes
-
-    def require_key(self, key: Key) -> None:
-        """Raise `FailedPrecondition` where key or version may not encrypt any more. A rotation ends nothing."""
-        require_version(key, Act.ENCRYPT, self.key_version)
 
     def _passed(self, segment: bytes) -> bytes:
         self.stream_bytes += len(segment)

@@ -1,9 +1,7 @@
-"""What a stream does once it is allowed: it takes pieces, gives pieces, and ends when its key may no longer be used."""
+"""What a stream does once it is allowed: it takes pieces and gives pieces."""
 
 from collections.abc import Iterator
 from typing import Protocol
-
-from kmsgw.model.key import Key
 
 
 class StreamWork(Protocol):
@@ -34,6 +32,3 @@ class StreamWork(Protocol):
 
     def finish(self) -> Iterator[bytes]:
         """Yield what goes last. What came before is whole only once this has ended without an error."""
-
-    def require_key(self, key: Key) -> None:
-        """Raise `FailedPrecondition` where the key, as it is now, may not be used for this any more."""

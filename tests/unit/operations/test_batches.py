@@ -65,8 +65,8 @@ class Policies:
 class World:
     """One key, its data keys, and the verbs over them."""
 
-    def __init__(self) -> None:
-        self.bench = Bench(max_messages=1000, max_bytes=1_000_000)
+    def __init__(self, max_messages: int = 1000) -> None:
+        self.bench = Bench(max_messages=max_messages, max_bytes=1_000_000)
         self.keys, self.policies = Keys(self.bench.key), Policies()
         self.grant = Grant(CALLER, "request", NOW)
         parts = (self.bench.data_keys, cast("Keyring", self.keys), cast("Authorizer", self.policies))

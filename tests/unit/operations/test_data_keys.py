@@ -39,6 +39,7 @@ class CountingProvider(SoftwareProvider):
         self.begun = 0
         self.hold: threading.Event | None = None
         self.error: Exception | None = None
+        self.meanwhile: Callable[[], None] | None = None
 
     def wrap(self, material: MaterialRef, data_key: bytes, aad: bytes) -> bytes:
         self._answer()
@@ -54,6 +55,8 @@ class CountingProvider(SoftwareProvider):
         self.begun += self.hold is not None
         assert self.hold is None or self.hold.wait(60)
         time.sleep(self.pause)
+        if self.meanwhile is not None:
+            self.meanwhile()
         if self.error is not None:
             raise self.error
         if self.down:
