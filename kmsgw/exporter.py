@@ -23,7 +23,6 @@ def main() -> int:
     """Run the exporter and return its exit status: 0 stopped as asked, 1 could not start."""
     parser = argparse.ArgumentParser(prog="kmsgw.exporter")
     parser.add_argument("--settings-fd", type=int, required=True)
-    parser.add_argument("--policies-fd", type=int, required=True)
     parser.add_argument("--board-fd", type=int, default=-1)
     parser.add_argument("--status-fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)

@@ -15,12 +15,15 @@ from dataclasses import dataclass
 from kmsgw.config import Settings, SoftwareSettings, VaultSettings
 from kmsgw.errors import ConfigurationError
 from kmsgw.forking import Process, fork
+from kmsgw.lent_memory import LentMemory, read_lent
 from kmsgw.server.tls_files import TLS13_ENVIRONMENT
 
 START_SECONDS = 60.0
 """Longest start of a worker; a slow HSM takes a while to log in."""
 
 _MAX_SECRET = 4096
+_LONGEST_SETTINGS = 1 << 24
+_LONGEST_POLICIES = 1 << 26
 _ADVICE = "Open the descriptor when starting kmsgwd, for example with 3<FILE."
 
 
@@ -99,45 +102,55 @@ class HeldSettings:
     """Settings in memory that worker processes read, whenever they start, and the policies as they were checked.
 
     Not the file: it may be edited long before the edit is accepted, and a worker that dies meanwhile must come back as
-    the others are.
+    the others are. Only this process writes it: who takes over another could have the next worker permit what he likes.
     """
 
     def __init__(self, settings: Settings, policies: bytes = b"") -> None:
-        self.descriptor = os.memfd_create("kmsgw-settings", os.MFD_CLOEXEC)
-        self.policies_descriptor = os.memfd_create("kmsgw-policies", os.MFD_CLOEXEC)
+        self._memory = LentMemory("kmsgw-settings", _LONGEST_SETTINGS)
+        self._policies = LentMemory("kmsgw-policies", _LONGEST_POLICIES)
         self.replace(settings, policies)
 
     @property
-    def policies(self) -> bytes:
-        """What the process that tried these settings found in the policies; empty where none did."""
-        return read_held(self.policies_descriptor)
+    def descriptor(self) -> int:
+        """Where `read_held_settings` reads the settings."""
+        return self._memory.descriptor
+
+    @property
+    def policies_descriptor(self) -> int:
+        """Where `read_lent` reads the policies: for workers alone."""
+        return self._policies.descriptor
 
     def replace(self, settings: Settings, policies: bytes) -> None:
-        """Hold others from now on."""
+        """Hold others from now on. Policies that are too long are not held: each worker checks them itself then."""
         self.settings = settings
-        hold(self.descriptor, settings.model_dump_json().encode())
-        hold(self.policies_descriptor, policies)
+        self._memory.replace(settings.model_dump_json().encode())
+        self._policies.replace(policies if len(policies) <= _LONGEST_POLICIES else b"")
 
     def close(self) -> None:
         """Let go of the memory."""
-        os.close(self.descriptor)
-        os.close(self.policies_descriptor)
+        self._memory.close()
+        self._policies.close()
 
 
-def hold(descriptor: int, content: bytes) -> None:
-    """Put bytes into memory that processes share, in place of what is there."""
+def read_held_settings(descriptor: int) -> Settings:
+    """Return the settings that `HeldSettings` holds now. Raises `ConfigurationError`."""
+    return Settings.model_validate_json(read_lent(descriptor))
+
+
+def answer_memory() -> int:
+    """Return a descriptor of memory for the `answer` of a process that tries a configuration."""
+    return os.memfd_create("kmsgw-answer", os.MFD_CLOEXEC)
+
+
+def answer(descriptor: int, content: bytes) -> None:
+    """Leave bytes for who started this process."""
     os.pwrite(descriptor, content, 0)
     os.ftruncate(descriptor, len(content))
 
 
-def read_held(descriptor: int) -> bytes:
-    """Return what `hold` put there."""
+def read_answer(descriptor: int) -> bytes:
+    """Return what was left with `answer`; nothing where nobody has."""
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-
-
-def read_held_settings(descriptor: int) -> Settings:
-    """Return the settings that `HeldSettings` holds now."""
-    return Settings.model_validate_json(read_held(descriptor))
 
 
 def launch(
@@ -161,9 +174,9 @@ def launch(
         os.dup2(read, number, inheritable=True)
         os.close(read)
     status_read, status_write = os.pipe()
-    everything = [*arguments, "--settings-fd", str(held.descriptor), "--policies-fd", str(held.policies_descriptor)]
+    everything = [*arguments, "--settings-fd", str(held.descriptor)]
     everything += ["--status-fd", str(status_write), "--parent", str(os.getpid())]
-    lent = (status_write, held.descriptor, held.policies_descriptor, *lend, *secrets)
+    lent = (status_write, held.descriptor, *lend, *secrets)
     # gRPC's C core would write plain lines between the JSON of the log, one for each failed handshake. Its errors
     # stay. Whoever looks for a fault in it sets GRPC_VERBOSITY.
     environment = {"GRPC_VERBOSITY": os.environ.get("GRPC_VERBOSITY", "ERROR"), **TLS13_ENVIRONMENT}

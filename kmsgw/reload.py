@@ -1,5 +1,6 @@
 """Trying a configuration in a process of its own: a PKCS#11 library that crashes must not take the daemon with it."""
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kmsgw.config import Settings, load_settings
-from kmsgw.launch import START_SECONDS, HeldSettings, Launched, launch, slow_start
+from kmsgw.launch import (
+    START_SECONDS,
+    HeldSettings,
+    Launched,
+    answer_memory,
+    launch,
+    read_answer,
+    slow_start,
+)
 from kmsgw.taken_signals import ENDING, STARTING, Stopped, take_signal
 
 _LOOK_SECONDS = 0.01
@@ -49,6 +58,7 @@ class Reload:
 
     held: HeldSettings
     launched: Launched
+    answer: int
     began: float
 
     @classmethod
@@ -66,8 +76,10 @@ class Reload:
     ) -> "Reload":
         """Begin to try these settings. `copy` is as for `launch`."""
         held = HeldSettings(settings)
-        launched = launch(held, secrets, "--name", "preflight", "--check", *arguments, copy=copy)
-        return cls(held, launched, time.monotonic())
+        answer = answer_memory()
+        what = ("--name", "preflight", "--check", "--answer-fd", str(answer), *arguments)
+        launched = launch(held, secrets, *what, lend=[answer], copy=copy)
+        return cls(held, launched, answer, time.monotonic())
 
     @property
     def settings(self) -> Settings:
@@ -77,7 +89,7 @@ class Reload:
     @property
     def policies(self) -> bytes:
         """The policies as they were checked, once that was found right."""
-        return self.held.policies
+        return read_answer(self.answer)
 
     def look(self) -> bool:
         """Tell whether it was found right; False while that isn't known. Raises `ConfigurationError` otherwise."""
@@ -93,4 +105,5 @@ class Reload:
         if self.launched.process.poll() is None:
             self.launched.process.kill()
             self.launched.process.wait()
+        os.close(self.answer)
         self.held.close()

@@ -150,7 +150,7 @@ class Supervisor:
         slot.started = time.monotonic()
 
     def _launch_exporter(self) -> Launched:
-        # It gets no secret of a provider: it needs none.
+        # It gets no secret of a provider and no policies: it needs none.
         if self.metrics is None:
             return launch(self.held, {}, program="kmsgw.exporter")
         self.metrics.started(_EXPORTER)
@@ -158,8 +158,9 @@ class Supervisor:
         return launch(self.held, {}, "--board-fd", str(board), lend=[board], program="kmsgw.exporter")
 
     def _launch_worker(self, slot: Slot) -> Launched:
-        arguments = ["--name", slot.name, "--listen", self.address]
-        lend: list[int] = []
+        policies = self.held.policies_descriptor
+        arguments = ["--name", slot.name, "--listen", self.address, "--policies-fd", str(policies)]
+        lend = [policies]
         if self.metrics is not None:
             self.metrics.started(slot.name)
             board = self.metrics.board.descriptor

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from kmsgw.config import ServerSettings
 from kmsgw.errors import ConfigurationError, KmsgwError
-from kmsgw.launch import hold, read_held, read_held_settings
+from kmsgw.launch import answer, read_held_settings
+from kmsgw.lent_memory import read_lent
 from kmsgw.processes import end_with_parent, forbid_dumps, keep_to, own_core, raise_descriptor_limit
 from kmsgw.start_gate import may_pass
 from kmsgw.telemetry import start_logging
@@ -34,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a worker and return its exit status: 0 stopped as asked, 1 could not start or go on."""
     parser = argparse.ArgumentParser(prog="kmsgw.worker")
     parser.add_argument("--settings-fd", type=int, required=True)
-    parser.add_argument("--policies-fd", type=int, required=True)
+    parser.add_argument("--policies-fd", type=int, default=-1)
+    parser.add_argument("--answer-fd", type=int, default=-1)
     parser.add_argument("--name", required=True)
     parser.add_argument("--listen", default="")
     parser.add_argument("--metrics", default="")
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from kmsgw.bootstrap.examination import check  # noqa: PLC0415
 
             settings = read_held_settings(options.settings_fd)
-            hold(options.policies_fd, check(settings, prepare=options.prepare))
+            answer(options.answer_fd, check(settings, prepare=options.prepare))
             _tell(options.status_fd, [], "")
             return 0
         from kmsgw.bootstrap.composition import build  # noqa: PLC0415
@@ -75,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.name,
             options.listen or settings.server.listen,
             on_fatal=lambda: os.kill(os.getpid(), _FATAL_SIGNAL),
-            checked_policies=read_held(options.policies_fd),
+            checked_policies=read_lent(options.policies_fd),
             metrics=MetricsPlace(options.metrics, options.board_fd),
         )
         gc.freeze()
@@ -97,7 +99,7 @@ def _serve(gateway: "Gateway", options: argparse.Namespace) -> int:
         number = signal.sigwait(_SIGNALS)
         if number == signal.SIGHUP:
             try:
-                gateway.reload(read_held_settings(options.settings_fd), read_held(options.policies_fd))
+                gateway.reload(read_held_settings(options.settings_fd), read_lent(options.policies_fd))
             except ConfigurationError as error:
                 for fault in error.faults:
                     _LOG.error("reload refused, the old configuration stays: %s", fault)
