@@ -9,7 +9,7 @@ from loadtests.bench.duel import Half, Result, Standing
 from loadtests.bench.figures import Ratio, Slice
 from loadtests.bench.outcome import Outcome
 from loadtests.bench.scale import Scale
-from loadtests.bench.verdict import Verdict
+from loadtests.bench.verdict import Verdict, no_finding
 from loadtests.bench.works import Work
 
 
@@ -37,6 +37,7 @@ def to_json(outcome: Outcome, verdicts: Sequence[Verdict]) -> str:
         "cold_misses": [asdict(each) for each in outcome.cold],
         "scale": _scale(outcome.scale) if outcome.scale is not None else None,
         "local": [asdict(each) for each in outcome.local],
+        "no_finding": no_finding(outcome) or None,
         "verdicts": [asdict(each) for each in verdicts],
     }
     return json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"

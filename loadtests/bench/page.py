@@ -8,7 +8,7 @@ from loadtests.bench import table
 from loadtests.bench.charts import Bars, Dots, bar_chart, ratio_chart
 from loadtests.bench.duel import Result
 from loadtests.bench.outcome import Outcome
-from loadtests.bench.verdict import CPU_ASKED, Finding, Verdict
+from loadtests.bench.verdict import CPU_ASKED, Finding, Verdict, no_finding
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --text: #1b1f24; --soft: #5b6470; --line: #e2e6ec; --back: #f6f7f9; --card: #ffffff;
@@ -41,7 +41,12 @@ svg text { fill: var(--text); font-size: 14px; }
 .asked { stroke: var(--bad); stroke-width: 3; }
 summary { cursor: pointer; color: var(--soft); } details p { margin: .4rem 0; }
 """
-_CLASSES: Final = {Finding.REACHED: "good", Finding.NOT_REACHED: "bad", Finding.NOT_MEASURED: "none"}
+_CLASSES: Final = {
+    Finding.REACHED: "good",
+    Finding.NOT_REACHED: "bad",
+    Finding.NOT_MEASURED: "none",
+    Finding.NONE: "none",
+}
 
 
 def page(outcome: Outcome, verdicts: Sequence[Verdict]) -> bytes:
@@ -83,7 +88,7 @@ def _tiles(outcome: Outcome, verdicts: Sequence[Verdict]) -> Iterator[str]:
 
 
 def _warnings(outcome: Outcome) -> Iterator[str]:
-    for each in (*outcome.incomplete, outcome.disturbed):
+    for each in (*outcome.incomplete, outcome.disturbed, no_finding(outcome)):
         if each:
             yield f'<p class="card warning"><strong>{escape(each)}</strong></p>'
     for work, why in outcome.not_built:

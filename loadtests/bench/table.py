@@ -8,7 +8,7 @@ from loadtests.bench.local import LocalResult
 from loadtests.bench.outcome import Outcome
 from loadtests.bench.providers import ColdMisses
 from loadtests.bench.scale import Scale
-from loadtests.bench.verdict import Verdict
+from loadtests.bench.verdict import Verdict, no_finding
 from loadtests.bench.works import Work
 
 HEAD = ("calls/s", "items/s", "MB/s", "p50 ms", "p99 ms", "CPU-s/1000", "RSS MB", "generator", "others")
@@ -56,6 +56,8 @@ def _sections(outcome: Outcome, verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield start_text(outcome.scale) + "\n"
     if outcome.local:
         yield aligned([LOCAL_HEAD, *local_rows(outcome.local)])
+    if why := no_finding(outcome):
+        yield f"{why}\n"
     yield aligned([VERDICT_HEAD, *verdict_rows(verdicts)])
 
 

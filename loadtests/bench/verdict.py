@@ -1,15 +1,15 @@
 """What the project asks of itself, line by line: what was measured, and whether that reaches it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from loadtests.bench.delayed import PROVIDER
-from loadtests.bench.figures import Ratio
+from loadtests.bench.figures import Ratio, Slice
 from loadtests.bench.files import SDK_FILE
 from loadtests.bench.local import AWS, SDK, SMALL, LocalResult
-from loadtests.bench.outcome import Outcome
+from loadtests.bench.outcome import DISTURBED, Outcome
 from loadtests.bench.works import WORKS
 
 PAIRS: Final = 5
@@ -26,14 +26,16 @@ _FILE_TO_RAW: Final = 0.6
 _FILE_MEMORY_MB: Final = 32.0
 _ALIKE: Final = 0.9
 _START_SECONDS: Final = 3.0
+_QUICK: Final = "software"
 
 
 class Finding(StrEnum):
-    """Whether a demand is met."""
+    """Whether a demand is met. `NONE` where the figures are too few or too doubtful to tell."""
 
     REACHED = "reached"
     NOT_REACHED = "NOT REACHED"
     NOT_MEASURED = "NOT MEASURED"
+    NONE = "NO FINDING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +51,23 @@ class Verdict:
 
 def verdicts(outcome: Outcome) -> list[Verdict]:
     """Return the verdict on every demand, also on those that were not measured."""
-    return [*_peers(outcome), *_half(outcome), *_local(outcome), *_provider(outcome), *_scale(outcome)]
+    found = [*_peers(outcome), *_half(outcome), *_local(outcome), *_provider(outcome), *_scale(outcome)]
+    return [_open(each) for each in found] if no_finding(outcome) else found
+
+
+def no_finding(outcome: Outcome) -> str:
+    """Return in a sentence why a run gives no finding at all; empty where it does."""
+    if outcome.conditions.pairs < PAIRS:
+        pairs = "1 pair" if outcome.conditions.pairs == 1 else f"{outcome.conditions.pairs} pairs"
+        return f"NO FINDING: {pairs} of slices; a median that counts needs {PAIRS}."
+    if outcome.disturbed:
+        return "NO FINDING: the machine did something else meanwhile."
+    return ""
 
 
 def all_reached(outcome: Outcome) -> bool:
-    """Tell whether every demand is reached, by medians of enough pairs."""
-    return outcome.conditions.pairs >= PAIRS and all(each.finding is Finding.REACHED for each in verdicts(outcome))
+    """Tell whether every demand is reached, by medians of enough pairs on a machine that did nothing else."""
+    return all(each.finding is Finding.REACHED for each in verdicts(outcome))
 
 
 def _peers(outcome: Outcome) -> Iterator[Verdict]:
@@ -76,7 +89,8 @@ def _half(outcome: Outcome) -> Iterator[Verdict]:
         if work.small:
             half = found.get(work.name)
             demand = f"{work.name}, p99 at half of OpenBao's highest load, over OpenBao's"
-            yield _at_most(demand, *_P99, half.p99 if half else None)
+            made = _at_most(demand, *_P99, half.p99 if half else None)
+            yield _doubted(made, half.first, half.second) if half else made
 
 
 def _local(outcome: Outcome) -> Iterator[Verdict]:
@@ -109,7 +123,9 @@ def _provider(outcome: Outcome) -> Iterator[Verdict]:
                 f"{work.name}, provider of 2 ms over the software one", _ALIKE, slow.ratio if slow else None
             )
             hits = slow.hit_rate if slow else None
-            yield made if hits is None else _with_detail(made, f"{hits:.2%} cache hits")
+            made = made if hits is None else _with_detail(made, f"{hits:.2%} cache hits")
+            software = next((each for each in outcome.providers if (each.provider, each.work) == (_QUICK, work)), None)
+            yield _doubted(made, *(each.standing.median for each in (slow, software) if each))
     for cold in outcome.cold:
         yield _judged(
             f"{cold.work}, provider calls for one cold data key",
@@ -123,11 +139,13 @@ def _provider(outcome: Outcome) -> Iterator[Verdict]:
 
 def _scale(outcome: Outcome) -> Iterator[Verdict]:
     scale = outcome.scale
-    found = {each.work: each.calls for each in scale.results} if scale else {}
+    found = {each.work: each for each in scale.results} if scale else {}
     for work in WORKS:
         if work.small:
             demand = f"{work.name}, 100,000 keys and 1,000 policies over 10 and few"
-            yield _at_least(demand, _ALIKE, found.get(work))
+            result = found.get(work)
+            made = _at_least(demand, _ALIKE, result.calls if result else None)
+            yield _doubted(made, result.first.median, result.second.median) if result else made
     yield _judged(
         "start with them until calls are answered",
         f"< {_START_SECONDS:g} s",
@@ -173,5 +191,21 @@ def _judged(demand: str, asked: str, detail: str | None, reached: bool, aim: str
     return Verdict(demand, asked, aim, detail, Finding.REACHED if reached else Finding.NOT_REACHED)
 
 
+def _open(verdict: Verdict) -> Verdict:
+    return verdict if verdict.finding is Finding.NOT_MEASURED else replace(verdict, finding=Finding.NONE)
+
+
+def _doubted(verdict: Verdict, *slices: Slice) -> Verdict:
+    """Leave open what rests on slices in which something else used the machine, or calls were shed.
+
+    What was shed was answered at once, or late: it tells nothing of how long an answer takes.
+    """
+    others = max((each.other_share for each in slices), default=0.0)
+    shed = sum(each.shed for each in slices)
+    if others > DISTURBED:
+        verdict = _open(_with_detail(verdict, f"others used {others:.0%}"))
+    return _open(_with_detail(verdict, f"{shed:,} calls were shed")) if shed else verdict
+
+
 def _with_detail(verdict: Verdict, more: str) -> Verdict:
-    return Verdict(verdict.demand, verdict.asked, verdict.aim, f"{verdict.detail}, {more}", verdict.finding)
+    return replace(verdict, detail=f"{verdict.detail}, {more}")

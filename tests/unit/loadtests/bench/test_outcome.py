@@ -6,6 +6,8 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from loadtests.bench import local
 from loadtests.bench.document import to_json
 from loadtests.bench.figures import Ratio
@@ -13,7 +15,7 @@ from loadtests.bench.outcome import Outcome
 from loadtests.bench.page import page
 from loadtests.bench.table import aligned, text
 from loadtests.bench.verdict import Finding, all_reached, verdicts
-from tests.unit.loadtests.bench.examples import made_outcome, made_standing
+from tests.unit.loadtests.bench.examples import made_outcome, made_slice, made_standing
 
 FIGURES = {"calls_per_s", "items_per_s", "p50_ms", "p99_ms", "cpu_s_per_1000", "rss_mb"}
 
@@ -107,6 +109,44 @@ def test_figures_of_a_machine_that_did_something_else_are_marked() -> None:
     assert not outcome.disturbed
     assert "DISTURBED: something else used up to 20%" in printed(busy)
     assert "DISTURBED" in shown(busy)
+
+
+@pytest.mark.parametrize(("pairs", "said"), [(1, "1 pair of slices"), (4, "4 pairs of slices")])
+def test_fewer_than_five_pairs_give_no_finding(pairs: int, said: str) -> None:
+    outcome = made_outcome()
+    few = replace(outcome, conditions=replace(outcome.conditions, pairs=pairs))
+
+    assert {each.finding for each in verdicts(few)} == {Finding.NONE, Finding.NOT_MEASURED}
+    assert f"NO FINDING: {said}; a median that counts needs 5." in printed(few)
+    assert f"NO FINDING: {said}" in shown(few)
+    assert not re.search(r"<td class=.(good|bad).>", shown(few))
+    assert parsed(few)["no_finding"].startswith(f"NO FINDING: {said}")
+    assert {each["finding"] for each in parsed(few)["verdicts"]} == {"NO FINDING", "NOT MEASURED"}
+    assert parsed(outcome)["no_finding"] is None
+
+
+def test_a_disturbed_run_gives_no_finding() -> None:
+    outcome = made_outcome()
+    busy = replace(outcome, results=[replace(outcome.results[0], first=made_standing(other=0.06))])
+
+    assert {each.finding for each in verdicts(busy)} == {Finding.NONE, Finding.NOT_MEASURED}
+    assert "NO FINDING: the machine did something else meanwhile." in printed(busy)
+
+
+@pytest.mark.parametrize(("other", "shed", "why"), [(0.2, 0, "others used 20%"), (0.0, 3, "3 calls were shed")])
+def test_a_latency_that_something_else_had_a_part_in_is_no_finding_and_the_rest_is(
+    other: float, shed: int, why: str
+) -> None:
+    outcome = made_outcome()
+    (result,) = outcome.results
+    assert result.half is not None
+    half = replace(result.half, first=replace(made_slice(other=other), shed=shed))
+
+    found = {each.demand: each for each in verdicts(replace(outcome, results=[replace(result, half=half)]))}
+
+    doubted = found["encrypt-1KiB, p99 at half of OpenBao's highest load, over OpenBao's"]
+    assert (doubted.finding, doubted.detail) == (Finding.NONE, f"0.25 (0.25 to 0.25), {why}")
+    assert found["encrypt-1KiB, calls/s over OpenBao's"].finding is Finding.REACHED
 
 
 def test_what_was_measured_before_a_wrong_answer_is_written_and_marked() -> None:
