@@ -138,8 +138,8 @@ class SecondFactorOfOfficers:
             return None
         return found
 
-    def attend(self, principal: Principal, token: str, now: datetime) -> None:
-        """Let a call pass that carries a session in force, and count it as the session's last use.
+    def attend(self, principal: Principal, token: str, now: datetime, *, is_use: bool = True) -> None:
+        """Let a call pass that carries a session in force, and with `is_use` count it as the session's last use.
 
         Raises `Unauthenticated` otherwise.
         """
@@ -148,7 +148,7 @@ class SecondFactorOfOfficers:
             if self.officer(principal.principal_id).state is not OfficerState.ACTIVE:
                 raise refusals.not_enrolled()
             raise refusals.session_ended() if token else refusals.session_missing()
-        if found.is_due_for_touch(now):
+        if is_use and found.is_due_for_touch(now):
             self._store.touch_session(found.session_hash, now)
 
     def logout(self, token: str) -> None:

@@ -112,4 +112,4 @@ class Session:
 
     def is_due_for_touch(self, now: datetime) -> bool:
         """Tell whether this use of it is to be written down."""
-        return abs(now - self.last_used) >= TOUCH_INTERVAL
+        return now - self.last_used >= TOUCH_INTERVAL or self.last_used - now > CLOCK_TOLERANCE

@@ -59,7 +59,7 @@ class OfficerStore(Protocol):
         """Return how many sessions have not expired. Some of them may have lain idle for too long."""
 
     def touch_session(self, session_hash: bytes, now: datetime) -> None:
-        """Write when a session was used last."""
+        """Write when a session was used last, unless a later use is written; one far in the future is none."""
 
     def drop_session(self, session_hash: bytes) -> None:
         """End a session."""

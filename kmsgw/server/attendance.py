@@ -31,8 +31,8 @@ _WITHOUT_CODE: Final = frozenset(_OFFICERS + name for name in ("EnrollOfficer", 
 class Attendance(Protocol):
     """What checks sessions and codes."""
 
-    def attend(self, principal: Principal, token: str, now: datetime) -> None:
-        """Let a call pass that carries a session in force. Raises `Unauthenticated`."""
+    def attend(self, principal: Principal, token: str, now: datetime, *, is_use: bool = True) -> None:
+        """Let a call pass that carries a session in force, used with it if `is_use`. Raises `Unauthenticated`."""
 
     def spend(self, officer_id: str, code: str, now: datetime, trail: Trail) -> None:
         """Accept a one-time code once. Raises `AccessDenied`."""
@@ -48,7 +48,8 @@ class SessionGate:
         """Let pass with a session in force. Raises `Unauthenticated`, or `StateUnavailable` without the database."""
         before_waiting()
         if petition.principal.kind is PrincipalKind.OFFICER and petition.rpc.method not in _WITHOUT_SESSION:
-            self._attendance.attend(petition.principal, petition.proof().session, petition.now)
+            # A feed goes on by itself: it must not keep a session in use whose officer has left.
+            self._attendance.attend(petition.principal, petition.proof().session, petition.now, is_use=petition.is_call)
         return _NOTHING
 
 

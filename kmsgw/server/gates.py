@@ -24,7 +24,8 @@ __all__ = ["APPROVAL_METADATA", "CODE_METADATA", "SESSION_METADATA", "Gate", "Pe
 class Petition:
     """A call at a gate. ``keys`` are those of its accesses, and empty before policy was asked.
 
-    ``trail`` takes what the audit record is to say of a call that the gate refuses.
+    ``trail`` takes what the audit record is to say of a call that the gate refuses. ``is_call`` is false where nobody
+    called: a feed that is still open asks whether it may go on.
     """
 
     principal: Principal
@@ -36,6 +37,7 @@ class Petition:
     request_id: str
     now: datetime
     trail: Trail = field(default_factory=Trail, repr=False)
+    is_call: bool = True
 
     @property
     def dry_run(self) -> bool:

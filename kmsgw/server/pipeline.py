@@ -8,6 +8,7 @@ waits for it, so that a transport which serves many calls at once can flush once
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import TypeVar
 
 from kmsgw.audit.record import AuditRecord, ContextDigest, Phase
@@ -160,7 +161,8 @@ class Pipeline:
     def _admit_again(self, passage: Passage) -> None:
         """Raise what a feed's caller is refused for by now: its certificate, its session, or the policies."""
         self._authenticate(passage)
-        self._attend(passage)
+        # As of now: a feed ends with its session.
+        self._show(passage, self._before_policy, self._clock.now(), is_call=False)
         passage.keys.clear()
         self._authorize(passage)
 
@@ -246,12 +248,12 @@ class Pipeline:
         passage.accesses = tuple(rpc.operation.accesses(passage.command))
 
     def _attend(self, passage: Passage) -> None:
-        self._show(passage, self._before_policy)
+        self._show(passage, self._before_policy, passage.now)
 
     def _confirm(self, passage: Passage) -> None:
-        self._show(passage, self._after_policy)
+        self._show(passage, self._after_policy, passage.now)
 
-    def _show(self, passage: Passage, gates: tuple[Gate, ...]) -> None:
+    def _show(self, passage: Passage, gates: tuple[Gate, ...], now: datetime, *, is_call: bool = True) -> None:
         # A service that changes nothing passes without a look at the gates: the hot path is not theirs. One that a
         # policy lets change something is stopped by the same approvals as an officer.
         principal = _known(passage.principal)
@@ -266,8 +268,9 @@ class Pipeline:
             tuple(passage.keys),
             passage.call.proof,
             passage.request_id,
-            passage.now,
+            now,
             passage.trail,
+            is_call,
         )
         for gate in gates:
             passage.shown.update(gate.admit(petition))

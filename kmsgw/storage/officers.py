@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Row, Table, delete, func, insert, literal, select, update
 
-from kmsgw.model.officer import Officer, OfficerState, Session
+from kmsgw.model.officer import CLOCK_TOLERANCE, Officer, OfficerState, Session
 from kmsgw.operations.officer_ports import OfficerStore, OfficerUnit
 from kmsgw.storage.access import Access
 from kmsgw.storage.connections import Connections
@@ -190,8 +190,11 @@ class SqlOfficerStore:
             return connection.execute(query).scalar_one()
 
     def touch_session(self, session_hash: bytes, now: datetime) -> None:
-        """Write when a session was used last."""
-        this = officer_sessions.c.session_hash == session_hash
+        """Write when a session was used last, unless a later use is written; one far in the future is none."""
+        last_used = officer_sessions.c.last_used
+        this = (officer_sessions.c.session_hash == session_hash) & (
+            (last_used < now) | (last_used > now + CLOCK_TOLERANCE)
+        )
         with self._connections.transaction(Access.WRITE) as connection, database_faults():
             connection.execute(update(officer_sessions).where(this).values(last_used=now))
 

@@ -14,13 +14,14 @@ from typing import TypeVar
 
 import pytest
 
-from kmsgw.authn import totp
+from kmsgw.authn import tokens, totp
 from kmsgw.authn.second_factor import FLOOR_DISTANCE
 from kmsgw.errors import AccessDenied, AlreadyExists, FailedPrecondition, KmsgwError, Reason, Unauthenticated
 from kmsgw.model.officer import Lockout, OfficerState
 from kmsgw.operations.verb import Trail
+from kmsgw.storage.officers import open_officers
 from tests.contract.double_submissions import PROCESSES, submit_doubles
-from tests.contract.key_store_backends import Backend, postgresql_backend, sqlite_backend
+from tests.contract.key_store_backends import PATIENT, Backend, postgresql_backend, sqlite_backend
 from tests.contract.second_factor_bench import COLLEAGUE, OFFICER, OTHER_CERTIFICATE, RULES, Bench, bench_on
 
 T = TypeVar("T")
@@ -258,6 +259,35 @@ def test_a_session_ends_by_idleness_by_age_and_by_logout(bench: Bench) -> None:
     token = bench.login(bench.code()).token
     bench.factor.logout(token)
     assert bench.attend(token) is Reason.SESSION_REQUIRED
+
+
+def test_what_is_no_use_of_a_session_keeps_it_no_longer(bench: Bench) -> None:
+    bench.enrol()
+    token = bench.login(bench.code(1)).token
+    bench.clock.move(timedelta(minutes=14))
+    bench.factor.attend(OFFICER, token, bench.now, is_use=False)
+    bench.clock.move(timedelta(minutes=1))
+    assert bench.attend(token) is Reason.SESSION_REQUIRED
+
+
+def test_a_late_writer_does_not_take_the_last_use_of_a_session_back(bench: Bench, backend: Backend) -> None:
+    bench.enrol()
+    token = bench.login(bench.code(1)).token
+    bench.clock.move(timedelta(minutes=10))
+    assert bench.attend(token) is None
+    store = open_officers(backend.database, PATIENT)
+    found = tokens.session_hash(token)
+    store.touch_session(found, bench.now - timedelta(minutes=4))
+    bench.clock.move(timedelta(minutes=14))
+    assert bench.attend(token) is None
+
+    # One far in the future was written before the clock was put back: no use is as late as that.
+    store.touch_session(found, bench.now + timedelta(minutes=30))
+    assert bench.attend(token) is None
+    session = store.find_session(found)
+    assert session is not None
+    assert session.last_used == bench.now
+    store.close()
 
 
 def test_sessions_of_an_officer_are_bounded_in_number(bench: Bench, backend: Backend) -> None:

@@ -1,8 +1,8 @@
 """The gates of officers: a session with every call, a code with every change, services pass without either."""
 
 import json
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 import pytest
@@ -10,17 +10,20 @@ import pytest
 from kmsgw.audit.record import ContextDigest
 from kmsgw.authn import refusals
 from kmsgw.authn.authenticator import Authenticator
-from kmsgw.errors import KmsgwError, Reason
+from kmsgw.clock import SYSTEM_CLOCK, Clock
+from kmsgw.errors import KmsgwError, Reason, Unauthenticated
 from kmsgw.model.access import Action, Principal, PrincipalKind
 from kmsgw.model.key import Key, KeyVersion
 from kmsgw.model.names import RESERVED_TENANT
 from kmsgw.operations.verb import NO_SUCH_KEY, Access, Grant, Trail
 from kmsgw.server.attendance import CodeGate, SessionGate
 from kmsgw.server.gates import Proof
-from kmsgw.server.passage import Call
+from kmsgw.server.open_stream import OpenFeed
+from kmsgw.server.passage import Call, Reply
 from kmsgw.server.pipeline import Pipeline
 from kmsgw.server.rpcs import SERVICES, Plane, Rpc
 from kmsgw.v1 import key_service_pb2
+from tests.fakes.clock import SetClock
 from tests.unit.server.test_pipeline import NOW, Journal, OneKey, Policies
 
 OFFICER = Principal("amira", PrincipalKind.OFFICER, "hospital", frozenset({"key-officer"}), "fingerprint")
@@ -50,6 +53,18 @@ class Verb:
         self.sessions.append(grant.session())
 
 
+class SilentFeed:
+    bytes_in = bytes_out = 0
+
+    def poll(self) -> None:
+        """Give nothing."""
+
+
+class OpeningFeed(Verb):
+    def run(self, command: Asked, grant: Grant) -> SilentFeed:  # type: ignore[override]
+        return SilentFeed()
+
+
 class ChangingVerb(Verb):
     changes_state: ClassVar[bool] = True
 
@@ -69,10 +84,16 @@ class OneSession:
     spent: list[str] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
 
-    def attend(self, principal: Principal, token: str, now: datetime) -> None:
+    ends: datetime | None = None
+    asked: list[tuple[datetime, bool]] = field(default_factory=list)
+
+    def attend(self, principal: Principal, token: str, now: datetime, *, is_use: bool = True) -> None:
         self.seen.append(token)
+        self.asked.append((now, is_use))
         if token != "session":
             raise refusals.session_missing()
+        if self.ends is not None and now >= self.ends:
+            raise refusals.session_ended()
 
     def spend(self, officer_id: str, code: str, now: datetime, trail: Trail) -> None:
         trail.facts["code"] = "refused" if code in self.spent else "accepted"
@@ -94,7 +115,7 @@ def row(method: str, verb: Verb) -> Rpc:
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self.journal, self.policies, self.attendance = Journal(), Policies(), OneSession()
         self.reads, self.changes = Verb(), ChangingVerb()
         rows: dict[str, Verb] = {
@@ -116,7 +137,15 @@ class Bench:
             ContextDigest(bytes(range(32))),
             before_policy=[SessionGate(self.attendance)],
             after_policy=[CodeGate(self.attendance)],
+            clock=clock,
         )
+
+    def open_feed(self) -> OpenFeed[Reply]:
+        """Open a feed of an officer with the session."""
+        self.table[LIST] = replace(row(LIST, OpeningFeed()), feeds=True)
+        opened = self.pipeline.open_feed(Call(LIST, b"", b"officer", "peer", lambda: Proof("session", "")))
+        assert isinstance(opened, OpenFeed)
+        return opened
 
     def replace(self, method: str, verb: Verb) -> None:
         self.table[method] = row(method, verb)
@@ -232,3 +261,28 @@ def test_the_gateways_own_keys_are_unknown_to_every_caller_whatever_the_policies
     assert bench.policies.allowed
     assert bench.call(LIST, "session") is Reason.ACCESS_DENIED
     assert bench.journal.entries[0]["note"] == NO_SUCH_KEY
+
+
+def test_a_feed_ends_with_the_session_that_it_was_opened_with() -> None:
+    clock = SetClock()
+    bench = Bench(clock)
+    bench.attendance.ends = clock.now() + timedelta(minutes=15)
+    feed = bench.open_feed()
+    clock.move(timedelta(minutes=14))
+    feed.check()
+    clock.move(timedelta(minutes=1))
+    with pytest.raises(Unauthenticated) as refused:
+        feed.check()
+    reply = feed.end(refused.value)
+    assert reply.error is refused.value
+    assert [entry["outcome"] for entry in bench.journal.entries] == ["ok", "refused"]
+    assert bench.journal.entries[1]["reason"] == refused.value.reason.value
+
+
+def test_a_feed_that_goes_on_is_no_use_of_its_session() -> None:
+    clock = SetClock()
+    bench, opened = Bench(clock), clock.now()
+    feed = bench.open_feed()
+    clock.move(timedelta(seconds=40))
+    feed.check()
+    assert bench.attendance.asked == [(opened, True), (opened + timedelta(seconds=40), False)]
