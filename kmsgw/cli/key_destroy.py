@@ -64,7 +64,9 @@ def destroy(invocation: Invocation, key: str, version: int | None, days: int, fo
         invocation.note("Dry run: nothing was changed.")
     else:
         saving = f"key restore {name}" + (f" --version {number}" if number else "")
-        invocation.note(f"Until then `{invocation.to_type(saving)} --reason TEXT` saves it.")
+        invocation.note(
+            f"Until then `{invocation.to_type(saving)} --reason TEXT` saves it; that may want another officer."
+        )
 
 
 @verb(

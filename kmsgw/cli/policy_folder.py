@@ -50,7 +50,8 @@ def test(invocation: Invocation, folder: Path, only_failed: bool) -> None:
         for each in results
         if not (only_failed and each.passed)
     ]
-    invocation.records(records, ("result", "file", "name", "expected", "actual"), "No case.")
+    nothing = "No case failed." if only_failed and results else "No case."
+    invocation.records(records, ("result", "file", "name", "expected", "actual"), nothing)
     if failed:
         raise CommandError(
             f"{failed} of {len(results)} policy cases failed.", "Correct the policies, or the cases that are wrong."

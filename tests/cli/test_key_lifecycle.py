@@ -64,7 +64,7 @@ def test_a_key_is_destroyed_by_name_and_saved(run: Run) -> None:
         "What is still under it can't be read after that, by anyone.\n"
         "Type retired to go on: Until then `kmsgw"
     )
-    assert asked.stderr.rstrip().endswith("key restore retired --reason TEXT` saves it.")
+    assert asked.stderr.rstrip().endswith("key restore retired --reason TEXT` saves it; that may want another officer.")
     found = shown(run, "retired")
     assert found["state"] == "pending-destruction"
     due = datetime.fromisoformat(str(found["destroy_time"]))

@@ -34,6 +34,7 @@ def test_the_policies_of_the_product_pass_their_cases() -> None:
     assert len(results) > 100
     assert all(each["result"] == "passed" for each in results)
     assert shown.stderr == f"{len(results)} policy cases passed.\n"
+    assert kmsgw("policy", "test", str(SHIPPED), "--failed").stderr == f"No case failed.\n{shown.stderr}"
 
 
 def test_every_fault_of_a_folder_is_named_at_once(policies: Path) -> None:
