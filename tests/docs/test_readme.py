@@ -9,7 +9,8 @@
   the configuration. The `json` block is compared with the entry that the gateway wrote.
 - Blocks in which an officer enrols, logs in or acts run at a terminal, where codes are typed from a telephone. The
   clock of all processes is moved on where the officer would wait for the next code.
-- The port is replaced by a free one, and nothing else.
+- The port is replaced by a free one, `pkill -x kmsgwd` is for the gateway of these blocks alone, and nothing else is
+  replaced. What follows a SIGHUP waits until every worker has taken over what changed.
 - What `.ci/run` runs is not run again here, and nothing else is left out.
 """
 
@@ -37,6 +38,7 @@ from tests.support.terminal import Terminal
 README = ROOT / "README.md"
 RUN_BY_CI = ("make demo", "make test")
 OF_OFFICERS = re.compile(r"^kmsgw (?:officer|login|key create|key rotate)\b", re.MULTILINE)
+RELOAD = "pkill -HUP -x kmsgwd"
 CHECKPOINT_SECONDS = 1.5
 """An entry is in the signed tree, and so in what `kmsgw audit` shows, at most so long after its call."""
 
@@ -55,6 +57,9 @@ class Reader:
 
     def follow(self, block: Block, printed: str | None) -> None:
         text = block.text.replace("8443", self.port)
+        if RELOAD in text:
+            assert self.daemon is not None
+            text = text.replace(RELOAD, f"kill -HUP {self.daemon.pid}")
         expected = None if printed is None else settled(printed.replace("8443", self.port))
         if block.language == "sh" and text.splitlines()[-1].startswith("kmsgwd "):
             self.start(text, expected)
@@ -69,6 +74,7 @@ class Reader:
             else:
                 self.run(block, command, expected)
             self.remember()
+            assert RELOAD not in block.text or eventually(self.has_reloaded)
         elif block.language == "python":
             self.run(block, ["python", "-c", text], expected)
         elif block.language == "cedar":
@@ -106,6 +112,10 @@ class Reader:
             subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, check=False).returncode
             == 0
         )
+
+    def has_reloaded(self) -> bool:
+        """Tell whether both workers say so. The README reloads once."""
+        return (self.folder / "kms" / "kmsgwd.log").read_text().count('"reloaded; policies ') == 2
 
     def act(self, block: Block, command: list[str]) -> None:
         """Run a block at a terminal, as the officers that it asks for codes."""
