@@ -15,6 +15,7 @@ from kmsgw.audit.node_index import read_index
 from kmsgw.durable_files import read_file
 from kmsgw.errors import Overloaded
 from kmsgw.operations.control.audit_ports import FoundLog
+from kmsgw.tlog.cosigned_proof import cosigned_paths
 from kmsgw.tlog.damage import damaged
 from kmsgw.tlog.node_index import INDEX_PATH, IndexedLog
 from kmsgw.tlog.note import VerifierKey
@@ -51,7 +52,14 @@ class NodeLogs:
                 "rolled back."
             )
         self._number = index.number
-        found = [FoundLog(log.keys[0], partial(_read, self._folder, log)) for log in index.logs]
+        found = [
+            FoundLog(
+                log.keys[0],
+                partial(_read, self._folder, log),
+                partial(cosigned_paths, self._folder / log.folder),
+            )
+            for log in index.logs
+        ]
         return sorted(found, key=lambda log: log.verifier.name)
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -13,10 +14,19 @@ from kmsgw.cli.entry_line import entry_line, entry_record
 from kmsgw.cli.failure import CommandError, ExitCode, printable
 from kmsgw.cli.files import PIPE, check_target, write_bytes
 from kmsgw.cli.invocation import Invocation, pass_invocation
-from kmsgw.cli.log_folder import LogFolder, find_logs, folder_argument, key_option, read_verifier_keys
+from kmsgw.cli.log_folder import (
+    LogFolder,
+    find_logs,
+    folder_argument,
+    key_option,
+    open_readers,
+    read_verifier_keys,
+    verifier_keys_of,
+)
 from kmsgw.errors import AuditDamaged
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.consistency_file import ConsistencyFile, is_consistency_file
+from kmsgw.tlog.cosigned_proof import CosignedCheckpoint, cosigned_checkpoints, newest_covering
 from kmsgw.tlog.entry import LoggedEntry
 from kmsgw.tlog.note import Note, VerifierKey
 from kmsgw.tlog.proof_file import PROOF_LIMIT, ProofFile
@@ -34,6 +44,7 @@ _PROVEN = "the checkpoint of the proof"
     examples=[
         "kmsgw audit prove build/demo/audit worker-0/123 -O entry.tlog-proof",
         "kmsgw audit prove build/demo/audit 01a20108-50f6-7486-af26-557e80f353af -O entry.tlog-proof",
+        "kmsgw audit prove build/demo/audit worker-0/123 --witness-key witness.key -O entry.tlog-proof",
         "kmsgw audit prove build/demo/audit/worker-0 --from kept.checkpoint -O growth.proof",
     ]
 )
@@ -45,6 +56,13 @@ _PROVEN = "the checkpoint of the proof"
     "--from", "kept", metavar="FILE", type=click.Path(path_type=Path), help="Prove the growth since this checkpoint."
 )
 @key_option
+@click.option(
+    "--witness-key",
+    "witness_keys",
+    multiple=True,
+    metavar="FILE|TEXT",
+    help="Prove by a checkpoint that this witness cosigned; repeat it. Default: by the newest that any did.",
+)
 @pass_invocation
 def prove(
     invocation: Invocation,
@@ -54,6 +72,7 @@ def prove(
     without_entry: bool,
     kept: Path | None,
     verifier_keys: tuple[str, ...],
+    witness_keys: tuple[str, ...],
 ) -> None:
     """Prove that ENTRY is in its log of FOLDER, or with --from that the log begins with a checkpoint kept from before.
 
@@ -64,20 +83,53 @@ def prove(
         raise CommandError("What to prove is not clear.", "Give ENTRY, or --from for the growth of a log.")
     check_target(target, binary=False)
     logs = find_logs(folder, read_verifier_keys(verifier_keys))
+    witnesses = verifier_keys_of(witness_keys)
     if kept is not None:
-        write_bytes(_growth(logs, kept), target, private=False)
+        write_bytes(_growth(logs, kept, witnesses), target, private=False)
         return
     log, found = _find(invocation, logs, entry or "")
-    proof = found[0].proof_file(found[1].index)
+    proof = _proof(log, found, witnesses)
     if not without_entry:
-        proof = ProofFile(proof.index, proof.hashes, proof.checkpoint, found[1].raw)
+        proof = replace(proof, entry=found.raw)
     write_bytes(proof.encode(), target, private=False)
     if target not in (None, PIPE) and without_entry:
-        write_bytes(found[1].raw, f"{target}{ENTRY_SUFFIX}", private=False)
-    invocation.note(entry_line(found[1], log.name))
+        write_bytes(found.raw, f"{target}{ENTRY_SUFFIX}", private=False)
+    invocation.note(entry_line(found, log.name))
 
 
-def _growth(logs: Sequence[LogFolder], kept: Path) -> bytes:
+def _proof(log: LogFolder, entry: LoggedEntry, witnesses: Sequence[VerifierKey]) -> ProofFile:
+    """Return the proof of an entry by the newest checkpoint that is cosigned and covers it, else by the newest."""
+    reader, chosen = _cosigned(log, entry.index + 1, witnesses)
+    if chosen is None:
+        proof = reader.proof_file(entry.index)
+    else:
+        hashes = reader.inclusion(entry.index, chosen.checkpoint.size)
+        proof = ProofFile(entry.index, tuple(hashes), chosen.raw)
+    proof.verify(entry.raw, log.verifier)
+    return proof
+
+
+def _cosigned(
+    log: LogFolder, size: int, witnesses: Sequence[VerifierKey]
+) -> tuple[LogReader, CosignedCheckpoint | None]:
+    """Return the newest cosigned checkpoint of so many entries or more. `CommandError` where the witnesses have none.
+
+    And a reader that has read the log since.
+    """
+    cosigned = cosigned_checkpoints(log.fetch, log.verifier, log.cosigned)
+    reader = _reader(log)
+    chosen = newest_covering(reader, cosigned, size, witnesses)
+    if chosen is None and witnesses:
+        names = ", ".join(f"{key.name} with key id {key.key_id.hex()}" for key in witnesses)
+        raise CommandError(
+            f"No checkpoint of {log.name} with {size} entries or more is cosigned by {names}.",
+            "Ask again: a witness signs within a second or so. Of several, name one and prove once for each.",
+            ExitCode.UNVERIFIED,
+        )
+    return reader, chosen
+
+
+def _growth(logs: Sequence[LogFolder], kept: Path, witnesses: Sequence[VerifierKey]) -> bytes:
     raw = _read(kept)
     origin = raw.split(b"\n", 1)[0].decode("utf-8", "replace")
     log = next((each for each in logs if each.verifier.name == origin), None)
@@ -96,15 +148,18 @@ def _growth(logs: Sequence[LogFolder], kept: Path) -> bytes:
             "Keep the folder as it is, compare it with a copy from before, and tell your security officer.",
             ExitCode.UNVERIFIED,
         )
-    hashes = reader.consistency(old.size) if old.size else ()
-    proof = ConsistencyFile(old.size, tuple(hashes), reader.signed_checkpoint)
+    size, raw = reader.size, reader.signed_checkpoint
+    if witnesses:
+        reader, chosen = _cosigned(log, old.size, witnesses)
+        assert chosen is not None
+        size, raw = chosen.checkpoint.size, chosen.raw
+    hashes = reader.consistency(old.size, size) if old.size else ()
+    proof = ConsistencyFile(old.size, tuple(hashes), raw)
     proof.verify(old, log.verifier)
     return proof.encode()
 
 
-def _find(
-    invocation: Invocation, logs: Sequence[LogFolder], text: str
-) -> tuple[LogFolder, tuple[LogReader, LoggedEntry]]:
+def _find(invocation: Invocation, logs: Sequence[LogFolder], text: str) -> tuple[LogFolder, LoggedEntry]:
     """Return the entry that is meant, with its log. Raises `CommandError` where there is none."""
     place = _PLACE.match(text)
     if place is None:
@@ -122,17 +177,14 @@ def _find(
             f"The log {named[0].name} has {reader.size} entries, numbered from 0.", "Give a number below that."
         )
     for at, raw in reader.entries(index, index + 1):
-        return named[0], (reader, LoggedEntry.parse(reader.origin, at, raw))
+        return named[0], LoggedEntry.parse(reader.origin, at, raw)
     raise CommandError(
         f"Entry {index} of {named[0].name} was pruned.", "Ask for the proof where a copy from before is kept."
     )
 
 
-def _of_request(
-    invocation: Invocation, logs: Sequence[LogFolder], request_id: str
-) -> tuple[LogFolder, tuple[LogReader, LoggedEntry]]:
-    readers = {log.verifier.name: _reader(log) for log in logs}
-    found = find_request([*readers.values()], request_id)
+def _of_request(invocation: Invocation, logs: Sequence[LogFolder], request_id: str) -> tuple[LogFolder, LoggedEntry]:
+    found = find_request([_reader(log) for log in logs], request_id)
     if not found:
         raise CommandError(
             f"No entry of the request {request_id!r}.", "Give a place such as worker-0/123, or a request id in full."
@@ -144,12 +196,11 @@ def _of_request(
         invocation.note(
             f"The request has {len(found)} entries; this proves the last. Prove the others by place: {places}."
         )
-    return names[chosen.origin], (readers[chosen.origin], chosen)
+    return names[chosen.origin], chosen
 
 
 def _reader(log: LogFolder) -> LogReader:
-    reader = LogReader(log.fetch)
-    reader.checkpoint(log.verifier)
+    (reader,) = open_readers([log])
     return reader
 
 
@@ -233,7 +284,7 @@ def _require_cosignatures(checkpoint: bytes, witnesses: CosignatureDemands) -> M
         except AuditDamaged as error:
             raise CommandError(
                 error.message,
-                "Have the proof made again: a witness signs within a second or so after the checkpoint.",
+                "Have the proof made again, with the same --witness-key: then it is by what that witness cosigned.",
                 ExitCode.UNVERIFIED,
             ) from None
     if not witnesses.keys:

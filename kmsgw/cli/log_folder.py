@@ -12,14 +12,14 @@ from kmsgw.cli.failure import CommandError, ExitCode
 from kmsgw.cli.log_files import is_there, key_beside, read_log_file
 from kmsgw.durable_files import read_beginning, read_file
 from kmsgw.errors import AuditDamaged
+from kmsgw.tlog.cosigned_proof import cosigned_paths
 from kmsgw.tlog.node_index import INDEX_KEY_PATH, INDEX_PATH
 from kmsgw.tlog.note import NOTE_LIMIT, VerifierKey
 from kmsgw.tlog.reader import LogReader
 from kmsgw.tlog.schemes import SignatureKind
-from kmsgw.tlog.tiles import CHECKPOINT_PATH, COSIGNED_FOLDER, VERIFIER_KEY_PATH
+from kmsgw.tlog.tiles import CHECKPOINT_PATH, VERIFIER_KEY_PATH
 
 _SIGNS = (CHECKPOINT_PATH, VERIFIER_KEY_PATH, "tile")
-_COSIGNERS = 64
 _DEPTH = 3  # a folder of sites, of nodes, of logs
 
 Function = TypeVar("Function", bound=Callable[..., None])
@@ -64,8 +64,7 @@ class LogFolder:
     @property
     def cosigned(self) -> Sequence[str]:
         """The paths, relative to the log, of the newest checkpoints that witnesses cosigned: at most 64 of them."""
-        found = (self.path / COSIGNED_FOLDER).glob("[0-9a-f]" * 8)
-        return [f"{COSIGNED_FOLDER}/{each.name}" for each in sorted(found) if each.is_file()][:_COSIGNERS]
+        return cosigned_paths(self.path)
 
 
 def read_verifier_keys(texts: Sequence[str]) -> dict[str, VerifierKey]:

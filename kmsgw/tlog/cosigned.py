@@ -69,20 +69,26 @@ def _require_growth(
 ) -> None:
     reader = LogReader(fetch)
     # Read after what was cosigned: the log of a running worker has grown while it was verified.
-    newest = reader.checkpoint(verifier)
-    if cosigned.size > newest.size:
-        raise damaged(f"{path}: {cosigned.size} entries were cosigned, and the log has {newest.size}: it was cut.")
-    if not _begins_with(reader, newest, cosigned.size, cosigned.root):
-        raise damaged(f"{path}: the log does not begin with the {cosigned.size} entries cosigned.")
-    if not _begins_with(reader, newest, verified.size, verified.root):
+    reader.checkpoint(verifier)
+    require_beginning(reader, cosigned, path)
+    if not _begins_with(reader, verified.size, verified.root):
         raise damaged(f"{CHECKPOINT_PATH}: the log does not begin any more with the {verified.size} entries verified.")
 
 
-def _begins_with(reader: LogReader, newest: Checkpoint, size: int, root: bytes) -> bool:
-    if size == 0 or size > newest.size:
+def require_beginning(reader: LogReader, cosigned: Checkpoint, path: str) -> None:
+    """Raise `AuditDamaged` naming `path` unless the log, as it was read since, begins with what was cosigned."""
+    if cosigned.size > reader.size:
+        raise damaged(f"{path}: {cosigned.size} entries were cosigned, and the log has {reader.size}: it was cut.")
+    if not _begins_with(reader, cosigned.size, cosigned.root):
+        raise damaged(f"{path}: the log does not begin with the {cosigned.size} entries cosigned.")
+
+
+def _begins_with(reader: LogReader, size: int, root: bytes) -> bool:
+    if size == 0 or size > reader.size:
         return size == 0
     try:
-        verify_consistency(size, root, newest.size, newest.root, reader.consistency(size))
+        # Its edge has led to the signed root.
+        verify_consistency(size, root, reader.size, reader.edge.root(), reader.consistency(size))
     except AuditDamaged:
         return False
     return True

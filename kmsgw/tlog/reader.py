@@ -202,13 +202,19 @@ class LogReader:
         assert self._checkpoint is not None
         return is_recorded(self._fetch, self._verifier, self._checkpoint, pruning)
 
-    def inclusion(self, index: int) -> list[bytes]:
-        """Return the proof that entry `index` is in this tree. Raises `InvalidRequest` where there is none."""
-        return make_inclusion(self.node, index, self.size)
+    def inclusion(self, index: int, size: int | None = None) -> list[bytes]:
+        """Return the proof that entry `index` is in this tree, or in that of its first `size` entries.
 
-    def consistency(self, old: int) -> list[bytes]:
-        """Return the proof that this tree begins with that of `old` entries. Raises `InvalidRequest`."""
-        return make_consistency(self.node, old, self.size)
+        Raises `InvalidRequest` where there is none.
+        """
+        return make_inclusion(self.node, index, self.size if size is None else min(size, self.size))
+
+    def consistency(self, old: int, size: int | None = None) -> list[bytes]:
+        """Return the proof that this tree, or that of its first `size` entries, begins with that of `old` entries.
+
+        Raises `InvalidRequest`.
+        """
+        return make_consistency(self.node, old, self.size if size is None else min(size, self.size))
 
     def proof_file(self, index: int) -> ProofFile:
         """Return what proves entry `index` offline. Raises `InvalidRequest` where there is none."""

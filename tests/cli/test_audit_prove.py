@@ -11,6 +11,7 @@ import pytest
 from kmsgw.tlog.note import SigningKey
 from kmsgw.tlog.proof_file import ProofFile
 from kmsgw.tlog.schemes import SignatureKind
+from kmsgw.tlog.tiles import cosigned_path
 from tests.cli.command_line import Transcript, kmsgw
 from tests.cli.sample_log import SampleLog, record, sample_log
 
@@ -190,10 +191,78 @@ def test_the_checkpoint_of_a_proof_must_be_cosigned_by_every_witness_named(tmp_p
     done = verify(tmp_path, log, *options, "--witness-key", str(WITNESS.verifier), "--witness-key", str(OTHER.verifier))
     assert (done.code, done.text) == (5, "")
     assert f"not signed by {OTHER.name}" in done.stderr
+    assert "with the same --witness-key" in done.stderr
     (tmp_path / "none").write_text("\n")
     done = verify(tmp_path, log, *options, "--witness-key", str(tmp_path / "none"))
     assert done.code != 0
     assert "no verifier key is in the file" in done.stderr
+
+
+def cosign(log: SampleLog, *witnesses: SigningKey) -> None:
+    """Keep beside the log that these witnesses cosigned it as it is, each in a file of its own."""
+    raw = (log.folder / "checkpoint").read_bytes()
+    for witness in witnesses:
+        path = log.folder / cosigned_path(witness.verifier.key_id)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(raw + witness.signature_line(raw.partition(b"\n\n")[0] + b"\n", 1_700_000_000))
+
+
+def test_an_entry_of_a_log_that_has_grown_since_is_proven_by_what_witnesses_cosigned(tmp_path: Path) -> None:
+    log = sample_log(tmp_path / "logs", 600)
+    cosign(log, WITNESS, OTHER)
+    log.append(*(record(number) for number in range(600, 650)))
+    cosign(log, OTHER)
+    log.append(*(record(number) for number in range(650, 700)))
+    for path in (each for width in ("88", "138") for each in log.folder.glob(f"tile/**/002.p/{width}")):
+        path.unlink()  # as a worker does with what a wider one replaces
+    ours, others = (("--witness-key", str(each.verifier)) for each in (WITNESS, OTHER))
+
+    def size(entry: int, *demanded: str) -> int:
+        done = kmsgw("audit", "prove", str(log.folder), str(entry), "-O", str(tmp_path / "p.tlog-proof"), *demanded)
+        assert done.code == 0, done.stderr
+        shown = verify(tmp_path, log, "-o", "json", *demanded)
+        assert shown.code == 0, shown.stderr
+        return int(json.loads(shown.text)["size"])
+
+    assert size(599) == size(599, *others) == 650, "the newest that any cosigned"
+    assert verify(tmp_path, log, *others).code == 0
+    assert size(599, *ours) == size(0, *ours) == 600, "the newest that this one cosigned"
+    assert (size(649), size(650)) == (650, 700), "what nobody cosigned yet is proven all the same"
+    refused = kmsgw("audit", "prove", str(log.folder), "600", *ours)
+    assert (refused.code, refused.text) == (5, "")
+    assert f"with 601 entries or more is cosigned by {WITNESS.name}" in refused.stderr
+    assert kmsgw("audit", "prove", str(log.folder), "599", *ours, *others).code == 5, "no one checkpoint has both"
+
+
+def test_growth_is_proven_by_what_a_witness_cosigned_where_it_is_named(tmp_path: Path) -> None:
+    log = sample_log(tmp_path / "logs", 300)
+    shutil.copy(log.folder / "checkpoint", tmp_path / "kept")
+    log.append(*(record(number) for number in range(300, 600)))
+    cosign(log, WITNESS)
+    log.append(*(record(number) for number in range(600, 700)))
+    ours = ("--witness-key", str(WITNESS.verifier))
+
+    made = kmsgw(
+        "audit", "prove", str(log.folder), "--from", str(tmp_path / "kept"), "-O", str(tmp_path / "growth"), *ours
+    )
+
+    assert made.code == 0, made.stderr
+    shown = verify(tmp_path, log, "--checkpoint", str(tmp_path / "kept"), "-o", "json", *ours, name="growth")
+    assert (shown.code, json.loads(shown.text)["size"]) == (0, 600)
+
+
+def test_an_entry_of_a_log_that_was_rewritten_since_it_was_cosigned_is_not_proven(tmp_path: Path) -> None:
+    log = sample_log(tmp_path / "logs", 300)
+    cosign(log, WITNESS)
+    other = SampleLog(tmp_path / "other").append(
+        *(record(number).replace(b"billing", b"nobody!") for number in range(310))
+    )
+    shutil.copytree(log.folder / "cosigned", other.folder / "cosigned")
+
+    refused = kmsgw("audit", "prove", str(other.folder), "5")
+
+    assert (refused.code, refused.text) == (5, "")
+    assert "the log does not begin with the 300 entries cosigned" in refused.stderr
 
 
 def test_growth_of_a_log_that_was_rewritten_is_neither_proven_nor_verified(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """What reading the audit log needs of the node: its logs, and room to look."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from kmsgw.errors import AuditDamaged
+from kmsgw.tlog.cosigned_proof import CosignedCheckpoint, cosigned_checkpoints
 from kmsgw.tlog.note import VerifierKey
 from kmsgw.tlog.reader import Fetch, LogReader
 
@@ -16,6 +17,12 @@ class FoundLog:
 
     verifier: VerifierKey
     fetch: Fetch
+    cosigned_paths: Callable[[], Sequence[str]] = tuple
+    """Tells where the checkpoints are that witnesses cosigned, relative to the log."""
+
+    def cosigned(self) -> Sequence[CosignedCheckpoint]:
+        """Return the cosigned checkpoints, the newest first. To be read before `reader`: the log grows meanwhile."""
+        return cosigned_checkpoints(self.fetch, self.verifier, self.cosigned_paths())
 
     def reader(self) -> LogReader:
         """Return a reader at the newest checkpoint. Raises `AuditDamaged`."""

@@ -10,6 +10,7 @@ from kmsgw.operations.control.audit_entries import LogHead, ReadEntry, Sight, he
 from kmsgw.operations.control.audit_ports import AuditLogs, FoundLog
 from kmsgw.operations.keyring import Keyring
 from kmsgw.operations.verb import Access, Grant
+from kmsgw.tlog.cosigned_proof import CosignedCheckpoint, newest_covering
 from kmsgw.tlog.entry import LoggedEntry
 
 
@@ -105,17 +106,26 @@ class GetInclusionProof(_Reading):
     def run(self, command: GetInclusionProofCommand, grant: Grant) -> ProvenEntry:
         """Return entry and proof. Raises `NotFound`, `AuditDamaged`, `Overloaded` and `StateUnavailable`.
 
+        The proof leads to the newest cosigned checkpoint that covers the entry, and to the newest where there is none.
         An entry that the caller may not see, one that was pruned, and one that there is not are answered alike.
         """
         with self._logs.look():
-            reader = self._log(command.log).reader()
+            log = self._log(command.log)
+            cosigned = log.cosigned()
+            reader = log.reader()
             sight = Sight(grant.principal.tenant, self._keyring)
             if 0 <= command.index < reader.size:
                 for index, raw in reader.entries(command.index, command.index + 1):
                     if sight.sees(LoggedEntry.parse(reader.origin, index, raw)):
-                        entry = ReadEntry(reader.origin, index, raw, tuple(reader.inclusion(index)))
-                        return ProvenEntry(entry, head_of(reader))
+                        chosen = newest_covering(reader, cosigned, index + 1)
+                        head = head_of(reader) if chosen is None else _head_of(chosen)
+                        entry = ReadEntry(reader.origin, index, raw, tuple(reader.inclusion(index, head.size)))
+                        return ProvenEntry(entry, head)
         raise NotFound("There is no such entry to be seen.", advice="Take log and index from ListEntries.")
+
+
+def _head_of(cosigned: CosignedCheckpoint) -> LogHead:
+    return LogHead(cosigned.checkpoint.origin, cosigned.checkpoint.size, cosigned.raw)
 
 
 class GetConsistencyProof(_Reading):

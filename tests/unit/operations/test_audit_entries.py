@@ -18,14 +18,16 @@ from kmsgw.operations.control.audit_watch import EntryFeed, WatchEntries, WatchE
 from kmsgw.operations.verb import Grant
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.hashing import leaf_hash
-from kmsgw.tlog.note import SigningKey
+from kmsgw.tlog.note import Note, SigningKey
 from kmsgw.tlog.proofs import verify_inclusion
 from kmsgw.tlog.pruned import PRUNE_METHOD, PRUNED_PATH, Pruning, encode_kept, kept_path
+from kmsgw.tlog.schemes import SignatureKind
 from kmsgw.tlog.search import EntryFilter
 from kmsgw.tlog.tiles import bundle_path
 from tests.unit.tlog.memory_log import MemoryLog
 
 START = datetime(2026, 1, 31, 8, tzinfo=UTC)
+WITNESS = SigningKey.of_seed("witness.example/w1", bytes([7]) * 32, SignatureKind.COSIGNATURE_ED25519)
 TENANTS = {"ours": "hospital", "theirs": "clinic"}
 
 
@@ -34,9 +36,10 @@ class Logs:
 
     def __init__(self, *logs: MemoryLog) -> None:
         self.logs = logs
+        self.cosigned: Sequence[str] = ()
 
     def find(self) -> Sequence[FoundLog]:
-        return [FoundLog(log.key.verifier, log.fetch) for log in self.logs]
+        return [FoundLog(log.key.verifier, log.fetch, lambda: self.cosigned) for log in self.logs]
 
     @contextmanager
     def look(self) -> Iterator[None]:
@@ -117,6 +120,25 @@ def test_an_entry_of_another_tenant_is_proven_to_nobody_as_if_it_were_not_there(
             verb.run(GetInclusionProofCommand(name, index), grant())
         answers.add(str(told.value))
     assert len(answers) == 1
+
+
+def test_an_entry_is_proven_by_the_newest_cosigned_checkpoint_that_covers_it() -> None:
+    log = log_of(entry(1), entry(2), entry(3))
+    raw = log.files["checkpoint"]
+    log.files["cosigned/01020304"] = raw + WITNESS.signature_line(raw.partition(b"\n\n")[0] + b"\n", 7)
+    log.extend([entry(4)])
+    name = log.key.verifier.name
+    logs = Logs(log)
+    logs.cosigned = ["cosigned/01020304", "cosigned/0a0b0c0d"]  # the second is gone meanwhile
+    verb = GetInclusionProof(logs, cast("Any", Keys()))
+
+    for index, size in ((1, 3), (3, 4)):
+        proven = verb.run(GetInclusionProofCommand(name, index), grant())
+        checkpoint = Checkpoint.open(proven.head.checkpoint, log.key.verifier)
+        assert proven.head.size == checkpoint.size == size
+        leaf = leaf_hash(proven.entry.raw)
+        verify_inclusion(leaf, index, size, proven.entry.proof, checkpoint.root)
+        assert Note.parse(proven.head.checkpoint, "").is_signed_by(WITNESS.verifier) is (size == 3)
 
 
 def test_pages_go_on_in_each_log_where_they_ended() -> None:
