@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kmsgw.audit.log import DurableLog
 from kmsgw.authn.authenticator import Authenticator
@@ -55,6 +55,8 @@ class Gateway:
     observation: Observation
     close_store: Callable[[], None]
     stopped: threading.Event
+    taking_over: threading.Lock = field(default_factory=threading.Lock)
+    """Rules and CRL go to the authenticator together: who takes over the one must not put back the other."""
 
     def start(self) -> None:
         """Serve. Raises `StateUnavailable` without database."""
@@ -73,12 +75,13 @@ class Gateway:
         if not self.policies.reload(checked_policies):
             fault = self.policies.fault
             raise fault if fault is not None else ConfigurationError(["policies: refused"])
-        if self.revocation is not None:
-            self.revocation.refresh(now=True)
-        self.rules = rules
-        self.principals.replace(settings.principals)
-        self.quotas.replace(limits_of(settings.limits, self.settings.server.workers))
-        self.authenticator.replace(rules, self.revocation.current if self.revocation is not None else None)
+        with self.taking_over:
+            if self.revocation is not None:
+                self.revocation.refresh(now=True)
+            self.rules = rules
+            self.principals.replace(settings.principals)
+            self.quotas.replace(limits_of(settings.limits, self.settings.server.workers))
+            self.authenticator.replace(rules, self.revocation.current if self.revocation is not None else None)
         _LOG.info("reloaded; policies %s", self.policies.digest[:12])
 
     def stop(self, grace: float) -> None:
@@ -111,10 +114,14 @@ class Gateway:
     def _watch_revocation(self) -> None:
         while self.revocation is not None and not self.stopped.wait(_WATCH_SECONDS):
             try:
-                fresh = self.revocation.refresh()
+                self._follow_revocation(self.revocation)
             except Exception:  # noqa: BLE001  without this thread no CRL would come in force any more
                 _LOG.exception("the CRL can't be looked at")
-                continue
-            if fresh is not None:
-                self.authenticator.replace(self.rules, fresh)
-                _LOG.info("a new CRL is in force")
+
+    def _follow_revocation(self, revocation: RevocationFiles) -> None:
+        with self.taking_over:
+            fresh = revocation.refresh()
+            if fresh is None:
+                return
+            self.authenticator.replace(self.rules, fresh)
+        _LOG.info("a new CRL is in force")
