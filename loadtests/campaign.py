@@ -85,7 +85,9 @@ class Campaign:
         assert environment is not None, "Locust has started"
         try:
             settings = options.read(vars(environment.parsed_options))
-            self._generator.prepare(settings, calls=not isinstance(environment.runner, MasterRunner))
+            mixes = [each.mix for each in environment.user_classes if issubclass(each, GatewayUser)]
+            calls = not isinstance(environment.runner, MasterRunner)
+            self._generator.prepare(settings, frozenset().union(*mixes) if calls else frozenset())
             re_encrypts = {ReEncryptUser, BatchReEncryptUser}.intersection(environment.user_classes)
             if re_encrypts and not self._generator.can_re_encrypt():
                 raise ConfigurationError(

@@ -6,6 +6,7 @@ would leave all load to one of the gateway's workers.
 """
 
 import itertools
+from collections.abc import Iterator
 from typing import Final, TypeVar, cast
 
 import grpc
@@ -14,9 +15,11 @@ from gevent.event import Event  # type: ignore[import-untyped]
 
 from kmsgw.client import Credentials
 from kmsgw.client.calls.call import Answer, Call
+from kmsgw.client.calls.streams import StreamCall
 from kmsgw.client.channel import channel_credentials, channel_options
-from kmsgw.client.failures import read_failure
-from kmsgw.errors import InternalError
+from kmsgw.client.failures import Failure, read_failure
+from kmsgw.client.stream_talk import GatewayStream, StreamRpc
+from kmsgw.errors import InternalError, KmsgwError, Unavailable
 
 T = TypeVar("T")
 
@@ -64,6 +67,24 @@ class Connections:
             raise CallFailed(failure.reason or code.name) from None
         except InternalError:
             raise CallFailed(WRONG_ANSWER) from None
+
+    def stream(self, call: StreamCall, timeout: float) -> bytes:
+        """Make a call that streams both ways, once, and return all that was answered. Raises `CallFailed`."""
+        channel = self._channels[next(self._turn)]
+        reasons: list[str] = []
+
+        def begin(call: StreamCall, messages: Iterator[bytes]) -> StreamRpc:
+            return cast("StreamRpc", channel.stream_stream(call.method, None, None)(messages, timeout=timeout))
+
+        def note(failure: Failure) -> KmsgwError:
+            reasons.append(failure.reason or failure.status.name)
+            return Unavailable("The stream has failed.", advice="Its reason is counted.")
+
+        with GatewayStream(call, begin, note) as stream:  # cancels it where the user is stopped meanwhile
+            try:
+                return b"".join(stream)
+            except KmsgwError:
+                raise CallFailed(reasons[0] if reasons else WRONG_ANSWER) from None
 
     def close(self) -> None:
         """Release the connections."""

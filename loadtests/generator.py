@@ -30,16 +30,17 @@ class Generator:
         self.recorder = Recorder(self.clock)
         self.random = random.Random()
         self.options: Options | None = None
+        self._methods: frozenset[Method] | None = None
         self._session: Session | None = None
         self._in_flight = Pool()
         self._watch = watch
 
-    def prepare(self, options: Options, *, calls: bool) -> None:
-        """Connect, make the key or try it, and make what the calls of this process need. Raises `KmsgwError`.
+    def prepare(self, options: Options, methods: frozenset[Method]) -> None:
+        """Connect, make the key or try it, and make what calls of `methods` need. Raises `KmsgwError`.
 
-        Does nothing where it has done so for the same options.
+        `methods` are none in a process that makes no calls. Does nothing where it has done so for the same.
         """
-        if options == self.options:
+        if (options, methods) == (self.options, self._methods):
             return
         from loadtests.connection import CallFailed  # noqa: PLC0415 - gRPC: not before Locust has forked
         from loadtests.session import Session  # noqa: PLC0415
@@ -50,14 +51,14 @@ class Generator:
         session.make_key()
         try:
             # The master tries the key too: it would wait for workers that have given up.
-            session.make_samples(options.envelopes if calls else 1)
+            session.make_samples(options.envelopes if methods else 1, methods)
         except CallFailed as error:
             raise ConfigurationError(
                 [f"the key {options.key!r} can't be used: {error}"],
                 advice=f"Make it with `kmsgw key create {options.key}`. `kmsgw doctor` checks the gateway.",
             ) from None
         self._in_flight = Pool(options.max_in_flight)
-        self.options = options
+        self.options, self._methods = options, methods
 
     def can_re_encrypt(self) -> bool:
         """Tell whether there is a principal for ReEncrypt."""

@@ -5,7 +5,10 @@ from enum import StrEnum
 
 
 class Method(StrEnum):
-    """A unary method of CryptoService, by its name in the contract. One call of a batch has many values."""
+    """A method of CryptoService, by its name in the contract. A call of a batch has many values, a stream many chunks.
+
+    BatchGenerateDataKey is two: with its ``without_plaintext`` it does other work, for other callers.
+    """
 
     ENCRYPT = "Encrypt"
     DECRYPT = "Decrypt"
@@ -14,11 +17,17 @@ class Method(StrEnum):
     GENERATE_DATA_KEY = "GenerateDataKey"
     GENERATE_DATA_KEY_WITHOUT_PLAINTEXT = "GenerateDataKeyWithoutPlaintext"
     GENERATE_RANDOM_BYTES = "GenerateRandomBytes"
+    COMPUTE_MAC = "ComputeMac"
+    VERIFY_MAC = "VerifyMac"
+    RENEW_DATA_KEY_LEASES = "RenewDataKeyLeases"
+    ENCRYPT_STREAM = "EncryptStream"
+    DECRYPT_STREAM = "DecryptStream"
     BATCH_ENCRYPT = "BatchEncrypt"
     BATCH_DECRYPT = "BatchDecrypt"
     BATCH_RE_ENCRYPT = "BatchReEncrypt"
     BATCH_REWRAP = "BatchRewrap"
     BATCH_GENERATE_DATA_KEY = "BatchGenerateDataKey"
+    BATCH_GENERATE_DATA_KEY_WITHOUT_PLAINTEXT = "BatchGenerateDataKeyWithoutPlaintext"
 
 
 MIX: dict[Method, int] = {

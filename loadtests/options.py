@@ -37,7 +37,8 @@ class Thresholds:
 class Options:
     """A load test. Times are in seconds.
 
-    ``rate`` is the calls a second of one open-loop user, ``batch`` how many values a call of a batch method has.
+    ``rate`` is the calls a second of one open-loop user, ``batch`` how many values a call of a batch method has, or
+    leases one of RenewDataKeyLeases, of which 500 are the most.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class Options:
     contexts: int
     envelopes: int
     batch: int
+    stream_bytes: int
     sizes: Sizes
     thresholds: Thresholds
     report: Path
@@ -109,7 +111,12 @@ _DECLARED: Final[tuple[tuple[str, str | int | float, str], ...]] = (
     ("timeout", 10.0, "seconds that a call may take"),
     ("contexts", 100, "different encryption contexts: the more, the less the gateway's caches help"),
     ("envelopes", 200, "envelopes that each process makes beforehand, to be decrypted"),
-    ("batch", 100, "values in a call of a batch method, 1 to 1,000; fewer where they have more than 3 MiB"),
+    (
+        "batch",
+        100,
+        "values in a call of a batch method, 1 to 1,000; fewer where they have more than 3 MiB; leases, at most 500",
+    ),
+    ("stream-bytes", 1_048_576, "bytes of a stream's plaintext, 1 to 64 MiB"),
     ("payload-median", 1024, "median of the plaintexts' sizes in bytes"),
     ("payload-spread", 1.2, "sigma of the log-normal distribution of their sizes; 0: all are the median"),
     ("p99-ms", 0.0, "threshold: p99 in milliseconds of all measured calls; 0: none"),
@@ -164,6 +171,7 @@ def read(values: Mapping[str, object]) -> Options:
         contexts=reader.integer("contexts", 1, 1_000_000),
         envelopes=reader.integer("envelopes", 1, 100_000),
         batch=reader.integer("batch", 1, 1_000),
+        stream_bytes=reader.integer("stream-bytes", 1, 1 << 26),
         sizes=Sizes(reader.integer("payload-median", 1, MAX_BYTES), reader.number("payload-spread", 0, 5)),
         thresholds=Thresholds(
             reader.number("p99-ms", 0, 3_600_000),

@@ -41,6 +41,11 @@ class Payloads:
         start = self.source.randrange(len(self._block) - size + 1)
         return self._block[start : start + size]
 
+    def long(self, size: int) -> bytes:
+        """Return a plaintext of any size: the block, from somewhere in it, as often as it takes."""
+        start = self.source.randrange(len(self._block))
+        return (self._block[start:] + self._block * (size // len(self._block) + 1))[:size]
+
     def context(self) -> Mapping[str, str]:
         """Return one of the contexts, each as likely as any other."""
         return {"patient": f"LT-{self.source.randrange(self.contexts):06}", "kind": "load-test"}

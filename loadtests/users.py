@@ -112,6 +112,36 @@ class RandomBytesUser(GatewayUser):
     mix: ClassVar = {Method.GENERATE_RANDOM_BYTES: 1}
 
 
+class ComputeMacUser(GatewayUser):
+    """Computes keyed hashes of values only."""
+
+    mix: ClassVar = {Method.COMPUTE_MAC: 1}
+
+
+class VerifyMacUser(GatewayUser):
+    """Compares keyed hashes of values only."""
+
+    mix: ClassVar = {Method.VERIFY_MAC: 1}
+
+
+class LeaseUser(GatewayUser):
+    """Renews the leases of many data keys a call, as local encryption does."""
+
+    mix: ClassVar = {Method.RENEW_DATA_KEY_LEASES: 1}
+
+
+class EncryptStreamUser(GatewayUser):
+    """Encrypts streams only."""
+
+    mix: ClassVar = {Method.ENCRYPT_STREAM: 1}
+
+
+class DecryptStreamUser(GatewayUser):
+    """Decrypts streams only."""
+
+    mix: ClassVar = {Method.DECRYPT_STREAM: 1}
+
+
 class BatchEncryptUser(GatewayUser):
     """Encrypts many values a call."""
 
@@ -140,3 +170,9 @@ class BatchDataKeyUser(GatewayUser):
     """Generates many data keys a call."""
 
     mix: ClassVar = {Method.BATCH_GENERATE_DATA_KEY: 1}
+
+
+class BatchWrappedDataKeyUser(GatewayUser):
+    """Generates many data keys without plaintext a call."""
+
+    mix: ClassVar = {Method.BATCH_GENERATE_DATA_KEY_WITHOUT_PLAINTEXT: 1}

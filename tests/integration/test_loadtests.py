@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kmsgw.errors import ConfigurationError
+from kmsgw.v1 import crypto_service_pb2
 from loadtests import options, report
 from loadtests.arrivals import Arrivals
 from loadtests.conclusion import NOT_ANSWERED, conclude
@@ -34,7 +35,9 @@ ROOT = Path(__file__).resolve().parents[2]
 USERS = (
     *("EncryptUser", "DecryptUser", "ReEncryptUser", "RewrapUser"),
     *("DataKeyUser", "WrappedDataKeyUser", "RandomBytesUser"),
-    *("BatchEncryptUser", "BatchDecryptUser", "BatchReEncryptUser", "BatchRewrapUser", "BatchDataKeyUser"),
+    *("ComputeMacUser", "VerifyMacUser", "LeaseUser", "EncryptStreamUser", "DecryptStreamUser"),
+    *("BatchEncryptUser", "BatchDecryptUser", "BatchReEncryptUser", "BatchRewrapUser"),
+    *("BatchDataKeyUser", "BatchWrappedDataKeyUser"),
 )
 
 
@@ -226,6 +229,12 @@ def test_the_mix_is_80_reads_15_writes_and_5_data_keys_in_a_hundred() -> None:
     assert sum(MIX[method] for method in MIX if "DataKey" in method) == 5
 
 
+def test_every_method_of_the_data_plane_can_be_put_under_load() -> None:
+    contract = set(crypto_service_pb2.DESCRIPTOR.services_by_name["CryptoService"].methods_by_name)
+
+    assert {method.value for method in Method} == contract | {"BatchGenerateDataKeyWithoutPlaintext"}
+
+
 def test_payload_sizes_follow_the_distribution_within_the_contract() -> None:
     payloads = Payloads(Sizes(median=1024, spread=1.2), contexts=3, source=random.Random(3))
     sizes = sorted(len(payloads.plaintext()) for _ in range(2000))
@@ -234,6 +243,7 @@ def test_payload_sizes_follow_the_distribution_within_the_contract() -> None:
     assert sizes[-1] <= MAX_BYTES
     assert sizes[0] < 100
     assert sizes[-1] > 10_000
+    assert [len(payloads.long(size)) for size in (1, MAX_BYTES, 5 * MAX_BYTES + 1)] == [1, MAX_BYTES, 5 * MAX_BYTES + 1]
     assert len({payloads.context()["patient"] for _ in range(200)}) == 3
     assert {Sizes(64, 0).draw(payloads.source) for _ in range(9)} == {64}
 
@@ -393,11 +403,11 @@ def test_two_workers_go_through_the_steps_and_their_histograms_are_merged(folder
 
 def test_an_impossible_threshold_fails_an_open_loop_over_every_method(folder: Path, tmp_path: Path) -> None:
     page = tmp_path / "open.html"
-    load = ("--kmsgw-loop", "open", "--kmsgw-rate", "5", "--kmsgw-levels", "60", "--run-time", "5s")
+    # A user of each, two calls a second.
+    load = ("--kmsgw-loop", "open", "--kmsgw-rate", "2", "--kmsgw-levels", str(2 * len(USERS)), "--run-time", "5s")
+    sizes = ("--kmsgw-batch", "5", "--kmsgw-stream-bytes", "70000")
 
-    run = locust(
-        folder, page, *USERS, *load, "--kmsgw-batch", "5", "--kmsgw-settle-seconds", "1", "--kmsgw-p99-ms", "0.001"
-    )
+    run = locust(folder, page, *USERS, *load, *sizes, "--kmsgw-settle-seconds", "1", "--kmsgw-p99-ms", "0.001")
 
     assert run.returncode == 1, run.stdout + run.stderr
     assert "at most 0.001 ms" in run.stderr
