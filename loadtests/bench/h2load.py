@@ -106,6 +106,9 @@ class Generator:
             window = begin.until(_Used.now(servers, process.pid))
             resident = resident_mb(servers)
             said, _ = process.communicate(timeout=_LATE_SECONDS)
+        except subprocess.TimeoutExpired:
+            # Not its text: the arguments have OpenBao's token.
+            raise GeneratorError(f"h2load did not end {_LATE_SECONDS:.0f} s after its time: {load}") from None
         finally:
             process.kill()
             process.wait()
