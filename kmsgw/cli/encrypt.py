@@ -1,5 +1,7 @@
 """`kmsgw encrypt`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +13,7 @@ from kmsgw.cli.declared import context_options, declaration_options, read_contex
 from kmsgw.cli.file_streams import open_input, target_of, telling_the_target
 from kmsgw.cli.files import PIPE, check_target, write_bytes
 from kmsgw.cli.invocation import Invocation, pass_invocation
+from kmsgw.errors import AccessDenied, Reason
 
 if TYPE_CHECKING:
     from kmsgw.client import Encrypted, StreamSummary
@@ -63,8 +66,11 @@ def encrypt(
             plaintext = plain.at_most(
                 UNARY_LIMIT if by_gateway else ARMOR_LIMIT, "Leave out --armor: streams have any size."
             )
-            seal = client.seal if len(plaintext) > UNARY_LIMIT else client.encrypt
-            made = seal(key, plaintext, pairs, purpose=purpose, end_user=end_user)
+            if len(plaintext) > UNARY_LIMIT:
+                with _naming_the_other_way("Without --armor, and with --by-gateway,"):
+                    made = client.seal(key, plaintext, pairs, purpose=purpose, end_user=end_user)
+            else:
+                made = client.encrypt(key, plaintext, pairs, purpose=purpose, end_user=end_user)
             write_bytes(armored(made.envelope) if armor else made.envelope, target, private=False)
         elif by_gateway:
             # grpc and cryptography take 0.2 s to import, which `--help` should not wait for.
@@ -82,7 +88,11 @@ def encrypt(
                     progress(len(chunk))
             made = stream.summary
         else:
-            with telling_the_target(target), bytes_progress(invocation, "encrypting", source) as progress:
+            with (
+                _naming_the_other_way("With --by-gateway"),
+                telling_the_target(target),
+                bytes_progress(invocation, "encrypting", source) as progress,
+            ):
                 made = client.encrypt_file(
                     key,
                     plain.place,
@@ -98,3 +108,14 @@ def encrypt(
             {"key_id": made.key_id, "key_version": made.key_version, "file": target},
             f"Encrypted under {made.key_id}, version {made.key_version}: {target}",
         )
+
+
+@contextmanager
+def _naming_the_other_way(how: str) -> Iterator[None]:
+    """Say how data goes to the gateway where no data key may come from it: a writer may do that, and no more."""
+    try:
+        yield
+    except AccessDenied as error:
+        if error.reason is Reason.ACCESS_DENIED:
+            error.advice = f"{how} the gateway encrypts it, which wants encrypt and not generateDataKey. {error.advice}"
+        raise

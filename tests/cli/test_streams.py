@@ -65,6 +65,19 @@ def test_the_gateway_encrypts_what_it_is_told_to(run: AsWhom) -> None:
     assert run("ehr-writer", "encrypt", "--key", "ehr", "--by-gateway", "--armor", stdin=PLAINTEXT).code == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "how"), [((), "With --by-gateway the"), (("--armor",), "Without --armor, and with --by-gateway, the")]
+)
+def test_who_gets_no_data_key_is_told_how_the_gateway_encrypts(run: AsWhom, options: tuple[str, ...], how: str) -> None:
+    made = run("ehr-writer", "encrypt", "--key", "ehr", *options, stdin=PLAINTEXT)
+
+    assert (made.code, made.stdout) == (3, b"")
+    assert f"Next: {how} gateway encrypts it, which wants encrypt and not generateDataKey. " in made.stderr
+    assert "`kmsgw policy explain" in made.stderr
+    small = run("ehr-reader", "encrypt", "--key", "ehr", stdin=b"x")
+    assert "--by-gateway" not in small.stderr
+
+
 def test_a_stream_that_was_cut_leaves_no_file(run: AsWhom, tmp_path: Path) -> None:
     stream = sealed(run)
     header = len(stream) - len(PLAINTEXT) - 4 * 16
