@@ -112,6 +112,8 @@ class Generator:
         finally:
             process.kill()
             process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
         if process.returncode != 0:
             raise GeneratorError(f"h2load ended with status {process.returncode}: {said[-2000:]}")
         require_connection(said, load.protocol)
