@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from kmsgw.errors import KmsgwError
-from loadtests.bench import files, local, scale
+from loadtests.bench import anew, files, local, scale
 from loadtests.bench.contender import NotBuiltError, WrongAnswerError
 from loadtests.bench.duel import Plan, Result, Say, Side, duel
 from loadtests.bench.figures import UnreadableLogError
@@ -37,6 +37,7 @@ class Course:
         self._say = say
         self._results: list[Result] = []
         self._not_built: list[tuple[str, str]] = []
+        self._anew: list[Result] = []
         self._providers: list[ProviderResult] = []
         self._cold: list[ColdMisses] = []
         self._local: list[local.LocalResult] = []
@@ -53,6 +54,7 @@ class Course:
             self._cold,
             self._local,
             self._scale,
+            anew=self._anew,
             stopped=stopped,
         )
 
@@ -61,6 +63,8 @@ class Course:
         bao = OpenBao.start(self._folder / "openbao", cores=conditions.cores)
         try:
             self._duels(bao)
+            if not given.no_anew:
+                self._compare_anew(bao)
             if not given.no_providers:
                 self._compare_providers(bao)
         finally:
@@ -89,6 +93,13 @@ class Course:
                 self._results.append(duel(mine, theirs, work, self._plan, half=half, say=self._say))
         finally:
             gateway.stop()
+
+    def _compare_anew(self, bao: OpenBao) -> None:
+        cores = self._conditions.cores
+        for found in anew.compare(
+            self._folder / "anew", bao, self._settings(), self._results, self._plan, cores, self._say
+        ):
+            self._anew.append(found)
 
     def _compare_providers(self, bao: OpenBao) -> None:
         about = self._conditions

@@ -22,6 +22,7 @@ def to_json(outcome: Outcome, verdicts: Sequence[Verdict]) -> str:
         "results": [_result(each) for each in outcome.results],
         "details": [_detail(each) for each in outcome.results],
         "not_built": [{"work": work, "why": why} for work, why in outcome.not_built],
+        "anew": [{**_result(each), "cpu_ratio": asdict(each.cpu)} for each in outcome.anew],
         "providers": [
             {
                 "work": each.work.name,

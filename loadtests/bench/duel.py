@@ -118,23 +118,28 @@ def duel(first: Side, second: Side, work: Work, plan: Plan, *, half: bool, say: 
     for side in sides:
         loads.append(best_load(side, work, plan.search) if plan.search is not None else plan.load)
         say(f"{work.name}: {side.contender.name} is at its best with {loads[-1]}")
-    found = _rounds(sides, work, loads, plan)
-    standings = [Standing(load, middle(slices), tuple(slices)) for load, slices in zip(loads, found, strict=True)]
+    found = compared(work, loads, rounds(sides, work, loads, plan))
+    return replace(found, half=_at_half(sides, work, found.second, plan)) if half else found
+
+
+def compared(work: Work, loads: Sequence[Load], found: Sequence[Sequence[Slice]]) -> Result:
+    """Return what the slices of both servers, pair by pair, come to; without latencies at half load."""
+    first, second = (Standing(load, middle(slices), tuple(slices)) for load, slices in zip(loads, found, strict=True))
     pairs = list(zip(*found, strict=True))
     return Result(
         work,
-        standings[0],
-        standings[1],
+        first,
+        second,
         Ratio.of([(mine.calls_per_s, theirs.calls_per_s) for mine, theirs in pairs]),
         Ratio.of([(mine.cpu_s_per_1000, theirs.cpu_s_per_1000) for mine, theirs in pairs]),
-        _at_half(sides, work, standings[1], plan) if half else None,
+        None,
     )
 
 
 def _at_half(sides: Sequence[Side], work: Work, highest: Standing, plan: Plan) -> Half:
     rate = highest.median.calls_per_s / 2
     loads = [paced(rate, protocol) for protocol in ("h2", highest.load.protocol)]
-    found = _rounds(sides, work, loads, plan)
+    found = rounds(sides, work, loads, plan)
     pairs = list(zip(*found, strict=True))
     return Half(
         rate, middle(found[0]), middle(found[1]), Ratio.of([(mine.p99_ms, theirs.p99_ms) for mine, theirs in pairs])
@@ -147,8 +152,8 @@ def paced(rate: float, protocol: str) -> Load:
     return Load(clients, _UNMEASURED_STREAMS if protocol == "h2" else 1, protocol, rate=rate)
 
 
-def _rounds(sides: Sequence[Side], work: Work, loads: Sequence[Load], plan: Plan) -> list[list[Slice]]:
-    """Return the slices of each side, pair by pair."""
+def rounds(sides: Sequence[Side], work: Work, loads: Sequence[Load], plan: Plan) -> list[list[Slice]]:
+    """Return the checked slices of each side, pair by pair."""
     found: list[list[Slice]] = [[] for _ in sides]
     for side in sides:
         side.contender.begin_count()

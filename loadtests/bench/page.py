@@ -70,6 +70,7 @@ def _sections(outcome: Outcome, verdicts: Sequence[Verdict]) -> Iterator[str]:
     yield "<h2>What is asked</h2>" + _verdict_table(verdicts)
     yield from _peers(outcome)
     yield from _halves(outcome.results)
+    yield from _anew(outcome.anew)
     yield from _providers(outcome)
     yield from _scale(outcome)
     if outcome.local:
@@ -138,6 +139,18 @@ def _halves(results: Sequence[Result]) -> Iterator[str]:
     yield '<p class="note">Calls are sent at that rate, whatever the servers do.</p>'
     yield bar_chart("p99, milliseconds", [Bars(name, (half.first.p99_ms, half.second.p99_ms)) for name, half in found])
     yield "<p></p>" + html_table([table.HALF_HEAD, *table.half_rows(results)])
+
+
+def _anew(results: Sequence[Result]) -> Iterator[str]:
+    if not results:
+        return
+    yield "<h2>Each call worked out anew</h2>"
+    yield (
+        '<p class="note">In all other parts every call of a slice is the same bytes, and kmsgw answers it like an '
+        "earlier one. Here it remembers none: each walks every stage. OpenBao is the same.</p>"
+    )
+    head = (table.ANEW_HEAD, "server", *table.HEAD, *table.ANEW_RATIOS)
+    yield html_table([head, *table.anew_rows(results)])
 
 
 def _providers(outcome: Outcome) -> Iterator[str]:

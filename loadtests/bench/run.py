@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=16, help="kmsgw's threads of a worker, with loop threads")
     parser.add_argument("--short", action="store_true", help="one short pair each, no search: does it run? No figures")
     parser.add_argument("--no-half", action="store_true", help="leave out the latency at half load")
+    parser.add_argument("--no-anew", action="store_true", help="leave out the calls that are worked out anew")
     parser.add_argument("--no-providers", action="store_true", help="leave out the key providers")
     parser.add_argument("--no-scale", action="store_true", help="leave out the many keys and policies")
     parser.add_argument("--require", action="store_true", help="exit with 3 unless all that is asked is reached")

@@ -14,6 +14,10 @@ from loadtests.bench.works import Work
 HEAD = ("calls/s", "items/s", "MB/s", "p50 ms", "p99 ms", "CPU-s/1000", "RSS MB", "generator", "others")
 """Heads of the figures of `cells`."""
 
+ANEW_HEAD = "each call worked out anew"
+ANEW_RATIOS = ("kmsgw/OpenBao", "spread", "CPU a call")
+"""Heads of `anew_rows`, around `HEAD`."""
+
 PROVIDER_HEAD = ("work", "provider")
 SCALE_HEAD = ("work", "keys")
 LOCAL_HEAD = ("in process", "bytes", "items/s", "MB/s", "to the first", "spread", "memory MB")
@@ -45,12 +49,11 @@ def _sections(outcome: Outcome, verdicts: Sequence[Verdict]) -> Iterator[str]:
     halves = list(half_rows(outcome.results))
     if halves:
         yield aligned([HALF_HEAD, *halves])
+    if outcome.anew:
+        yield aligned([(ANEW_HEAD, "server", *HEAD, *ANEW_RATIOS), *anew_rows(outcome.anew)])
     for work, why in outcome.not_built:
         yield f"NOT BUILT, NOT MEASURED: {work}: {why}\n"
-    if outcome.providers:
-        yield aligned([(*PROVIDER_HEAD, *HEAD, "to software", "spread", "cache hits"), *provider_rows(outcome)])
-    for cold in outcome.cold:
-        yield cold_text(cold) + "\n"
+    yield from _provider_sections(outcome)
     if outcome.scale is not None:
         yield aligned([(*SCALE_HEAD, *HEAD, "many/few", "spread"), *scale_rows(outcome.scale)])
         yield start_text(outcome.scale) + "\n"
@@ -59,6 +62,13 @@ def _sections(outcome: Outcome, verdicts: Sequence[Verdict]) -> Iterator[str]:
     if why := no_finding(outcome):
         yield f"{why}\n"
     yield aligned([VERDICT_HEAD, *verdict_rows(verdicts)])
+
+
+def _provider_sections(outcome: Outcome) -> Iterator[str]:
+    if outcome.providers:
+        yield aligned([(*PROVIDER_HEAD, *HEAD, "to software", "spread", "cache hits"), *provider_rows(outcome)])
+    for cold in outcome.cold:
+        yield cold_text(cold) + "\n"
 
 
 def cells(work: Work, standing: Standing) -> tuple[str, ...]:
@@ -103,6 +113,14 @@ def half_rows(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
                 *ratio_cells(each.half.p99),
                 "<= 0.5",
             )
+
+
+def anew_rows(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of works without calls like earlier ones."""
+    for each in results:
+        ratios = (*ratio_cells(each.calls), f"{each.cpu.median:.2f}")
+        yield (each.work.name, "kmsgw", *cells(each.work, each.first), *ratios)
+        yield ("", "OpenBao", *cells(each.work, each.second), "", "", "")
 
 
 def provider_rows(outcome: Outcome) -> Iterator[tuple[str, ...]]:

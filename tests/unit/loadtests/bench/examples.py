@@ -60,5 +60,6 @@ def made_outcome() -> Outcome:
             LocalResult("raw", 1024, 1e6, 1024.0, Ratio.of([(1.0, 1.0)])),
             LocalResult("another", 1024, 0.0, 0.0, None, "not installed"),
         ],
-        Scale(100_000, 1_000, [replace(result, half=None)], [2.5, 2.0, 2.2], [1.5]),
+        scale=Scale(100_000, 1_000, [replace(result, half=None)], [2.5, 2.0, 2.2], [1.5]),
+        anew=[replace(result, calls=Ratio.of([(2500.0, 1000.0)]), half=None)],
     )

@@ -180,6 +180,18 @@ def test_a_run_in_which_nothing_was_measured_is_written_too() -> None:
     assert parsed(nothing)["results"] == []
 
 
+def test_that_calls_are_alike_is_said_and_what_is_without_that_stands_beside_it() -> None:
+    outcome = made_outcome()
+
+    for said in (printed(outcome), shown(outcome)):
+        assert "All calls of a slice are the same bytes, of one caller, key and context" in said
+    assert re.search(r"each call worked out anew +server", printed(outcome))
+    assert re.search(r"encrypt-1KiB +kmsgw .* 2\.50 +2\.50 to 2\.50 +0\.50", printed(outcome))
+    assert "<h2>Each call worked out anew</h2>" in shown(outcome)
+    assert parsed(outcome)["anew"][0]["ratio"]["median"] == 2.5
+    assert parsed(outcome)["anew"][0]["cpu_ratio"]["median"] == 0.5
+
+
 def test_columns_are_aligned() -> None:
     assert aligned([("a", "bb"), ("ccc", "d")]) == "a    bb\nccc   d\n"
 
