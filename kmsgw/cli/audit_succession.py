@@ -142,10 +142,12 @@ class Succession:
     def _key_of(self, listed: IndexedLog) -> RepairKey | None:
         """Return the key of a log; None where it is gone, or another's."""
         assert self.keys is not None
-        try:
-            return load_repair_key(self.keys, self.folder, listed.keys[0])
-        except (ConfigurationError, CommandError):
-            return None
+        # A beginning that was stopped may have put it aside already.
+        parted = sorted(self.keys.glob(f"{self.folder.name}.lost-*.key"))
+        for log in (self.folder, *(path.with_suffix("") for path in parted)):
+            with suppress(ConfigurationError, CommandError):
+                return load_repair_key(self.keys, log, listed.keys[0])
+        return None
 
     def _require_newest(self, keys: Path) -> None:
         """Raise `ConfigurationError` where the index is an older one that was put back: its word moves a good log."""

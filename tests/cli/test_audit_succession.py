@@ -1,19 +1,29 @@
 """`kmsgw audit repair --set-aside`, `--lost`: the old log is never forgotten, and the new one says why it began."""
 
 import json
+import os
 import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kmsgw.audit import generation, node_index, succession
 from kmsgw.audit.aside_logs import AsideLog, read_aside_logs
 from kmsgw.audit.log import DurableLog
+from kmsgw.audit.mending import put_left_aside, said_of_left
 from kmsgw.audit.node_index import write_index
+from kmsgw.audit.succession import is_beginning
+from kmsgw.cli import audit_succession
+from kmsgw.durable_files import write_file
+from kmsgw.seed_file import load_or_create_secret
 from kmsgw.tlog.checkpoint import Checkpoint
 from kmsgw.tlog.node_index import NodeIndex
 from kmsgw.tlog.note import VerifierKey
-from tests.cli.command_line import kmsgw
+from tests.cli.command_line import Transcript, kmsgw
 from tests.unit.audit.logs import append_all, closed_log, numbered, open_log
 
 DO = ("--yes", "--reason", "Disk replaced")
@@ -148,6 +158,73 @@ def test_what_a_stopped_beginning_left_is_finished_and_not_taken_for_a_log(folde
 
     assert (done.code, "is finished" in done.stderr) == (0, True), done.stderr
     assert kmsgw("audit", "verify", str(tmp_path)).code == 0
+
+
+class Stopped(BaseException):
+    """The process was killed."""
+
+
+def test_stopped_anywhere_after_what_is_left_was_put_aside_the_command_ends_well_when_it_is_given_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_log(tmp_path / "0", wal_limit=1)
+    append_all(log, numbered(0, 300))
+    log.integrate()
+    _left(tmp_path / "0" / "log", tmp_path / "0" / "keys", log, 5)
+    raw = (tmp_path / "0" / "log" / "wal").read_bytes()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # the machine does not fail here, and disks are slow
+    stops = 0
+    for point in range(1, 60):
+        base = shutil.copytree(tmp_path / "0", tmp_path / str(point))
+        do = ("audit", "repair", str(base / "log"), "--lost", "--begin-anew", str(base / "keys"), *DO)
+        steps_left = 0
+        done: Transcript | None = None
+
+        def counted(work: Callable[..., object]) -> Callable[..., object]:
+            def step(*arguments: object, **options: object) -> object:
+                nonlocal steps_left
+                steps_left -= 1
+                if steps_left == 0:
+                    raise Stopped
+                return work(*arguments, **options)
+
+            return step
+
+        def put_aside(*arguments: Any, point: int = point) -> None:
+            nonlocal steps_left
+            put_left_aside(*arguments)
+            steps_left = point  # from here on
+
+        with monkeypatch.context() as patch:
+            patch.setattr(audit_succession, "put_left_aside", put_aside)
+            patch.setattr(audit_succession, "said_of_left", counted(said_of_left))
+            for module in (generation, succession, node_index):
+                patch.setattr(module, "write_file", counted(write_file))
+            patch.setattr(succession, "load_or_create_secret", counted(load_or_create_secret))
+            patch.setattr(Path, "rename", counted(Path.rename))
+            patch.setattr(Path, "unlink", counted(Path.unlink))
+            patch.setattr(DurableLog, "open", counted(DurableLog.open))
+            patch.setattr(DurableLog, "append", counted(DurableLog.append))
+            with suppress(Stopped):
+                done = kmsgw(*do)
+        if done is not None or (stops > 9 and not is_beginning(base / "keys", "log")):
+            break  # the first entry of the new log is durable: there is nothing left to be done
+        stops += 1
+        done = kmsgw(*do)
+        assert done.code == 0, (point, done.stderr)
+        (left,) = (base / "repairs").iterdir()
+        assert (left / "wal").read_bytes() == raw
+        first = json.loads(kmsgw("audit", "search", str(base / "log"), "--method", "BeginAuditLog", "-o", "json").text)
+        (said,) = first["entry"]["change"]["left"]
+        assert first["index"] == 0
+        assert said == {
+            "folder": f"repairs/{left.name}",
+            "write_ahead_sha256": sha256(raw).hexdigest(),
+            "entries": "300-304",
+        }, point
+        verified = kmsgw("audit", "verify", str(base), "--index-key", str(base / "index.key"), "-o", "json")
+        assert [each["result"] for each in json.loads(verified.text)] == ["ok", "lost"], verified.stderr
+    assert stops >= 9, "every step was stopped at"
 
 
 def test_options_that_do_not_go_together_are_refused(folder: Path, tmp_path: Path) -> None:
