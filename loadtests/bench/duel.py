@@ -5,7 +5,7 @@ pair to pair, and ratios are made pair by pair.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,8 +14,15 @@ from loadtests.bench.figures import Ratio, Slice, middle
 from loadtests.bench.h2load import Generator, Load, Timing
 from loadtests.bench.works import Work
 
-_CLOSED: Final = ((8, 1), (16, 1), (32, 1), (64, 1), (128, 1), (32, 4))
-"""Connections and streams of each that are tried for a server's best."""
+_CLOSED: Final = (4, 8, 16, 32, 64, 128, 256)
+"""Connections, with a call in flight on each, that are tried for a server's best: every second, and neighbours."""
+
+_WITH_STREAMS: Final = (32, 4)
+"""Connections and streams of each that are tried besides."""
+
+_AGAIN: Final = 3
+_CLOSE: Final = 0.1
+"""How many loads at most are tried a second time, and how far below the best their rates may be."""
 
 _ALIKE: Final = 0.03
 """Loads whose rates differ by less are taken as alike: then the one with fewer calls in flight is better."""
@@ -84,29 +91,48 @@ class Result:
 
 
 def best_load(side: Side, work: Work, timing: Timing) -> Load:
-    """Try loads and return the one with the most calls a second; of loads alike the one with fewest in flight."""
+    """Try loads and return the one with the most calls a second; of loads alike the one with fewest in flight.
+
+    Each is tried once, and those that come close to the best again: one slice alone may have been a lucky one.
+    """
     target = side.contender.target(work)
-    tried = [
-        (load, side.generator.slice(side.contender, target, load, timing))
-        for protocol in target.protocols
-        for load in _candidates(protocol)
-    ]
-    for load, found in tried:
+
+    def rate(load: Load) -> float:
+        found = side.generator.slice(side.contender, target, load, timing)
         _require_success(side, work, load, found)
-    return choose([(load, found.calls_per_s) for load, found in tried])
+        return found.calls_per_s
+
+    tried: dict[Load, float] = {}
+    for protocol in target.protocols:
+        tried |= _tried(protocol, rate)
+    for load in close_ones(tried):
+        tried[load] = (tried[load] + rate(load)) / 2
+    return choose(list(tried.items()))
+
+
+def _tried(protocol: str, rate: Callable[[Load], float]) -> dict[Load, float]:
+    """Return the rates of some loads: few connections, some and many, then the neighbours of the best of these."""
+    tried = {load: rate(load) for load in (Load(clients, 1, protocol) for clients in _CLOSED[1::2])}
+    best = _CLOSED.index(max(tried, key=tried.__getitem__).clients)
+    for clients in (_CLOSED[best - 1], _CLOSED[best + 1]):
+        load = Load(clients, 1, protocol)
+        tried[load] = rate(load)
+    if protocol == "h2":  # HTTP/1.1 has no streams
+        load = Load(*_WITH_STREAMS, protocol)
+        tried[load] = rate(load)
+    return tried
+
+
+def close_ones(tried: Mapping[Load, float]) -> list[Load]:
+    """Return the loads to try again, the best first: three at most, and none that is far from the best."""
+    ordered = sorted(tried, key=tried.__getitem__, reverse=True)[:_AGAIN]
+    return [load for load in ordered if tried[load] >= tried[ordered[0]] * (1 - _CLOSE)]
 
 
 def choose(tried: Sequence[tuple[Load, float]]) -> Load:
     """Return the load of the highest rate, or the one with fewest calls in flight of those that come close to it."""
     most = max(rate for _, rate in tried)
     return min((load for load, rate in tried if rate >= most * (1 - _ALIKE)), key=lambda load: load.in_flight)
-
-
-def _candidates(protocol: str) -> Iterator[Load]:
-    for clients, streams in _CLOSED:
-        # HTTP/1.1 has no streams.
-        if streams == 1 or protocol == "h2":
-            yield Load(clients, streams, protocol)
 
 
 def duel(first: Side, second: Side, work: Work, plan: Plan, *, half: bool, say: Say) -> Result:

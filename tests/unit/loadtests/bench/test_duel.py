@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from loadtests.bench.contender import Target, WrongAnswerError
-from loadtests.bench.duel import Plan, Side, choose, duel, paced
+from loadtests.bench.duel import Plan, Side, best_load, choose, close_ones, duel, paced
 from loadtests.bench.figures import Slice
 from loadtests.bench.h2load import Generator, Load, Timing
 from loadtests.bench.works import WORKS, Work, work_named
@@ -65,9 +65,54 @@ def test_of_loads_that_are_alike_the_one_with_fewest_calls_in_flight_is_best() -
     assert choose(tried) == Load(16)
 
 
+def tried_with(rates: dict[tuple[str, int, int], float], protocols: Sequence[str] = ("h2",)) -> tuple[Load, list[Load]]:
+    """Return the best load of a server with these rates, and the loads that were tried."""
+    loads: list[Load] = []
+
+    class Noting(Press):
+        def slice(self, contender: Server, target: Target, load: Load, timing: Timing) -> Slice:
+            loads.append(load)
+            return super().slice(contender, target, load, timing)
+
+    return best_load(side(Server("a", [], protocols), Noting(rates)), WORKS[0], Timing(0.0, 0.1)), loads
+
+
+@pytest.mark.parametrize(("clients", "between"), [(4, 8), (8, 8), (16, 8), (32, 32), (64, 128), (128, 128), (256, 128)])
+def test_the_best_number_of_connections_is_found_also_at_the_edges(clients: int, between: int) -> None:
+    best, loads = tried_with({("h2", between, 1): 400.0, ("h2", clients, 1): 500.0})
+
+    assert best == Load(clients)
+    assert len({load for load in loads if load.streams == 1}) == 5
+
+
+def test_loads_close_to_the_best_are_tried_again_and_count_by_their_mean() -> None:
+    class Lucky(Press):
+        def slice(self, contender: Server, target: Target, load: Load, timing: Timing) -> Slice:
+            contender.diary.append(f"{load.clients}x{load.streams}")
+            # Once in a while a slice is fast.
+            rate = {32: 500.0, 64: 480.0, 128: 460.0}.get(load.clients, 100.0)
+            if load.clients == 32:
+                rate = 500.0 if contender.diary.count("32x1") == 1 and load.streams == 1 else 300.0
+            return made_slice(calls=rate)
+
+    diary: list[str] = []
+
+    best = best_load(side(Server("a", diary), Lucky({})), WORKS[0], Timing(0.0, 0.1))
+
+    assert diary[-3:] == ["32x1", "64x1", "128x1"]
+    assert best == Load(64)
+
+
+def test_loads_far_from_the_best_are_not_tried_again() -> None:
+    tried = {Load(8): 800.0, Load(16): 1000.0, Load(32): 950.0, Load(64): 940.0, Load(128): 930.0}
+
+    assert close_ones(tried) == [Load(16), Load(32), Load(64)]
+    assert close_ones({Load(8): 800.0, Load(16): 1000.0}) == [Load(16)]
+
+
 def test_the_best_load_is_searched_over_every_protocol_of_the_server() -> None:
     diary: list[str] = []
-    rates = {("http/1.1", 32, 1): 500.0, ("h2", 64, 1): 400.0}
+    rates = {("http/1.1", 32, 1): 500.0, ("h2", 128, 1): 300.0, ("h2", 64, 1): 400.0}
     plan = Plan(1, PLAN.slice, Timing(0.0, 0.1), PLAN.load)
 
     found = duel(
