@@ -26,10 +26,29 @@ _KNOWN_ENTRY_EXTENSIONS = (x509.CRLReason, x509.InvalidityDate)
 
 
 @dataclass(frozen=True, slots=True)
+class Issue:
+    """Which of its CA's lists one is: its thisUpdate, and its CRLNumber, -1 where it has none.
+
+    Both only rise from one list to the next (RFC 5280, 5.2.3).
+    """
+
+    updated: datetime
+    number: int = -1
+
+    def is_before(self, other: "Issue") -> bool:
+        """Tell whether it is an older one than another, by either."""
+        return self.updated < other.updated or -1 < self.number < other.number
+
+    def newest(self, other: "Issue") -> "Issue":
+        """Return the later of both times and the higher of both numbers."""
+        return Issue(max(self.updated, other.updated), max(self.number, other.number))
+
+
+@dataclass(frozen=True, slots=True)
 class _List:
     """What one CA's list says."""
 
-    updated: datetime
+    issue: "Issue"
     next_update: datetime
     serials: frozenset[int]
 
@@ -71,7 +90,7 @@ class RevocationList:
                 faults.append(f"CRL number {number}: {error}")
             else:
                 known = lists.get(signer)
-                if known is None or known.updated < content.updated:
+                if known is None or known.issue.updated < content.issue.updated:
                     lists[signer] = content
         if faults:
             raise ConfigurationError(faults, advice="Publish the CRL again with the CA of tls.client_ca that signs it.")
@@ -122,6 +141,13 @@ class RevocationList:
                 found.append(f"the CRL of {authority.name} is too old; publish a current one to tls.crl")
         return found
 
+    @property
+    def issues(self) -> Mapping[bytes, tuple[str, Issue]]:
+        """Which list of each CA it is, by the fingerprint of the CA's certificate, with its name."""
+        return {
+            _key(each.certificate): (each.name, each.crl.issue) for each in self._authorities() if each.crl is not None
+        }
+
     def _authorities(self) -> Iterator[_Authority]:
         for same_name in self._by_name.values():
             yield from same_name
@@ -171,7 +197,15 @@ def _read(crl: x509.CertificateRevocationList, authorities: Sequence[x509.Certif
         if any(each.critical and not isinstance(each.value, _KNOWN_ENTRY_EXTENSIONS) for each in entry.extensions):
             raise ValueError("an entry has a critical extension that is not supported")
         serials.add(entry.serial_number)
-    return _key(signer), _List(crl.last_update_utc, crl.next_update_utc, frozenset(serials))
+    return _key(signer), _List(_issue(crl), crl.next_update_utc, frozenset(serials))
+
+
+def _issue(crl: x509.CertificateRevocationList) -> Issue:
+    try:
+        number = crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    except x509.ExtensionNotFound:
+        return Issue(crl.last_update_utc)
+    return Issue(crl.last_update_utc, number)
 
 
 def _check_extension(extension: x509.Extension[x509.ExtensionType]) -> None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from kmsgw.authn.crl import RevocationList
+from kmsgw.authn.crl import Issue, RevocationList
 from kmsgw.clock import Clock
 from kmsgw.errors import ConfigurationError
 
@@ -70,6 +70,7 @@ class RevocationFiles:
         self._watch = WatchedFiles((crl, client_ca), clock)
         self._lock = threading.Lock()
         self._faults: tuple[str, ...] = ()
+        self._newest: dict[bytes, Issue] = {}
         self._watch.changed(now=True)
         self._current = self._load()
 
@@ -86,7 +87,8 @@ class RevocationFiles:
     def refresh(self, *, now: bool = False) -> RevocationList | None:
         """Return a new list where the files have changed and are sound, else None. `now` skips the interval.
 
-        Files that are not sound leave the list in force; it ends with its nextUpdate.
+        Files that are not sound leave the list in force; it ends with its nextUpdate. So does a list that is older than
+        one that was in force: what it does not revoke yet would be accepted again.
         """
         with self._lock:
             if not self._watch.changed(now=now):
@@ -108,6 +110,21 @@ class RevocationFiles:
             except OSError as error:
                 raise ConfigurationError([f"{place}: {path}: {error.strerror}; check the path and its mode"]) from None
         try:
-            return RevocationList.load(*content)
+            found = RevocationList.load(*content)
+            self._follow(found)
         except ConfigurationError as error:
             raise ConfigurationError([f"tls.crl: {self._crl}: {fault}" for fault in error.faults]) from None
+        return found
+
+    def _follow(self, found: RevocationList) -> None:
+        """Raise `ConfigurationError` where a CA's list is older than any that was in force; else remember all."""
+        # Also of a CA whose list was missing for a while: else two changes would do what one may not.
+        older = [
+            f"the CRL of {name} is older than one that was in force; publish its newest one"
+            for ca, (name, issue) in found.issues.items()
+            if ca in self._newest and issue.is_before(self._newest[ca])
+        ]
+        if older:
+            raise ConfigurationError(older)
+        for ca, (_, issue) in found.issues.items():
+            self._newest[ca] = issue.newest(self._newest.get(ca, issue))

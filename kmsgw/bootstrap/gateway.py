@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from kmsgw.audit.log import DurableLog
 from kmsgw.authn.authenticator import Authenticator
+from kmsgw.authn.crl import RevocationList
 from kmsgw.authn.files import RevocationFiles
 from kmsgw.authn.rules import PrincipalRules
 from kmsgw.authz import CurrentPolicies
@@ -77,7 +78,7 @@ class Gateway:
             raise fault if fault is not None else ConfigurationError(["policies: refused"])
         with self.taking_over:
             if self.revocation is not None:
-                self.revocation.refresh(now=True)
+                _refreshed(self.revocation, now=True)
             self.rules = rules
             self.principals.replace(settings.principals)
             self.quotas.replace(limits_of(settings.limits, self.settings.server.workers))
@@ -120,8 +121,16 @@ class Gateway:
 
     def _follow_revocation(self, revocation: RevocationFiles) -> None:
         with self.taking_over:
-            fresh = revocation.refresh()
-            if fresh is None:
-                return
-            self.authenticator.replace(self.rules, fresh)
-        _LOG.info("a new CRL is in force")
+            fresh = _refreshed(revocation)
+            if fresh is not None:
+                self.authenticator.replace(self.rules, fresh)
+                _LOG.info("a new CRL is in force")
+
+
+def _refreshed(revocation: RevocationFiles, *, now: bool = False) -> RevocationList | None:
+    """Return a new CRL, and log once why one is not taken over."""
+    before = revocation.faults
+    fresh = revocation.refresh(now=now)
+    if revocation.faults and revocation.faults != before:
+        _LOG.error("the CRL is not taken over, the one before stays: %s", "; ".join(revocation.faults))
+    return fresh

@@ -105,6 +105,44 @@ def test_a_broken_crl_leaves_the_old_one_in_force_and_is_tried_again(
     assert files.faults == ()
 
 
+@pytest.mark.parametrize(
+    ("number", "days", "taken"),
+    [(5, 0, True), (6, 0, True), (6, 1, True), (5, 1, True), (4, 1, False), (5, -1, False), (6, -1, False)],
+)
+def test_a_crl_that_is_older_by_number_or_time_is_refused(
+    tmp_path: Path, files: RevocationFiles, ca: DevelopmentCa, clock: SetClock, number: int, days: int, taken: bool
+) -> None:
+    def publish(crl: bytes) -> None:
+        (tmp_path / "crl.pem").write_bytes(crl)
+        clock.move(_TICK)
+        files.refresh()
+
+    issued = ca.issue_client("ehr")
+    begin = clock.now() + timedelta(days=2)
+    publish(ca.crl([issued.serial], number=5, last_update=begin))
+    in_force = files.current
+    publish(ca.crl(number=number, last_update=begin + timedelta(days=days)))
+
+    assert (files.current is not in_force) is taken
+    assert bool(files.faults) is not taken
+    if not taken:
+        assert "older" in files.faults[0]
+        publish(ca.crl(number=7, last_update=begin + timedelta(days=2)))
+        assert files.faults == ()
+
+
+def test_an_older_crl_is_refused_also_behind_one_of_another_ca(
+    tmp_path: Path, files: RevocationFiles, ca: DevelopmentCa, clock: SetClock
+) -> None:
+    other = DevelopmentCa.create()
+    (tmp_path / "ca.pem").write_bytes(ca.certificate + other.certificate)
+    for crl, number in ((ca.crl(number=5), 0), (other.crl(), 0), (ca.crl(number=4), 1)):
+        (tmp_path / "crl.pem").write_bytes(crl)
+        clock.move(_TICK)
+        files.refresh()
+        assert len(files.faults) == number
+
+
 def test_missing_files_are_named(tmp_path: Path, clock: SetClock) -> None:
     with pytest.raises(ConfigurationError, match=r"tls\.crl: .*No such file"):
         RevocationFiles(tmp_path / "crl.pem", tmp_path / "ca.pem", clock)

@@ -15,6 +15,8 @@ from kmsgw.config import LimitSettings, Settings
 class Files:
     """A CRL that changes at each look; the first look with `hold` set ends only when that is."""
 
+    faults: tuple[str, ...] = ()
+
     def __init__(self) -> None:
         self.current: object = object()
         self.held, self.hold = threading.Event(), threading.Event()
