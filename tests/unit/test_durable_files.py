@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,19 @@ def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
     assert (read_beginning(path, 3), read_beginning(path, 9)) == (b"123", b"12345")
     with pytest.raises(OSError, match="Longer than 4 bytes"):
         read_file(path, 4)
+
+
+def test_a_file_that_grows_while_it_is_read_is_read_whole_and_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    status = path.stat()
+    monkeypatch.setattr(os, "fstat", lambda _: SimpleNamespace(st_mode=status.st_mode, st_size=2))
+    assert read_file(path) == read_file(path, 5) == b"12345"
+    for limit in (2, 3, 4):
+        with pytest.raises(OSError, match=f"Longer than {limit} bytes"):
+            read_file(path, limit)
 
 
 def test_what_is_too_long_is_not_read_at_all(tmp_path: Path) -> None:
