@@ -38,7 +38,9 @@ class Conditions:
     @property
     def text(self) -> Sequence[str]:
         """The same in sentences, one a line."""
-        alike = "All calls of a slice are the same bytes, of one caller, key and context. kmsgw does not work out again what "
+        alike = (
+            "All calls of a slice are the same bytes, of one caller, key and context. kmsgw does not work out again "
+        )
         versions = ", ".join(f"{name} {each}" for name, each in self.versions.items())
         threads = f", {self.threads} threads" if self.loop == "threads" else ""
         where = f"{self.machine}, {self.cores} cores, Linux {self.kernel}; begun {self.began}, load average "
@@ -50,7 +52,7 @@ class Conditions:
             f"kmsgw: {self.workers} workers, loop = {self.loop}{threads}; mutual TLS 1.3, policies, flushed audit.",
             f"{theirs}that is not flushed.",
             f"{how}{self.pairs} alternating pairs of slices of {self.slice_seconds:g} s; loads: {self.loads}.",
-            f"{alike}let an earlier call like them through; OpenBao has nothing like it.",
+            f"{alike}what let an earlier call like them through; OpenBao has nothing like it.",
             "What kmsgw does without that stands in a table of its own, where it was measured.",
         )
 
