@@ -136,7 +136,8 @@ class BatchEncrypt:
                 continue
             try:
                 check_size(plaintext)
-                granted = permit.granted()
+                granted = permit.key
+                assert granted is not None  # there is no error
                 key_place = name, granted.key_id, binding.key_version
                 key = keys.get(key_place)
                 if key is None:
