@@ -92,7 +92,8 @@ def _denied(invocation: "Invocation", error: KmsgwError, _: str, __: Mapping[str
     if "`kmsgw policy explain" not in error.advice:
         return ""
     # A service may not list keys, by the policies that are shipped.
-    look = f"look at `{invocation.to_type('key list')}`" if _logged_in(invocation) else "ask an officer for the key's name"
+    listing = f"look at `{invocation.to_type('key list')}`"
+    look = listing if _logged_in(invocation) else "ask an officer for the key's name"
     return f"{error.advice.rstrip('.')}, or {look}."
 
 
