@@ -6,6 +6,7 @@ its own, with a layout of its own.
 """
 
 import ctypes
+import logging
 import os
 import signal
 import subprocess
@@ -17,12 +18,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
+_LOG = logging.getLogger(__name__)
+
 _SELF: Final = Path("/proc/self")
 _ARGUMENTS: Final = slice(45, 47)
 """Where proc_pid_stat(5) tells begin and end of the command line, counted from the field after the name."""
 
+_LONGEST_NAME: Final = 15
+"""Of a process in the kernel: proc_pid_comm(5)."""
+
 _FIRST_LOOK_SECONDS: Final = 0.001
 _LONGEST_LOOK_SECONDS: Final = 0.05
+_KILLED_SECONDS: Final = 2.0
 _UNFORKABLE: Final = frozenset({"grpc", "pkcs11"})
 
 
@@ -93,6 +100,27 @@ class ForkedProcess:
         self.send_signal(signal.SIGKILL)
 
 
+def end_process(process: Process, seconds: float) -> int:
+    """Wait so long for a process to end, end it by force where it does not, and return its status."""
+    try:
+        return process.wait(max(0.1, seconds))
+    except subprocess.TimeoutExpired:
+        _LOG.error("a process did not end in time and is killed")
+    return kill_process(process)
+
+
+def kill_process(process: Process) -> int:
+    """End a process by force and return its status; that of a killed one also where it hangs in the kernel.
+
+    At a network mount that is away nothing ends it. It goes whenever that comes back, and is waited for by nobody.
+    """
+    process.kill()
+    try:
+        return process.wait(_KILLED_SECONDS)
+    except subprocess.TimeoutExpired:
+        return -signal.SIGKILL
+
+
 def may_fork() -> bool:
     """Tell whether a copy of this process can work: it has one thread, and nothing that does not survive a fork."""
     return len(list((_SELF / "task").iterdir())) == 1 and _UNFORKABLE.isdisjoint(sys.modules)
@@ -150,7 +178,9 @@ def _put_nothing_on_standard_input() -> None:
 
 
 def _show_as(title: str) -> None:
-    """Have ps show a title in place of the original's command line, as far as there is room for it."""
+    """Have ps show a title in place of the original's command line, as far as there is room, and pkill find it."""
+    # Else a signal that is sent by name to the original would come to its copies too.
+    (_SELF / "comm").write_text(title.split(maxsplit=1)[0][:_LONGEST_NAME])
     begin, end = (int(each) for each in (_SELF / "stat").read_text().rpartition(")")[2].split()[_ARGUMENTS])
     room = end - begin
     if begin > 0 and room > 0:

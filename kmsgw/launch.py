@@ -48,6 +48,8 @@ class Launched:
 
         Raises `ConfigurationError` with what it says otherwise, or where it ended without a word.
         """
+        if self.status < 0:  # it has said how, and that was no good
+            return False
         if not select.select([self.status], [], [], max(0.0, seconds))[0]:
             return False
         more = os.read(self.status, 65536)
@@ -108,7 +110,11 @@ class HeldSettings:
     def __init__(self, settings: Settings, policies: bytes = b"") -> None:
         self._memory = LentMemory("kmsgw-settings", _LONGEST_SETTINGS)
         self._policies = LentMemory("kmsgw-policies", _LONGEST_POLICIES)
-        self.replace(settings, policies)
+        try:
+            self.replace(settings, policies)
+        except ConfigurationError:
+            self.close()
+            raise
 
     @property
     def descriptor(self) -> int:
@@ -121,9 +127,18 @@ class HeldSettings:
         return self._policies.descriptor
 
     def replace(self, settings: Settings, policies: bytes) -> None:
-        """Hold others from now on. Policies that are too long are not held: each worker checks them itself then."""
+        """Hold others from now on. Raises `ConfigurationError` where the settings are too long.
+
+        Policies that are too long are not held: each worker checks them itself then.
+        """
+        content = settings.model_dump_json().encode()
+        if len(content) > _LONGEST_SETTINGS:
+            raise ConfigurationError(
+                [f"the configuration takes {len(content)} bytes, and may take {_LONGEST_SETTINGS}"],
+                advice="Name fewer principals.",
+            )
         self.settings = settings
-        self._memory.replace(settings.model_dump_json().encode())
+        self._memory.replace(content)
         self._policies.replace(policies if len(policies) <= _LONGEST_POLICIES else b"")
 
     def close(self) -> None:

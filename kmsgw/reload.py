@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kmsgw.config import Settings, load_settings
+from kmsgw.forking import kill_process
 from kmsgw.launch import (
     START_SECONDS,
     HeldSettings,
@@ -103,7 +104,6 @@ class Reload:
         """End the trial, whatever it has come to."""
         self.launched.close()
         if self.launched.process.poll() is None:
-            self.launched.process.kill()
-            self.launched.process.wait()
+            kill_process(self.launched.process)
         os.close(self.answer)
         self.held.close()

@@ -6,7 +6,6 @@ One thread, which takes signals where it waits for them (`taken_signals`).
 import logging
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Final
 
 from kmsgw.config import Settings
 from kmsgw.errors import ConfigurationError
-from kmsgw.forking import Process
+from kmsgw.forking import end_process, kill_process
 from kmsgw.launch import START_SECONDS, HeldSettings, Launched, launch, slow_start
 from kmsgw.preloaded import preloaded_worker
 from kmsgw.reload import Reload
@@ -30,7 +29,6 @@ _LOG = logging.getLogger("kmsgw.supervisor")
 _STOP_MARGIN_SECONDS = 5.0
 _START_LOOK_SECONDS = 0.01
 _FAILED_START_SECONDS = 1.0
-_KILLED_SECONDS = 2.0
 _EXPORTER = "exporter"
 _EXPORTER_STOP_SECONDS = 4.0
 FIXED: Final = (
@@ -92,8 +90,7 @@ class Supervisor:
         """End what `prepare` began. Nothing is lost: before the gate a worker has made nothing."""
         for slot in self.slots:
             if slot.process is not None:
-                slot.process.kill()
-                slot.process.wait()
+                kill_process(slot.process)
         if self.gate is not None:
             self.gate.close()
 
@@ -201,7 +198,7 @@ class Supervisor:
             except ConfigurationError as error:
                 _LOG.error("%s does not start: %s", slot.name, error.message)
                 assert slot.process is not None
-                _end(slot.process, _FAILED_START_SECONDS)
+                end_process(slot.process, _FAILED_START_SECONDS)
             now = time.monotonic()
             if slot.process is not None and slot.process.poll() is not None:
                 _LOG.error("%s ended with status %d; it is started again", slot.name, slot.bury(now))
@@ -228,7 +225,10 @@ class Supervisor:
         except ConfigurationError as error:
             _refuse_reload(error)
         else:
-            self._accept(self.reload.settings, self.reload.policies)
+            try:
+                self._accept(self.reload.settings, self.reload.policies)
+            except ConfigurationError as error:
+                _refuse_reload(error)
         self.reload.close()
         self.reload = None
 
@@ -252,13 +252,13 @@ class Supervisor:
         deadline = time.monotonic() + grace + _STOP_MARGIN_SECONDS
         clean = True
         for process, serves in alive:
-            ended_well = _end(process, deadline - time.monotonic()) == 0
+            ended_well = end_process(process, deadline - time.monotonic()) == 0
             # One that does not serve yet can lose no call, however it ends.
             clean = clean and (ended_well or not serves)
         # After the workers: what they signed at their end is exported too, as far as a few seconds allow.
         if self.exporter is not None and self.exporter.process is not None:
             self.exporter.process.terminate()
-            _end(self.exporter.process, _EXPORTER_STOP_SECONDS)
+            end_process(self.exporter.process, _EXPORTER_STOP_SECONDS)
         if self.reload is not None:
             self.reload.close()
         self.reservation.close()
@@ -266,20 +266,6 @@ class Supervisor:
             self.metrics.close()
         self.held.close()
         return 0 if clean else 1
-
-
-def _end(process: Process, seconds: float) -> int:
-    """Wait so long for a process to end, end it by force where it does not, and return its status."""
-    try:
-        return process.wait(max(0.1, seconds))
-    except subprocess.TimeoutExpired:
-        _LOG.error("a process did not end in time and is killed")
-        process.kill()
-    try:
-        return process.wait(_KILLED_SECONDS)
-    except subprocess.TimeoutExpired:
-        # In the kernel, at a network mount that is away: it ends whenever that comes back.
-        return -signal.SIGKILL
 
 
 def _refuse_reload(error: ConfigurationError) -> None:

@@ -147,12 +147,16 @@ def left_folders(logs: Path, origin: str) -> list[Path]:
 def said_of_left(folder: Path, key: WalKey | None) -> dict[str, object]:
     """Return what a record says of what is left of a log in a folder: which write-ahead file, and what is in it.
 
-    `key` is the log's, None where it is gone. Raises OSError.
+    `key` is the log's, None where it is gone.
     """
     told: dict[str, object] = {"folder": f"{REPAIRS_FOLDER}/{folder.name}"}
     if not (folder / WAL_NAME).exists():
         return told
-    data = read_file(folder / WAL_NAME, None)
+    try:
+        data = read_file(folder / WAL_NAME, None)
+    except OSError as error:  # a disk that dies: the new log must begin all the same
+        told["write_ahead_unread"] = error.strerror or type(error).__name__
+        return told
     told["write_ahead_sha256"] = sha256(data).hexdigest()
     if key is not None:
         with suppress(AuditDamaged):

@@ -6,6 +6,7 @@ was in force stays, the fault is kept for `status`, and the files are tried agai
 
 import threading
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from kmsgw.authn.crl import Issue, RevocationList
@@ -14,6 +15,9 @@ from kmsgw.errors import ConfigurationError
 
 INTERVAL = 1.0
 """Seconds between two looks at the files."""
+
+_AHEAD = timedelta(minutes=5)
+"""By how much the clock of a CA may be ahead."""
 
 
 class WatchedFiles:
@@ -67,6 +71,7 @@ class RevocationFiles:
         """Read the files. Raises `ConfigurationError` with every fault."""
         self._crl = crl
         self._client_ca = client_ca
+        self._clock = clock
         self._watch = WatchedFiles((crl, client_ca), clock)
         self._lock = threading.Lock()
         self._faults: tuple[str, ...] = ()
@@ -117,7 +122,18 @@ class RevocationFiles:
         return found
 
     def _follow(self, found: RevocationList) -> None:
-        """Raise `ConfigurationError` where a CA's list is older than any that was in force; else remember all."""
+        """Raise `ConfigurationError` where a CA's list is dated ahead, or older than any in force; else remember all.
+
+        One that is dated ahead would keep out every right one that follows.
+        """
+        latest = self._clock.now() + _AHEAD
+        ahead = [
+            f"the CRL of {name} is dated ahead, at {issue.updated:%Y-%m-%dT%H:%M:%SZ}; set its CA's clock or this one"
+            for name, issue in found.issues.values()
+            if issue.updated > latest
+        ]
+        if ahead:
+            raise ConfigurationError(ahead)
         # Also of a CA whose list was missing for a while: else two changes would do what one may not.
         older = [
             f"the CRL of {name} is older than one that was in force; publish its newest one"

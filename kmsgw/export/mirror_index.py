@@ -98,11 +98,11 @@ class MirrorIndex:
 
     def _is_new(self, node: CheckedIndex) -> bool:
         """Tell whether the mirror is to get this index. Raises `AuditDamaged` where its own is later, and OSError."""
-        if node.raw == self._there:
-            return False
         # What is there now, and not what was: it may be another disk, and others may bring it up to date too.
         path = self._mirror / INDEX_PATH
         self._there = read_file(path, INDEX_LIMIT) if path.exists() else b""
+        if node.raw == self._there:
+            return False
         own = _opened(self._there, node.key)
         if own is not None:
             require_successor(node.index, own, "the mirror has")

@@ -302,7 +302,8 @@ class Pipeline:
                     self._keyring.refresh(unless_since=asked)
                     if key.tenant != principal.tenant:
                         passage.keys[place], passage.note, passage.policies = None, NO_SUCH_KEY, set()
-                raise AccessDenied("" if key is not None else FORBIDDEN)
+                names_key = key is not None or "key_id" in (access.change or {})
+                raise AccessDenied("" if names_key else FORBIDDEN)
 
     def _look_again(self, passage: Passage) -> None:
         """Raise what a caller is refused for by now: its certificate, the policies, or the key's state."""

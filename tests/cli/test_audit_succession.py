@@ -160,6 +160,13 @@ def test_what_a_stopped_beginning_left_is_finished_and_not_taken_for_a_log(folde
     assert kmsgw("audit", "verify", str(tmp_path)).code == 0
 
 
+def test_what_is_left_and_can_not_be_read_is_told_and_holds_up_no_new_log(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "wal")
+    told = said_of_left(tmp_path, None)
+    assert set(told) == {"folder", "write_ahead_unread"}
+    assert told["write_ahead_unread"]
+
+
 class Stopped(BaseException):
     """The process was killed."""
 

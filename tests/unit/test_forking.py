@@ -29,6 +29,7 @@ def run(arguments):
         "added": os.environ["KMSGW_ADDED"],
         "nothing": os.read(0, 1),
         "shown": open("/proc/self/cmdline", "rb").read().rstrip(b"\\0"),
+        "name": open("/proc/self/comm").read(),
     }
     os.write(answer, repr(told).encode())
     return 7
@@ -62,6 +63,7 @@ def test_a_copy_has_what_it_was_given_and_no_other_descriptor() -> None:
 def test_a_copy_is_shown_by_its_title_as_far_as_there_is_room() -> None:
     told = literal_eval(run_program(PROGRAM))[0]
     assert told["shown"].startswith(b"kmsgw.worker --name x y y")
+    assert told["name"] == "kmsgw.worker\n"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What each process is given by kmsgwd, and what it is not."""
 
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -8,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from kmsgw import forking
 from kmsgw.config import Settings, parse_settings
-from kmsgw.launch import HeldSettings, read_held_settings
+from kmsgw.errors import ConfigurationError
+from kmsgw.forking import end_process
+from kmsgw.launch import HeldSettings, Launched, read_held_settings
 from kmsgw.lent_memory import read_lent
 from kmsgw.slot import Slot
 from kmsgw.supervisor import Supervisor
@@ -23,6 +27,29 @@ class Started:
         self.command = list(command)
         given = (str(Path(f"/proc/self/fd/{each}").readlink()) for each in pass_fds)
         self.memory = {each.split()[0] for each in given if "memfd" in each}
+
+
+class Hanging:
+    """A process that nothing ends."""
+
+    pid = 0
+    returncode = None
+    killed = False
+
+    def poll(self) -> None:
+        """Say that it has not ended."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        raise subprocess.TimeoutExpired("hanging", timeout or 0.0)
+
+    def send_signal(self, sig: int) -> None:
+        """Do nothing."""
+
+    def terminate(self) -> None:
+        """Do nothing."""
+
+    def kill(self) -> None:
+        self.killed = True
 
 
 @pytest.fixture
@@ -74,3 +101,31 @@ def test_policies_that_are_too_long_are_left_to_the_workers_to_check(
     held.replace(settings, b"x" * 101)
     assert read_lent(held.policies_descriptor) == b""
     held.close()
+
+
+def test_settings_that_are_too_long_are_refused_and_the_ones_before_stay(settings: Settings) -> None:
+    held = HeldSettings(settings, b"policies")
+    too_long = settings.model_copy(update={"node": "n" * (1 << 24)})
+    with pytest.raises(ConfigurationError, match="may take 16777216"):
+        held.replace(too_long, b"")
+    assert read_held_settings(held.descriptor) == held.settings == settings
+    with pytest.raises(ConfigurationError):
+        HeldSettings(too_long)
+    held.close()
+
+
+def test_a_process_that_told_of_faults_and_hangs_is_not_listened_to_again() -> None:
+    read, write = os.pipe()
+    os.write(write, b'{"faults": ["no token"], "advice": ""}\n')
+    os.close(write)
+    launched = Launched(Hanging(), read)
+    with pytest.raises(ConfigurationError, match="no token"):
+        launched.hear(1.0)
+    assert not launched.hear(0.0)
+
+
+def test_a_process_that_hangs_in_the_kernel_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forking, "_KILLED_SECONDS", 0.0)
+    hanging = Hanging()
+    assert end_process(hanging, 0.0) == -signal.SIGKILL
+    assert hanging.killed

@@ -115,11 +115,9 @@ class RenewDataKeyLeases:
         if not all(map(_is_renewed, verdicts)):
             # Whatever is not renewed costs one look at the database, for the call and not for each: nobody learns by
             # the time which names are taken (threat 16), and what was made elsewhere a moment ago is known now.
+            # All are decided anew: a key that was disabled meanwhile is lent no longer.
             self._keyring.refresh(unless_since=asked)
-            verdicts = [
-                verdict if _is_renewed(verdict) else self._decide(lease, grant)
-                for verdict, lease in zip(verdicts, command.leases, strict=True)
-            ]
+            verdicts = [self._decide(lease, grant) for lease in command.leases]
         _record(command.leases, verdicts, grant)
         return tuple(verdict.answer for verdict in verdicts)
 

@@ -119,6 +119,7 @@ def test_a_crl_that_is_older_by_number_or_time_is_refused(
 
     issued = ca.issue_client("ehr")
     begin = clock.now() + timedelta(days=2)
+    clock.move(timedelta(days=10))
     publish(ca.crl([issued.serial], number=5, last_update=begin))
     in_force = files.current
     publish(ca.crl(number=number, last_update=begin + timedelta(days=days)))
@@ -129,6 +130,24 @@ def test_a_crl_that_is_older_by_number_or_time_is_refused(
         assert "older" in files.faults[0]
         publish(ca.crl(number=7, last_update=begin + timedelta(days=2)))
         assert files.faults == ()
+
+
+@pytest.mark.parametrize(("minutes", "taken"), [(4, True), (6, False), (60 * 20, False)])
+def test_a_crl_that_is_dated_ahead_is_refused_and_keeps_out_none_that_follows(
+    tmp_path: Path, files: RevocationFiles, ca: DevelopmentCa, clock: SetClock, minutes: int, taken: bool
+) -> None:
+    in_force = files.current
+    (tmp_path / "crl.pem").write_bytes(ca.crl(number=5, last_update=clock.now() + timedelta(minutes=minutes)))
+    clock.move(_TICK)
+
+    files.refresh()
+
+    assert (files.current is not in_force) is taken
+    assert taken or "dated ahead" in files.faults[0]
+    clock.move(timedelta(minutes=5))
+    (tmp_path / "crl.pem").write_bytes(ca.crl(number=6, last_update=clock.now()))
+    files.refresh()
+    assert files.faults == ()
 
 
 def test_an_older_crl_is_refused_also_behind_one_of_another_ca(

@@ -162,6 +162,14 @@ def test_a_change_of_this_moment_is_seen_by_whoever_is_not_renewed(bench: Bench)
     ]
 
 
+def test_a_look_at_the_database_for_one_lease_decides_on_all(bench: Bench) -> None:
+    bench.change(versions=(ONE, TWO), state=KeyState.DISABLED)
+    assert bench.renew(lease(SEAL)) == [RENEWED]  # as it was known a moment ago
+    found = bench.renew(lease(SEAL), lease(OPEN, 4))
+    assert [each.outcome for each in found] == [LeaseOutcome.ENDED] * 2
+    assert found[0] == ended(Reason.KEY_DISABLED)
+
+
 def test_policy_decides_on_each_lease_by_its_use_context_and_declaration(bench: Bench) -> None:
     context, why = EncryptionContext.of({"patient": "P-1"}), AccessDeclaration("research", "")
     bench.policies.denies = lambda request: request.action is Action.DECRYPT and request.context == context
