@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import shutil
+import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -58,8 +59,9 @@ class Sample:
 def faults(samples: Sequence[Sample], warm_up_s: float, calls: int) -> list[str]:
     """Return what is wrong with a run: what grew after the warm-up, and calls that are missing.
 
-    Memory is compared as it was in the first round after the warm-up and in the last; of descriptors and threads the
-    least of the last rounds with the most of the first, since a leak only ever adds.
+    Memory is compared as it was on average in the first rounds of all works after the warm-up and in the last: each work
+    takes another amount. Of descriptors and threads it is the least of the last rounds with the most of the first, since
+    a leak only ever adds.
     """
     found: list[str] = []
     done = sum(each.calls for each in samples)
@@ -69,9 +71,10 @@ def faults(samples: Sequence[Sample], warm_up_s: float, calls: int) -> list[str]
     if len(warm) < 2 * len(_WORKS):
         return [*found, "the run is too short to tell what grows"]
     early, late = warm[: len(_WORKS)], warm[-len(_WORKS) :]
-    grown = late[-1].rss_mb / early[0].rss_mb - 1
+    began, ended = (statistics.fmean(each.rss_mb for each in rounds) for rounds in (early, late))
+    grown = ended / began - 1
     if grown > GROWTH:
-        found.append(f"resident memory grew by {grown:.1%}, from {early[0].rss_mb:,.0f} to {late[-1].rss_mb:,.0f} MB")
+        found.append(f"resident memory grew by {grown:.1%}, from {began:,.0f} to {ended:,.0f} MB")
     for name in ("descriptors", "threads"):
         before = max(getattr(each, name) for each in early)
         after = min(getattr(each, name) for each in late)
