@@ -59,9 +59,9 @@ class Sample:
 def faults(samples: Sequence[Sample], warm_up_s: float, calls: int) -> list[str]:
     """Return what is wrong with a run: what grew after the warm-up, and calls that are missing.
 
-    Memory is compared as it was on average in the first rounds of all works after the warm-up and in the last: each work
-    takes another amount. Of descriptors and threads it is the least of the last rounds with the most of the first, since
-    a leak only ever adds.
+    Memory is compared as it was on average in the first rounds of all works after the warm-up and in the last, since
+    each work takes another amount; of descriptors and threads the least of the last rounds with the most of the first,
+    since a leak only ever adds.
     """
     found: list[str] = []
     done = sum(each.calls for each in samples)
